@@ -1,0 +1,3 @@
+# What this site gives every login shell.
+export LANG=C.UTF-8
+PATH=$PATH:/opt/start-jupyter/bin

@@ -1,0 +1,174 @@
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { makeAccountingDatabase, makeAccounts, makeDatabase } from './accounting.ts';
+import { type DaemonName, daemonNames, isComplete, isRunning, killDaemon, startDaemon } from './daemons.ts';
+import { LabError, lastLines } from './errors.ts';
+import { checkCheckout, installJupyterLab, makeFilesystem } from './filesystem.ts';
+import { holder, startHosts, stopHosts } from './hosts.ts';
+import { withLock } from './lock.ts';
+import { allowDaemons, installCluster, type Say } from './packages.ts';
+import { checkout, type NodeName, nodeNames, stateDirectory } from './paths.ts';
+
+export { type DaemonName, daemonLog, killDaemon, startDaemon } from './daemons.ts';
+export { LabError } from './errors.ts';
+export { installBrowser, installTools } from './packages.ts';
+export { address, caFile, domain, labPath, type NodeName } from './paths.ts';
+export {
+  type ExecOptions,
+  type ExecResult,
+  type LabCommand,
+  labCommand,
+  labExec,
+  type Place,
+} from './run.ts';
+
+const completeFile = join(stateDirectory, 'complete');
+
+/**
+ * Brings the lab up, installing what it needs, and returns when it works. Where it is up already, this only builds the
+ * programs anew and starts what has ended. Throws a LabError that says what is wrong.
+ */
+export async function up({ say = () => undefined }: { say?: Say } = {}): Promise<void> {
+  checkMachine();
+  await withLock(say, async () => {
+    process.umask(0o022);
+    if (!process.env.LAB_WITHOUT_SATELLITE) await buildPrograms(say);
+    if (isMade()) {
+      await startMissing(say);
+    } else {
+      if (existsSync(stateDirectory)) {
+        say('removing a lab that did not come up, or that the machine was restarted under');
+        await remove();
+      }
+      await make(say);
+    }
+    say('the lab is up. Try "npm run lab -- exec -- sinfo".');
+  });
+}
+
+/** Ends everything that the lab started and removes everything that it made, except for Debian packages. */
+export async function down({ say = () => undefined }: { say?: Say } = {}): Promise<void> {
+  checkMachine();
+  await withLock(say, remove);
+}
+
+export interface LabStatus {
+  up: boolean;
+  nodes: Record<NodeName, boolean>;
+  daemons: Record<DaemonName, boolean>;
+}
+
+/** What of the lab is running. */
+export function status(): LabStatus {
+  checkMachine();
+  const nodes = nodeNames.map((name) => [name, holder(name) !== undefined]);
+  const daemons = daemonNames.map((name) => [name, isRunning(name)]);
+  return {
+    up: existsSync(completeFile) && isComplete(),
+    nodes: Object.fromEntries(nodes) as Record<NodeName, boolean>,
+    daemons: Object.fromEntries(daemons) as Record<DaemonName, boolean>,
+  };
+}
+
+/** Starts the proxy; no-op when it runs. */
+export async function startSatellite(): Promise<void> {
+  await startDaemon('satellite');
+  writeFileSync(bundleFile, bundleHash());
+}
+
+/** Ends the proxy in good order. */
+export async function stopSatellite(): Promise<void> {
+  await killDaemon('satellite', 'SIGTERM');
+}
+
+/** Ends and starts the proxy. */
+export async function restartSatellite(): Promise<void> {
+  await stopSatellite();
+  await startSatellite();
+}
+
+function checkMachine(): void {
+  if (process.platform !== 'linux' || !existsSync('/etc/debian_version')) {
+    throw new LabError(
+      'the lab needs Debian 12 or Ubuntu 22.04, or later: it runs on their packages of Slurm.',
+    );
+  }
+  if (process.getuid?.() !== 0) {
+    throw new LabError(
+      'the lab needs root, for network namespaces and for users of its own. Try again with sudo.',
+    );
+  }
+}
+
+function isMade(): boolean {
+  return existsSync(completeFile) && nodeNames.every((name) => holder(name));
+}
+
+async function make(say: Say): Promise<void> {
+  await installCluster(say);
+  if (!process.env.LAB_WITHOUT_SATELLITE) checkCheckout();
+  say('making files, users and certificates');
+  await makeFilesystem();
+  say('making the nodes: login, c1, c2');
+  await startHosts();
+  // The longest part goes on beside the others.
+  const jupyter = installJupyterLab(say);
+  await Promise.all([jupyter, startCluster(say)]);
+  writeFileSync(completeFile, '');
+}
+
+async function startCluster(say: Say): Promise<void> {
+  say('starting the database');
+  const early = ['dnsmasq', 'munged-login', 'munged-c1', 'munged-c2'] as const;
+  await Promise.all([makeDatabase(), ...early.map(startDaemon)]);
+  await startDaemon('mariadbd');
+  await makeAccountingDatabase();
+  say('starting Slurm');
+  await startDaemon('slurmdbd');
+  await makeAccounts();
+  await startDaemon('slurmctld');
+  await Promise.all([startDaemon('slurmd-c1'), startDaemon('slurmd-c2')]);
+  if (process.env.LAB_WITHOUT_SATELLITE) return;
+  say('starting satellite');
+  await startSatellite();
+  await startDaemon('report-jobs');
+}
+
+async function startMissing(say: Say): Promise<void> {
+  if (isRunning('satellite') && readFileSync(bundleFile, 'utf8') !== bundleHash()) {
+    say('satellite has changed: starting it anew');
+    await stopSatellite();
+    await killDaemon('report-jobs', 'SIGTERM');
+  }
+  for (const name of daemonNames) {
+    if (isRunning(name)) continue;
+    say(`starting ${name}`);
+    await (name === 'satellite' ? startSatellite() : startDaemon(name));
+  }
+}
+
+async function remove(): Promise<void> {
+  await stopHosts();
+  rmSync(stateDirectory, { recursive: true, force: true });
+  allowDaemons();
+}
+
+const bundle = join(checkout, 'satellite/dist/satellite.js');
+/** Remembers which build of satellite is running. */
+const bundleFile = join(stateDirectory, 'daemons/satellite.bundle');
+
+function bundleHash(): string {
+  return createHash('sha256').update(readFileSync(bundle)).digest('hex');
+}
+
+async function buildPrograms(say: Say): Promise<void> {
+  say('building the programs');
+  const build = await execa(process.execPath, ['scripts/build.mjs'], {
+    cwd: checkout,
+    reject: false,
+    all: true,
+  });
+  if (build.exitCode !== 0) throw new LabError(`the programs do not build:\n${lastLines(build.all, 20)}`);
+}

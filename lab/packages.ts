@@ -1,0 +1,104 @@
+import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execa } from 'execa';
+import { LabError, lastLines } from './errors.ts';
+
+export type Say = (line: string) => void;
+
+const clusterPackages = [
+  'ca-certificates',
+  'curl',
+  'dnsmasq-base',
+  'environment-modules',
+  'iproute2',
+  'jupyter-notebook',
+  'mariadb-server',
+  'munge',
+  'openssl',
+  'procps',
+  'python3-venv',
+  'slurm-client',
+  'slurmctld',
+  'slurmd',
+  'slurmdbd',
+  'util-linux',
+  'wget',
+];
+
+/** Installs the Debian packages that the lab's machines run. */
+export async function installCluster(say: Say): Promise<void> {
+  await install(clusterPackages, 'the cluster', say);
+}
+
+/** Installs a browser and the tool that tells it to trust the lab's CA. */
+export async function installBrowser(say: Say): Promise<void> {
+  await install(['chromium', 'libnss3-tools'], 'the browser', say);
+}
+
+/** Installs what the linters need. */
+export async function installTools(say: Say): Promise<void> {
+  await install(['shellcheck'], 'the linters', say);
+}
+
+async function install(packages: string[], what: string, say: Say): Promise<void> {
+  const missing = await notInstalled(packages);
+  if (missing.length === 0) return;
+  say(`installing Debian packages for ${what}: ${missing.join(' ')}`);
+  const allowDaemons = forbidDaemons();
+  try {
+    const options = ['-q', '-y', '--no-install-recommends', '-o', 'DPkg::Lock::Timeout=300'];
+    const first = await apt(['install', ...options, ...missing]);
+    // Package lists are fetched only when the ones at hand do not lead to the packages.
+    if (first.exitCode !== 0) {
+      const lists = await apt(['update', '-q']);
+      const second = lists.exitCode === 0 ? await apt(['install', ...options, ...missing]) : lists;
+      if (second.exitCode !== 0) {
+        throw new LabError(
+          `apt-get could not install ${missing.join(' ')}:\n${lastLines(second.all)}\n` +
+            'Check that Debian\'s packages can be reached ("apt-get update"), then try again.',
+        );
+      }
+    }
+  } finally {
+    allowDaemons();
+  }
+}
+
+async function apt(args: string[]): Promise<{ exitCode: number | undefined; all: string }> {
+  const env = { DEBIAN_FRONTEND: 'noninteractive' };
+  const { exitCode, all } = await execa('apt-get', args, { env, reject: false, all: true, stdin: 'ignore' });
+  return { exitCode, all };
+}
+
+async function notInstalled(packages: string[]): Promise<string[]> {
+  const format = `-f=\${Package} \${db:Status-Status}\\n`;
+  // Fails when one of them is unknown, and still prints the others.
+  const { stdout } = await execa('dpkg-query', ['-W', format, ...packages], {
+    reject: false,
+  });
+  const installed = new Set(
+    stdout
+      .split('\n')
+      .filter((line) => line.endsWith(' installed'))
+      .map((line) => line.split(' ')[0]),
+  );
+  return packages.filter((name) => !installed.has(name));
+}
+
+const policyFile = '/usr/sbin/policy-rc.d';
+const policyMark = '# start-jupyter lab: packages that are being installed must not start daemons';
+
+/**
+ * Keeps Debian's packages from starting their daemons on the machine (see invoke-rc.d(8)); a policy that is there
+ * already is left alone. Returns what undoes it.
+ */
+function forbidDaemons(): () => void {
+  if (existsSync(policyFile)) return () => undefined;
+  writeFileSync(policyFile, `#!/bin/sh\n${policyMark}\nexit 101\n`);
+  chmodSync(policyFile, 0o755);
+  return allowDaemons;
+}
+
+/** Removes the policy of an installation that was cut short. */
+export function allowDaemons(): void {
+  if (existsSync(policyFile) && readFileSync(policyFile, 'utf8').includes(policyMark)) rmSync(policyFile);
+}
