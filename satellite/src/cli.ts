@@ -1,0 +1,151 @@
+import { readFileSync } from 'node:fs';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { parse } from 'yaml';
+import packageJson from '../package.json' with { type: 'json' };
+import {
+  ConfigError,
+  configSchema,
+  parseConfig,
+  parseDuration,
+  type SatelliteConfigInput,
+} from './config.ts';
+import { JobReporter } from './jobs/reporter.ts';
+import { slurm } from './jobs/slurm.ts';
+import { logToStderr } from './log.ts';
+import { startSatellite } from './server.ts';
+import { StoreError } from './tokens/store.ts';
+
+const EXIT = { usage: 2, config: 3, proxy: 4, scheduler: 5 } as const;
+
+/** One line for the person who started the program. */
+function fail(code: number, message: string): never {
+  for (const line of message.split('\n')) process.stderr.write(`satellite: ${line}\n`);
+  process.exit(code);
+}
+
+const kebab = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+
+const lists: ReadonlySet<string> = new Set(['internalNetworks', 'jobStateNetworks', 'trustedProxies']);
+
+/** Every key of the configuration as an option. */
+function configOptions(): Option[] {
+  return Object.entries(configSchema.shape).flatMap(([key, schema]) => {
+    const text = schema.description ?? '';
+    if (key === 'tls') {
+      return [
+        new Option('--tls <off>', 'off behind a front that does TLS').choices(['off']),
+        new Option('--tls-cert <file>', 'certificate chain (PEM)'),
+        new Option('--tls-key <file>', 'its private key (PEM)'),
+      ];
+    }
+    if (!lists.has(key)) return [new Option(`--${kebab(key)} <value>`, text)];
+    return [
+      new Option(`--${kebab(key)} <cidr,...>`, text).argParser((value) =>
+        value
+          .split(',')
+          .map((part) => part.trim())
+          .filter(Boolean),
+      ),
+    ];
+  });
+}
+
+function readConfigFile(file: string): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = parse(readFileSync(file, 'utf8'));
+  } catch (error) {
+    throw new ConfigError(`${file} can't be read: ${(error as Error).message}`);
+  }
+  if (value === null) return {};
+  if (typeof value !== 'object' || Array.isArray(value))
+    throw new ConfigError(`${file} must hold keys and values`);
+  return value as Record<string, unknown>;
+}
+
+async function serve(given: Record<string, unknown>): Promise<void> {
+  const { config: file, tlsCert, tlsKey, ...rest } = given;
+  const layers = {
+    ...(typeof file === 'string' ? readConfigFile(file) : {}),
+    ...rest,
+    ...(tlsCert || tlsKey ? { tls: { cert: tlsCert, key: tlsKey } } : {}),
+  } as SatelliteConfigInput;
+  const { listen } = parseConfig(layers);
+  const satellite = await startSatellite(layers, { log: logToStderr }).catch(
+    (error: NodeJS.ErrnoException) => {
+      if (error.syscall !== 'listen') throw error;
+      const hint = error.code === 'EACCES' ? ' Ports below 1024 need CAP_NET_BIND_SERVICE.' : '';
+      throw new ConfigError(`can't listen on ${listen.host}:${listen.port}: ${error.message}.${hint}`);
+    },
+  );
+  const stop = (): void => {
+    satellite.close().then(
+      () => process.exit(0),
+      (error: Error) => fail(EXIT.proxy, error.message),
+    );
+  };
+  process.once('SIGTERM', stop);
+  process.once('SIGINT', stop);
+}
+
+function interval(text: string): number {
+  const milliseconds = parseDuration(text);
+  if (milliseconds === undefined) throw new InvalidArgumentError('Write it as 5s or 1m.');
+  return milliseconds;
+}
+
+function httpUrl(text: string): URL {
+  const url = URL.parse(text);
+  if (url === null || !/^https?:$/.test(url.protocol)) {
+    throw new InvalidArgumentError('Write it as https://manage.DOMAIN/.');
+  }
+  return url;
+}
+
+const program = new Command('satellite')
+  .description('Turns tokens into live https://<three-words>.<domain>/ sites.')
+  .version(packageJson.version)
+  .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : EXIT.usage));
+
+const serveCommand = program
+  .command('serve')
+  .description('run the proxy')
+  .option('--config <file>', 'configuration file (YAML or JSON)')
+  .action(serve);
+for (const option of configOptions()) serveCommand.addOption(option);
+
+program
+  .command('report-jobs')
+  .description("post the scheduler's job states to a proxy; runs on a host that sees the queue")
+  .addOption(new Option('--scheduler <name>', 'whose queue').choices(['slurm']).makeOptionMandatory())
+  .addOption(new Option('--to <url>', "the proxy's management host").argParser(httpUrl).makeOptionMandatory())
+  .option('--ca-file <file>', 'trust the certificates in this file too (PEM)')
+  .option('--once', 'report once and end')
+  .addOption(
+    new Option('--interval <duration>', 'pause between reports').argParser(interval).conflicts('once'),
+  )
+  .action(async (given: { to: URL; caFile?: string; once?: true; interval?: number }) => {
+    const reporter = new JobReporter({
+      scheduler: slurm,
+      to: given.to,
+      ...(given.caFile && { caFile: given.caFile }),
+      log: logToStderr,
+    });
+    if (given.once) {
+      const failure = await reporter.report();
+      await reporter.close();
+      if (failure) fail(failure.by === 'scheduler' ? EXIT.scheduler : EXIT.proxy, failure.message);
+      return;
+    }
+    const stop = new AbortController();
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());
+    await reporter.run(given.interval ?? 5000, stop.signal);
+    await reporter.close();
+  });
+
+// No top-level await: the bundle is loaded with require().
+program.parseAsync().catch((error: unknown) => {
+  if (error instanceof ConfigError) fail(EXIT.config, error.message);
+  if (error instanceof StoreError) fail(EXIT.proxy, error.message);
+  throw error;
+});

@@ -1,0 +1,123 @@
+import { z } from 'zod';
+import { Networks } from './gate/networks.ts';
+
+/** "host:port", "[::1]:port". Port 0 takes a free one. */
+function parseListen(text: string): { host: string; port: number } | undefined {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
+  const host = match?.[1] ?? match?.[2];
+  const port = Number(match?.[3]);
+  return host === undefined || port > 65535 ? undefined : { host, port };
+}
+
+const units: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3600_000, d: 86_400_000 };
+
+/** "49h", "30m", "1h30m" in milliseconds; undefined for anything else. */
+export function parseDuration(text: string): number | undefined {
+  if (!/^(\d+[smhd])+$/.test(text)) return undefined;
+  let sum = 0;
+  for (const [, amount, unit] of text.matchAll(/(\d+)([smhd])/g))
+    sum += Number(amount) * (units[unit ?? ''] ?? 0);
+  return sum > 0 ? sum : undefined;
+}
+
+const listen = z.string().transform((text, context) => {
+  const address = parseListen(text);
+  if (address) return address;
+  context.addIssue(`"${text}" is not an address to listen on; write HOST:PORT, such as 0.0.0.0:443`);
+  return z.NEVER;
+});
+
+const networks = z.array(z.string()).transform((cidrs, context) => {
+  try {
+    return new Networks(cidrs);
+  } catch (error) {
+    context.addIssue(`${(error as RangeError).message}; write it as 10.21.0.0/16`);
+    return z.NEVER;
+  }
+});
+
+const duration = z.string().transform((text, context) => {
+  const milliseconds = parseDuration(text);
+  if (milliseconds !== undefined) return milliseconds;
+  context.addIssue(`"${text}" is not a duration; write it as 49h, 90m or 1d12h`);
+  return z.NEVER;
+});
+
+const domain = z
+  .string()
+  .transform((text) => text.toLowerCase().replace(/\.$/, ''))
+  .refine(
+    (text) => /^(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*$/.test(text),
+    'is not a domain name',
+  );
+
+/** The configuration, declared once: file keys, their meaning, and (in options.ts) the command line come from here. */
+export const configSchema = z.strictObject({
+  domain: domain.describe('sites are <words>.DOMAIN, management is manage.DOMAIN'),
+  listen: listen.default({ host: '0.0.0.0', port: 443 }).describe('address and port to serve on'),
+  redirectHttpFrom: listen
+    .optional()
+    .describe('address and port whose plain HTTP requests are sent to HTTPS'),
+  tls: z
+    .union([z.literal('off'), z.strictObject({ cert: z.string(), key: z.string() })], {
+      error: 'is needed: cert and key files, or off behind a front that does TLS',
+    })
+    .describe('certificate chain and key files (PEM), or off'),
+  internalNetworks: networks
+    .default(() => new Networks([]))
+    .describe('who may get, link, redeem and destroy tokens, and where sites may point'),
+  jobStateNetworks: networks.default(() => new Networks([])).describe('who may post job states'),
+  trustedProxies: networks.default(() => new Networks([])).describe('whose X-Forwarded-For is believed'),
+  state: z.string().min(1).default('/var/lib/satellite/state.sqlite').describe('SQLite file, or :memory:'),
+  tokenTtl: duration.default(49 * 3600_000).describe('how long a token lives while nobody reports its job'),
+});
+
+/** What a configuration file or a caller writes. */
+export type SatelliteConfigInput = z.input<typeof configSchema>;
+/** What the program works with: checked, complete, durations in milliseconds. */
+export type SatelliteConfig = z.output<typeof configSchema>;
+
+/** The configuration is wrong in a way that its author can mend; the message says how, one line a fault. */
+export class ConfigError extends Error {
+  override name = 'ConfigError';
+}
+
+/** Checks and completes a configuration. Throws a ConfigError that names every fault and, for an unknown key, the nearest known one. */
+export function parseConfig(input: unknown): SatelliteConfig {
+  const result = configSchema.safeParse(input ?? {});
+  if (result.success) return result.data;
+  const faults = result.error.issues.flatMap((issue) => {
+    const path = issue.path.join('.');
+    if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => unknownKey(path, key));
+    const missing = issue.code === 'invalid_type' && issue.message.endsWith('received undefined');
+    return [`${path}: ${missing ? 'is needed' : issue.message}`];
+  });
+  throw new ConfigError(faults.join('\n'));
+}
+
+function unknownKey(path: string, key: string): string {
+  const known = path === 'tls' ? ['cert', 'key'] : Object.keys(configSchema.shape);
+  const nearest = known
+    .map((name) => ({ name, distance: editDistance(key.toLowerCase(), name.toLowerCase()) }))
+    .sort((a, b) => a.distance - b.distance)[0];
+  const full = path ? `${path}.${key}` : key;
+  const hint =
+    nearest && nearest.distance <= Math.max(2, nearest.name.length / 2)
+      ? `did you mean ${nearest.name}?`
+      : `known keys are ${known.join(', ')}.`;
+  return `${full}: is not a known key; ${hint}`;
+}
+
+/** Levenshtein's distance. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i += 1) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j += 1) {
+      const replace = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(replace, (row[j] as number) + 1, (next[j - 1] as number) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] as number;
+}

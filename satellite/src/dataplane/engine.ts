@@ -1,0 +1,47 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { Client } from '../gate/client.ts';
+
+/** Where a live site points. */
+export interface Target {
+  readonly token: string;
+  readonly host: string;
+  readonly port: number;
+}
+
+/** What a visitor's connection looks like from outside, for the X-Forwarded-* headers. */
+export interface Visit {
+  readonly client: Client;
+  readonly proto: 'http' | 'https';
+}
+
+/** Why a live site's notebook gave no answer: nobody listens, it broke off, or it took too long. */
+export type Failure = 'refused' | 'broken' | 'timeout';
+
+/** What carries the traffic of live sites. */
+export interface Engine {
+  /**
+   * Hands a request to the site's notebook and the answer back. Where there is none, `onFailure` is called with the
+   * response still untouched, and must answer.
+   */
+  request(
+    request: IncomingMessage,
+    response: ServerResponse,
+    target: Target,
+    visit: Visit,
+    onFailure: (failure: Failure) => void,
+  ): void;
+  /** The same for an upgrade. `onFailure` must answer on the raw socket. */
+  upgrade(
+    request: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+    target: Target,
+    visit: Visit,
+    onFailure: (failure: Failure) => void,
+  ): void;
+  /** Closes everything that is open for a site, at once. */
+  drop(token: string): void;
+  /** Closes everything. */
+  close(): void;
+}

@@ -1,0 +1,143 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex, Readable } from 'node:stream';
+import { Pool } from 'undici';
+import { hasBody } from '../../http.ts';
+import type { Engine, Failure, Target, Visit } from '../engine.ts';
+import { Connections } from './connections.ts';
+import { Exchange } from './exchange.ts';
+import { requestHeaders } from './headers.ts';
+import { relayUpgrade } from './upgrade.ts';
+
+/** Milliseconds. */
+export interface EngineLimits {
+  /** To connect to a notebook. */
+  readonly connectTimeout: number;
+  /** From the request to the answer's first byte. Kernels can think for a while; uploads don't count. */
+  readonly answerTimeout: number;
+}
+
+export const defaultEngineLimits: EngineLimits = { connectTimeout: 10_000, answerTimeout: 30 * 60_000 };
+
+/** Methods that may be sent a second time without harm (RFC 9110 section 9.2.2), and without a body to send again. */
+const repeatable: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
+
+/** The engine in this process: undici towards the notebooks, Node's own server towards the visitors. */
+export class NodeEngine implements Engine {
+  readonly #limits: EngineLimits;
+  readonly #pools = new Map<string, Pool>();
+  readonly #connections = new Connections();
+
+  constructor(limits: EngineLimits) {
+    this.#limits = limits;
+  }
+
+  request(
+    request: IncomingMessage,
+    response: ServerResponse,
+    target: Target,
+    visit: Visit,
+    onFailure: (failure: Failure) => void,
+  ): void {
+    const method = request.method ?? 'GET';
+    const withBody = hasBody(request);
+    const headers = requestHeaders(request, visit);
+    let release = (): void => undefined;
+    response.once('close', () => release());
+    const send = (mayRepeat: boolean): void => {
+      release();
+      const exchange = new Exchange(request, response, (failure, error) => {
+        // A kept-alive connection may die at the very moment it is used again: that says nothing about the notebook.
+        if (mayRepeat && isStaleConnection(error)) send(false);
+        else onFailure(failure);
+      });
+      const forget = this.#connections.add(target.token, () => exchange.abandon());
+      const leave = (): void => exchange.abandon();
+      response.once('close', leave);
+      release = () => {
+        forget();
+        response.off('close', leave);
+      };
+      this.#pool(target).dispatch(
+        {
+          // undici takes any token for a method; its type lists the usual ones.
+          method: method as 'GET',
+          path: request.url ?? '/',
+          headers,
+          // undici takes any async iterable; its type for dispatch() doesn't say so.
+          body: withBody ? (body(request, response) as unknown as Readable) : null,
+        },
+        exchange,
+      );
+    };
+    send(!withBody && repeatable.has(method));
+  }
+
+  upgrade(
+    request: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+    target: Target,
+    visit: Visit,
+    onFailure: (failure: Failure) => void,
+  ): void {
+    const end = relayUpgrade(request, socket, head, target, visit, this.#limits.connectTimeout, onFailure);
+    socket.once('close', this.#connections.add(target.token, end));
+  }
+
+  drop(token: string): void {
+    this.#connections.drop(token);
+    const pool = this.#pools.get(token);
+    this.#pools.delete(token);
+    // Whoever was still waiting has just been cut off.
+    pool?.destroy().catch(() => undefined);
+  }
+
+  close(): void {
+    this.#connections.dropAll();
+    for (const token of [...this.#pools.keys()]) this.drop(token);
+  }
+
+  #pool({ token, host, port }: Target): Pool {
+    const existing = this.#pools.get(token);
+    if (existing) return existing;
+    const pool = new Pool(`http://${host.includes(':') ? `[${host}]` : host}:${port}`, {
+      // No limit on connections: event streams and long polls would starve the rest.
+      connections: null,
+      pipelining: 1,
+      allowH2: false,
+      headersTimeout: this.#limits.answerTimeout,
+      bodyTimeout: 0,
+      keepAliveTimeout: 4000,
+      maxHeaderSize: 64 * 1024,
+      connect: { timeout: this.#limits.connectTimeout, noDelay: true },
+    });
+    // A site that nobody looks at keeps no pool.
+    pool.on('disconnect', () => {
+      const { connected, pending, queued, running } = pool.stats;
+      if (connected + pending + queued + running > 0 || this.#pools.get(token) !== pool) return;
+      this.#pools.delete(token);
+      pool.close().catch(() => undefined);
+    });
+    this.#pools.set(token, pool);
+    return pool;
+  }
+}
+
+/**
+ * The request's body in the client's own pieces. Read only once undici is connected, which is when a client that asked
+ * first (Expect: 100-continue) is told to go on. Leaving early must not destroy the request: its socket still has to
+ * carry the answer.
+ */
+async function* body(request: IncomingMessage, response: ServerResponse): AsyncGenerator<Buffer> {
+  if (request.headers.expect !== undefined && !response.headersSent) response.writeContinue();
+  try {
+    yield* request.iterator({ destroyOnReturn: false });
+  } finally {
+    // What the notebook no longer wants is read and thrown away, so that the connection can carry the next request.
+    request.resume();
+  }
+}
+
+function isStaleConnection(error: Error & { code?: string }): boolean {
+  return error.code === 'UND_ERR_SOCKET' || error.code === 'ECONNRESET' || error.code === 'EPIPE';
+}

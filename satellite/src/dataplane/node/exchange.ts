@@ -1,0 +1,118 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type Dispatcher, errors } from 'undici';
+import type { Failure } from '../engine.ts';
+import { responseHeaders } from './headers.ts';
+
+/**
+ * One request on its way through: takes undici's events and writes them to the visitor, holding the notebook back while
+ * the visitor is slow.
+ */
+export class Exchange implements Dispatcher.DispatchHandler {
+  readonly #request: IncomingMessage;
+  readonly #response: ServerResponse;
+  readonly #onFailure: (failure: Failure, error: Error) => void;
+  #controller: Dispatcher.DispatchController | undefined;
+  #started = false;
+  #written = false;
+  #abandoned = false;
+
+  constructor(
+    request: IncomingMessage,
+    response: ServerResponse,
+    onFailure: (failure: Failure, error: Error) => void,
+  ) {
+    this.#request = request;
+    this.#response = response;
+    this.#onFailure = onFailure;
+    response.on('drain', () => this.#controller?.resume());
+  }
+
+  /** Ends both sides at once: the visitor has left, or the site is gone. */
+  abandon(): void {
+    if (this.#abandoned) return;
+    this.#abandoned = true;
+    this.#controller?.abort(new errors.RequestAbortedError());
+    if (!this.#response.writableFinished) this.#response.destroy();
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller;
+    if (this.#abandoned) controller.abort(new errors.RequestAbortedError());
+  }
+
+  onResponseStart(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    _parsed: unknown,
+    message?: string,
+  ): void {
+    const response = this.#response;
+    // undici types leave the raw fields out of the controller.
+    const { rawHeaders } = controller as unknown as { rawHeaders: (Buffer | string)[] };
+    const headers = responseHeaders(rawHeaders);
+    if (status < 200) {
+      if (status === 103) response.writeEarlyHints(group(headers));
+      else if (status === 102) response.writeProcessing();
+      return;
+    }
+    this.#started = true;
+    // Node adds Date where the notebook gave none (RFC 9110 section 6.6.1), and frames the body anew.
+    response.writeHead(status, message ?? '', headers);
+    // A body's first bytes mostly come with the headers and go out with them; an event stream's may be minutes away.
+    process.nextTick(() => {
+      if (!this.#written && !response.writableEnded && !response.destroyed) response.flushHeaders();
+    });
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.#written = true;
+    if (!this.#response.write(chunk)) controller.pause();
+  }
+
+  onResponseEnd(_controller: Dispatcher.DispatchController, trailers: NodeJS.Dict<string | string[]>): void {
+    const response = this.#response;
+    if (Object.keys(trailers).length > 0 && response.chunkedEncoding) {
+      response.addTrailers(trailers as Record<string, string>);
+    }
+    // The rest of a body that the notebook didn't want would be read as the next request.
+    response.end();
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    if (this.#abandoned) return;
+    // In mid-answer there is only one honest thing left: a connection that breaks, so that nothing looks complete.
+    if (this.#started || this.#response.headersSent) {
+      this.#response.destroy();
+      return;
+    }
+    if (this.#request.destroyed && !this.#request.complete) return;
+    this.#onFailure(failureOf(error), error);
+  }
+}
+
+/** What an error of the connection to the notebook means to a visitor. */
+export function failureOf(error: Error & { code?: string }): Failure {
+  switch (error.code) {
+    case 'UND_ERR_CONNECT_TIMEOUT':
+    case 'UND_ERR_HEADERS_TIMEOUT':
+    case 'ETIMEDOUT':
+      return 'timeout';
+    case 'ECONNREFUSED':
+    case 'EHOSTUNREACH':
+    case 'ENETUNREACH':
+    case 'EHOSTDOWN':
+      return 'refused';
+    default:
+      return 'broken';
+  }
+}
+
+/** Flat header fields by name, as writeEarlyHints wants them. */
+function group(headers: readonly string[]): Record<string, string | string[]> {
+  const grouped: Record<string, string[]> = {};
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = (headers[i] as string).toLowerCase();
+    grouped[name] = [...(grouped[name] ?? []), headers[i + 1] as string];
+  }
+  return grouped;
+}

@@ -1,0 +1,91 @@
+import type { IncomingMessage } from 'node:http';
+import type { Visit } from '../engine.ts';
+
+/** RFC 9110 section 7.6.1: fields that belong to one connection. Both halves of a proxy drop them. */
+const hopByHop: ReadonlySet<string> = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]);
+
+/** Who the client is, as one proxy tells the next; tornado also reads X-Scheme. */
+const forwarding = /^(?:x[-_]forwarded[-_].*|x[-_]real[-_]ip|x[-_]scheme|forwarded)$/;
+
+/** Fields that Connection can't take away: they say where a message goes and where it ends. */
+const neverNamed: ReadonlySet<string> = new Set(['host', 'content-length']);
+
+/** The fields that a message's Connection fields name, in lower case. */
+function namedByConnection(raw: readonly string[]): ReadonlySet<string> | undefined {
+  let named: Set<string> | undefined;
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] as string;
+    if (name.length !== 10 || name.toLowerCase() !== 'connection') continue;
+    for (const part of (raw[i + 1] as string).toLowerCase().split(',')) {
+      const token = part.trim();
+      if (token === '' || token === 'close' || hopByHop.has(token) || neverNamed.has(token)) continue;
+      named ??= new Set();
+      named.add(token);
+    }
+  }
+  return named;
+}
+
+/**
+ * The header fields for the notebook: the client's in their order and spelling, without the ones that belong to the
+ * connection, and with the truth about the client. Flat: name, value, name, value.
+ */
+export function requestHeaders(request: IncomingMessage, { client, proto }: Visit): string[] {
+  const raw = request.rawHeaders;
+  const named = namedByConnection(raw);
+  const headers: string[] = [];
+  let host = '';
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] as string;
+    const lower = name.toLowerCase();
+    if (hopByHop.has(lower) || lower === 'expect' || named?.has(lower)) continue;
+    const first = lower.charCodeAt(0);
+    if ((first === 120 || first === 102) && forwarding.test(lower)) continue;
+    const value = raw[i + 1] as string;
+    if (lower === 'host') host = value;
+    headers.push(name, value);
+  }
+  const { address } = client;
+  const port = client.port ?? /:(\d+)$/.exec(host)?.[1] ?? (proto === 'https' ? '443' : '80');
+  const node = address.includes(':') ? `"[${address}]"` : address;
+  headers.push(
+    'X-Forwarded-For',
+    address,
+    'X-Forwarded-Proto',
+    proto,
+    'X-Forwarded-Host',
+    host,
+    'X-Forwarded-Port',
+    port,
+    'X-Real-IP',
+    address,
+    'Forwarded',
+    `for=${node};proto=${proto};host="${host}"`,
+  );
+  return headers;
+}
+
+/** The header fields for the visitor: the notebook's in their order and spelling, without those of the connection. */
+export function responseHeaders(raw: readonly (Buffer | string)[]): string[] {
+  // RFC 9110 section 5.5: what isn't ASCII is opaque bytes, and Node writes latin1 back as it was.
+  const text = raw.map((part) => (typeof part === 'string' ? part : part.toString('latin1')));
+  const named = namedByConnection(text);
+  const headers: string[] = [];
+  for (let i = 0; i < text.length; i += 2) {
+    const name = text[i] as string;
+    const lower = name.toLowerCase();
+    if (hopByHop.has(lower) || named?.has(lower)) continue;
+    headers.push(name, text[i + 1] as string);
+  }
+  return headers;
+}

@@ -1,0 +1,195 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
+import type { SatelliteConfig } from './config.ts';
+import type { Engine, Failure, Target, Visit } from './dataplane/engine.ts';
+import { type Client, identifyClient } from './gate/client.ts';
+import { decideHost, type HostDecision, hostName } from './gate/host.ts';
+import { inspectRequest, type Refusal } from './gate/hygiene.ts';
+import { type Log, loggablePath, shortToken } from './log.ts';
+import { handleManagement } from './management/handle.ts';
+import type { Management } from './management/service.ts';
+import { OWN_PREFIX } from './pages/paths.ts';
+import { type Pages, send, sendRaw } from './pages/respond.ts';
+import type { TokenRecord } from './tokens/record.ts';
+import type { TokenRegistry } from './tokens/registry.ts';
+
+const DOCUMENTATION = 'Please see documentation on how to use this service.\n';
+
+const failureStatus: Readonly<Record<Failure, number>> = { refused: 502, broken: 502, timeout: 504 };
+
+/** What a request turned out to be, once it has passed the gate. */
+interface Admitted {
+  readonly host: HostDecision;
+  readonly client: Client;
+}
+
+export interface FrontParts {
+  readonly config: SatelliteConfig;
+  readonly registry: TokenRegistry;
+  readonly management: Management;
+  readonly engine: Engine;
+  readonly pages: Pages;
+  readonly log: Log;
+}
+
+/** The door: looks at every request once, and sends it to management, a live site, or a page. */
+export class Front {
+  readonly #parts: FrontParts;
+
+  constructor(parts: FrontParts) {
+    this.#parts = parts;
+  }
+
+  readonly onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+    const started = performance.now();
+    const admitted = this.#admit(request);
+    response.once('close', () =>
+      this.#logRequest(request, response.statusCode, admitted, started, response.writableFinished),
+    );
+    // A visitor who leaves in the middle is nobody's error.
+    response.on('error', () => undefined);
+    if ('status' in admitted) {
+      refuse(request, response, admitted);
+      return;
+    }
+    const { host, client } = admitted;
+    if (host.kind === 'site') {
+      this.#site(request, response, host.label, client);
+    } else if (host.kind === 'manage') {
+      if (request.headers.expect !== undefined) response.writeContinue();
+      void handleManagement(this.#parts.management, request, response, client, this.#parts.log);
+    } else {
+      send(request, response, 200, { 'Content-Type': 'text/plain' }, DOCUMENTATION);
+    }
+  };
+
+  readonly onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
+    const started = performance.now();
+    const admitted = this.#admit(request);
+    let status = 101;
+    socket.once('close', () => this.#logRequest(request, status, admitted, started, true));
+    socket.on('error', () => undefined);
+    const fail = (code: number, text: string): void => {
+      status = code;
+      sendRaw(socket, code, text);
+    };
+    if ('status' in admitted) {
+      fail(admitted.status, `${admitted.message}\n`);
+      return;
+    }
+    const record = admitted.host.kind === 'site' ? this.#parts.registry.find(admitted.host.label) : undefined;
+    const target = record && targetOf(record);
+    if (target === undefined) {
+      fail(record === undefined ? 404 : record.state === 'gone' ? 410 : 503, 'There is no live site here.\n');
+      return;
+    }
+    this.#parts.engine.upgrade(
+      request,
+      socket,
+      head,
+      target,
+      visitOf(request, admitted.client),
+      (failure) => {
+        fail(failureStatus[failure], 'The notebook does not answer.\n');
+      },
+    );
+  };
+
+  #site(request: IncomingMessage, response: ServerResponse, label: string, client: Client): void {
+    const { registry, engine, pages } = this.#parts;
+    const record = registry.find(label);
+    if (record === undefined) {
+      pages.unknown(request, response);
+      return;
+    }
+    const target = targetOf(record);
+    const starting = target !== undefined && !registry.isAnswering(label);
+    if (target === undefined || (starting && request.url?.startsWith(OWN_PREFIX))) {
+      pages.waiting(request, response, record);
+      return;
+    }
+    engine.request(request, response, target, visitOf(request, client), (failure) => {
+      pages.trouble(request, response, record, failure);
+    });
+  }
+
+  /** Everything that has to be right before anybody looks at what a request wants. */
+  #admit(request: IncomingMessage): Admitted | Refusal {
+    const refusal = inspectRequest(request);
+    if (refusal) return refusal;
+    const name = hostName(request.headers.host ?? '');
+    const host = decideHost(name, this.#parts.config.domain);
+    const elsewhere = refuseHost(host);
+    if (elsewhere) return elsewhere;
+    const { servername } = request.socket as Partial<TLSSocket>;
+    // RFC 9110 section 7.4: what the TLS handshake was made for and what is asked for must be the same site.
+    if (typeof servername === 'string' && servername !== '' && hostName(servername) !== name) {
+      return { status: 421, message: 'This connection was made for another host.' };
+    }
+    const client = identifyClient(request, this.#parts.config.trustedProxies);
+    if (client === undefined) return { status: 400, message: 'The address of the client is unclear.' };
+    return { host, client };
+  }
+
+  #logRequest(
+    request: IncomingMessage,
+    status: number,
+    admitted: Admitted | Refusal,
+    started: number,
+    complete: boolean,
+  ): void {
+    const refused = 'status' in admitted;
+    this.#parts.log({
+      event: refused ? 'refused' : 'request',
+      ...(refused
+        ? { client: request.socket.remoteAddress, why: admitted.message }
+        : { client: admitted.client.address, host: describeHost(admitted.host) }),
+      method: request.method,
+      path: loggablePath(request.url ?? ''),
+      status,
+      ms: Math.round(performance.now() - started),
+      ...(!complete && { brokenOff: true }),
+    });
+  }
+}
+
+/** The plain listener beside HTTPS: sends visitors of our own names there, and knows nothing else. */
+export function redirectToHttps(config: SatelliteConfig, portSuffix: string) {
+  return (request: IncomingMessage, response: ServerResponse): void => {
+    const name = hostName(request.headers.host ?? '');
+    const refusal = inspectRequest(request) ?? refuseHost(decideHost(name, config.domain));
+    if (refusal) {
+      refuse(request, response, refusal);
+      return;
+    }
+    const headers = { 'Content-Type': 'text/plain', Location: `https://${name}${portSuffix}${request.url}` };
+    send(request, response, 308, headers, 'This service is at https:// only.\n');
+  };
+}
+
+function refuseHost({ kind }: HostDecision): Refusal | undefined {
+  if (kind === 'invalid') return { status: 400, message: 'The Host header is not a host name.' };
+  if (kind === 'foreign') return { status: 421, message: 'This host is not served here.' };
+  return undefined;
+}
+
+function refuse(request: IncomingMessage, response: ServerResponse, { status, message }: Refusal): void {
+  // After something ambiguous, nobody knows where the next request begins.
+  send(request, response, status, { 'Content-Type': 'text/plain', Connection: 'close' }, `${message}\n`);
+}
+
+function targetOf({ token, state, host, port }: TokenRecord): Target | undefined {
+  return state === 'mapped' && host !== null && port !== null ? { token, host, port } : undefined;
+}
+
+function visitOf(request: IncomingMessage, client: Client): Visit {
+  return {
+    client,
+    proto: client.proto ?? ((request.socket as Partial<TLSSocket>).encrypted ? 'https' : 'http'),
+  };
+}
+
+function describeHost(host: HostDecision): string {
+  return host.kind === 'site' ? shortToken(host.label) : host.kind;
+}

@@ -1,0 +1,50 @@
+import ipaddr from 'ipaddr.js';
+
+/**
+ * The one spelling of an address: IPv4 that a dual-stack socket shows as `::ffff:10.21.0.1` is `10.21.0.1`, IPv6 is
+ * compressed and loses its zone. Undefined for what isn't an address.
+ */
+export function normalizeAddress(text: string): string | undefined {
+  const bare = text.split('%', 1)[0] ?? '';
+  // isValidFourPartDecimal: "10.1" and "0x0a.1.1.1" are IPv4 to some parsers and not to others.
+  if (ipaddr.IPv4.isValidFourPartDecimal(bare)) return ipaddr.IPv4.parse(bare).toString();
+  if (!ipaddr.IPv6.isValid(bare)) return undefined;
+  const address = ipaddr.IPv6.parse(bare);
+  return address.isIPv4MappedAddress() ? address.toIPv4Address().toString() : address.toString();
+}
+
+/** A set of CIDR ranges. An empty set contains nothing. */
+export class Networks {
+  readonly #ranges: [ipaddr.IPv4 | ipaddr.IPv6, number][];
+  readonly #text: string;
+
+  /** Throws a RangeError for what isn't CIDR notation; a bare address is a network of one. */
+  constructor(cidrs: readonly string[]) {
+    this.#text = cidrs.join(' ');
+    this.#ranges = cidrs.map((cidr) => {
+      const [address = '', bits] = cidr.split('/');
+      if (normalizeAddress(address) === undefined) throw new RangeError(`"${cidr}" is not a network`);
+      const parsed = ipaddr.parse(address);
+      const width = parsed.kind() === 'ipv4' ? 32 : 128;
+      if (bits === undefined) return [parsed, width];
+      if (!/^\d{1,3}$/.test(bits) || Number(bits) > width) throw new RangeError(`"${cidr}" is not a network`);
+      return [parsed, Number(bits)];
+    });
+  }
+
+  get isEmpty(): boolean {
+    return this.#ranges.length === 0;
+  }
+
+  contains(address: string): boolean {
+    const normalized = normalizeAddress(address);
+    if (normalized === undefined) return false;
+    const parsed = ipaddr.parse(normalized);
+    return this.#ranges.some(([range, bits]) => range.kind() === parsed.kind() && parsed.match(range, bits));
+  }
+
+  /** As configured, for messages. */
+  toString(): string {
+    return this.#text;
+  }
+}

@@ -1,0 +1,153 @@
+import { readFileSync } from 'node:fs';
+import { setTimeout as pause } from 'node:timers/promises';
+import { getCACertificates } from 'node:tls';
+import { Agent, request } from 'undici';
+import { z } from 'zod';
+import { ConfigError } from '../config.ts';
+import type { Log } from '../log.ts';
+import type { QueuedJob, Scheduler } from './slurm.ts';
+import { jobState } from './states.ts';
+
+export interface ReporterOptions {
+  readonly scheduler: Scheduler;
+  /** The proxy's management host. */
+  readonly to: URL;
+  /** Trusted beside the system's authorities. */
+  readonly caFile?: string;
+  readonly log: Log;
+}
+
+/** Why a report didn't come through. */
+export interface ReportFailure {
+  readonly by: 'scheduler' | 'proxy';
+  readonly message: string;
+}
+
+const JOBS_PER_POST = 2000;
+/** Everything is told again this often: a job that nobody mentions loses its token in the end. */
+const REFRESH_MS = 10 * 60_000;
+const LONGEST_PAUSE_MS = 60_000;
+const TIMEOUT_MS = 30_000;
+
+const trackedSchema = z.array(z.object({ id: z.string() }));
+
+/** Posts what changed in a scheduler's queue to a proxy. */
+export class JobReporter {
+  readonly #scheduler: Scheduler;
+  readonly #jobsUrl: URL;
+  readonly #agent: Agent;
+  readonly #log: Log;
+  /** What the proxy has been told, by job. */
+  #told = new Map<string, string>();
+  #refreshAt = 0;
+
+  /** Throws a ConfigError where the CA file can't be read. */
+  constructor({ scheduler, to, caFile, log }: ReporterOptions) {
+    this.#scheduler = scheduler;
+    this.#jobsUrl = new URL('/api/v1/jobs', to);
+    this.#log = log;
+    const ca = [...getCACertificates('default'), ...getCACertificates('system')];
+    if (caFile !== undefined) ca.push(readCa(caFile));
+    this.#agent = new Agent({
+      connect: { ca, timeout: TIMEOUT_MS },
+      headersTimeout: TIMEOUT_MS,
+      bodyTimeout: TIMEOUT_MS,
+    });
+  }
+
+  /** Looks at the queue once and posts what changed since the last time. Resolves to why not, if it couldn't. */
+  async report(): Promise<ReportFailure | undefined> {
+    const answer = await this.#scheduler.queue();
+    if (!answer.ok) return { by: 'scheduler', message: `the scheduler does not answer: ${answer.why}` };
+    const refresh = Date.now() >= this.#refreshAt;
+    const told = refresh ? new Map<string, string>() : this.#told;
+    const now = new Map<string, string>();
+    const changed: QueuedJob[] = [];
+    for (const job of answer.jobs) {
+      const text = JSON.stringify(job);
+      now.set(job.id, text);
+      if (told.get(job.id) !== text) changed.push(job);
+    }
+    try {
+      // What was seen before and, after a start or an hour of failures, what the proxy still waits for.
+      const expected = new Set([...this.#told.keys(), ...(refresh ? await this.#tracked() : [])]);
+      for (const id of expected) {
+        if (now.has(id) || isOver(this.#told.get(id))) continue;
+        const final = await this.#scheduler.finalState(id);
+        if (!final.ok) {
+          // Keep it on the list: the next round asks again.
+          now.set(id, this.#told.get(id) ?? '');
+          continue;
+        }
+        changed.push({
+          id,
+          state: final.state ?? 'GONE',
+          position: null,
+          estimatedStart: null,
+          reason: null,
+        });
+      }
+      for (let i = 0; i < changed.length; i += JOBS_PER_POST)
+        await this.#post(changed.slice(i, i + JOBS_PER_POST));
+    } catch (error) {
+      // Nothing is remembered as told, so that the next round tells all of it.
+      this.#refreshAt = 0;
+      return {
+        by: 'proxy',
+        message: `${this.#jobsUrl} does not take the report: ${(error as Error).message}`,
+      };
+    }
+    this.#told = now;
+    if (refresh) this.#refreshAt = Date.now() + REFRESH_MS;
+    if (changed.length > 0)
+      this.#log({ event: 'reported', jobs: changed.length, inQueue: answer.jobs.length });
+    return undefined;
+  }
+
+  /** Reports every `interval` milliseconds until told to stop, less often while something doesn't answer. */
+  async run(interval: number, stop: AbortSignal): Promise<void> {
+    let wait = interval;
+    while (!stop.aborted) {
+      const failure = await this.report();
+      if (failure) this.#log({ event: 'report-failed', ...failure });
+      wait = failure ? Math.min(wait * 2, Math.max(interval, LONGEST_PAUSE_MS)) : interval;
+      await pause(wait, undefined, { signal: stop }).catch(() => undefined);
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#agent.close();
+  }
+
+  async #tracked(): Promise<string[]> {
+    const { statusCode, body } = await request(this.#jobsUrl, { dispatcher: this.#agent });
+    const text = await body.text();
+    if (statusCode !== 200) throw new Error(`it says ${statusCode}: ${text.trim().slice(0, 200)}`);
+    return trackedSchema.parse(JSON.parse(text)).map(({ id }) => id);
+  }
+
+  async #post(jobs: readonly QueuedJob[]): Promise<void> {
+    const { statusCode, body } = await request(this.#jobsUrl, {
+      dispatcher: this.#agent,
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(jobs),
+    });
+    const text = await body.text();
+    if (statusCode !== 200) throw new Error(`it says ${statusCode}: ${text.trim().slice(0, 200)}`);
+  }
+}
+
+/** Was this the last thing to tell about a job? */
+function isOver(told: string | undefined): boolean {
+  if (!told) return false;
+  return jobState((JSON.parse(told) as QueuedJob).state)?.stage === 'finished';
+}
+
+function readCa(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new ConfigError(`the CA file can't be read: ${(error as Error).message}`);
+  }
+}

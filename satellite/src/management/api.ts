@@ -1,0 +1,285 @@
+import type { IncomingMessage } from 'node:http';
+import { z } from 'zod';
+import type { Client } from '../gate/client.ts';
+import { phases, type TokenRecord } from '../tokens/record.ts';
+import type { JobReport } from '../tokens/registry.ts';
+import { readBody } from './body.ts';
+import type { Reply } from './reply.ts';
+import {
+  isPort,
+  jobIdFrom,
+  MAX_PORT,
+  type Management,
+  MIN_PORT,
+  type Outcome,
+  tokenFrom,
+} from './service.ts';
+
+/** Refused; the status and code are for programs, the message for people. */
+class ApiError extends Error {
+  readonly status: number;
+  readonly code: string;
+  readonly headers: Readonly<Record<string, string>> | undefined;
+  constructor(status: number, code: string, message: string, headers?: Record<string, string>) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.headers = headers;
+  }
+}
+
+const MAX_BODY_BYTES = 64 * 1024;
+const MAX_REPORT_BYTES = 16 * 1024 * 1024;
+const MAX_REASON = 2000;
+
+/** Text from a job for a page or a terminal: no control characters but line feeds, not too long. */
+const reasonText = z.string().transform((text) =>
+  text
+    .replace(/\r\n?/g, '\n')
+    .replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, ' ')
+    .trim()
+    .slice(0, MAX_REASON),
+);
+
+const time = z.iso.datetime({ offset: true }).transform((text) => Date.parse(text));
+const jobId = z.union([z.string(), z.int()]).transform((given, context) => {
+  const id = jobIdFrom(String(given));
+  if (id !== undefined) return id;
+  context.addIssue('is not a job id');
+  return z.NEVER;
+});
+
+const bodies = {
+  redeem: z.object({
+    port: z.number().refine(isPort, `must be an integer between ${MIN_PORT} and ${MAX_PORT}`),
+  }),
+  job: z.object({ jobId }),
+  phase: z.object({ phase: z.enum(phases), reason: reasonText.nullish() }),
+  jobs: z.array(
+    z.object({
+      id: jobId,
+      state: z.string().min(1).max(40),
+      position: z.int().positive().nullish(),
+      estimatedStart: time.nullish(),
+      reason: reasonText.nullish(),
+    }),
+  ),
+};
+
+interface Call {
+  readonly management: Management;
+  readonly request: IncomingMessage;
+  readonly client: Client;
+  readonly token: string | undefined;
+}
+
+type Operation = (call: Call) => Reply | Promise<Reply>;
+
+const routes: readonly [path: RegExp, methods: Readonly<Record<string, Operation>>][] = [
+  [/^\/api\/v1\/tokens$/, { POST: issue }],
+  [/^\/api\/v1\/tokens\/([^/]+)$/, { GET: show, DELETE: destroy }],
+  [/^\/api\/v1\/tokens\/([^/]+)\/redeem$/, { POST: redeem }],
+  // Old wget can only POST; both operations are idempotent either way.
+  [/^\/api\/v1\/tokens\/([^/]+)\/job$/, { PUT: link, POST: link }],
+  [/^\/api\/v1\/tokens\/([^/]+)\/phase$/, { PUT: setPhase, POST: setPhase }],
+  [/^\/api\/v1\/jobs$/, { GET: trackedJobs, POST: reportJobs }],
+];
+
+/** The answer to a request under /api/; errors of the caller's making are answers too. Rejects with a StoreError or BodyError. */
+export async function answerApi(
+  management: Management,
+  request: IncomingMessage,
+  path: string,
+  client: Client,
+): Promise<Reply> {
+  try {
+    for (const [pattern, methods] of routes) {
+      const match = pattern.exec(path);
+      if (!match) continue;
+      const method = request.method === 'HEAD' ? 'GET' : (request.method ?? '');
+      const operation = Object.hasOwn(methods, method) ? methods[method] : undefined;
+      if (operation === undefined) {
+        const allowed = Object.keys(methods).join(', ');
+        throw new ApiError(405, 'method-not-allowed', `Use ${allowed} here.`, { Allow: allowed });
+      }
+      return await operation({ management, request, client, token: match[1] && tokenFrom(match[1]) });
+    }
+    throw new ApiError(404, 'not-found', 'There is no such operation.');
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    return json(error.status, { error: { code: error.code, message: error.message } }, error.headers);
+  }
+}
+
+/** A JSON answer. */
+export function json(status: number, value: unknown, headers?: Readonly<Record<string, string>>): Reply {
+  return {
+    status,
+    type: 'application/json',
+    body: `${JSON.stringify(value)}\n`,
+    ...(headers && { headers }),
+  };
+}
+
+const NO_CONTENT: Reply = { status: 204, type: 'application/json', body: '' };
+
+async function issue(call: Call): Promise<Reply> {
+  requireInternal(call);
+  const record = await call.management.registry.issue();
+  const { token, site, state, expiresAt } = describe(call.management, record);
+  return json(201, { token, site, state, expiresAt });
+}
+
+function show({ management, token }: Call): Reply {
+  const record = token === undefined ? undefined : management.registry.find(token);
+  if (record === undefined) throw unknownToken();
+  return json(200, describe(management, record));
+}
+
+async function destroy(call: Call): Promise<Reply> {
+  requireInternal(call);
+  const outcome = await call.management.registry.destroy(requireToken(call), call.client.address);
+  // Gone is what was asked for.
+  if (!outcome.ok && outcome.why !== 'gone') throw refusal(outcome);
+  return NO_CONTENT;
+}
+
+async function redeem(call: Call): Promise<Reply> {
+  requireInternal(call);
+  const token = requireToken(call);
+  const { port } = await readJson(call.request, bodies.redeem, MAX_BODY_BYTES);
+  if (call.management.isOwnAddress(call.client.address, port)) {
+    throw new ApiError(400, 'own-address', 'The proxy itself listens on this address and port.');
+  }
+  return answer(call, await call.management.registry.redeem(token, call.client.address, port));
+}
+
+async function link(call: Call): Promise<Reply> {
+  requireInternal(call);
+  const token = requireToken(call);
+  const body = await readJson(call.request, bodies.job, MAX_BODY_BYTES);
+  return answer(call, await call.management.registry.link(token, body.jobId));
+}
+
+async function setPhase(call: Call): Promise<Reply> {
+  requireInternal(call);
+  const token = requireToken(call);
+  const { phase, reason } = await readJson(call.request, bodies.phase, MAX_BODY_BYTES);
+  return answer(
+    call,
+    await call.management.registry.setPhase(token, call.client.address, phase, reason || null),
+  );
+}
+
+async function reportJobs(call: Call): Promise<Reply> {
+  requireReporter(call);
+  const reports = new Map<string, JobReport>();
+  for (const { id, state, position, estimatedStart, reason } of await readJson(
+    call.request,
+    bodies.jobs,
+    MAX_REPORT_BYTES,
+  )) {
+    reports.set(id, {
+      id,
+      state,
+      position: position ?? null,
+      estimatedStart: estimatedStart ?? null,
+      reason: reason || null,
+    });
+  }
+  await call.management.registry.reportJobs([...reports.values()]);
+  return json(200, { updated: reports.size });
+}
+
+/** For a reporter that has just started: the jobs whose end it may have missed. */
+function trackedJobs(call: Call): Reply {
+  requireReporter(call);
+  return json(200, call.management.registry.trackedJobs());
+}
+
+function describe({ registry, siteUrl }: Management, record: TokenRecord) {
+  const job = registry.job(record.jobId);
+  const iso = (at: number | null | undefined) => (at == null ? null : new Date(at).toISOString());
+  return {
+    token: record.token,
+    site: siteUrl(record.token),
+    state: record.state,
+    job:
+      record.jobId === null
+        ? null
+        : {
+            id: record.jobId,
+            state: job?.state ?? null,
+            position: job?.position ?? null,
+            estimatedStart: iso(job?.estimatedStart),
+            reason: job?.reason ?? null,
+          },
+    phase: record.phase,
+    reason: record.reason,
+    expiresAt: iso(registry.expiresAt(record)),
+  };
+}
+
+function answer({ management }: Call, outcome: Outcome): Reply {
+  if (!outcome.ok) throw refusal(outcome);
+  return json(200, describe(management, outcome.record));
+}
+
+function refusal({ why }: Extract<Outcome, { ok: false }>): ApiError {
+  switch (why) {
+    case 'unknown':
+      return unknownToken();
+    case 'gone':
+      return new ApiError(410, 'gone', 'This token is gone.');
+    case 'redeemed':
+      return new ApiError(409, 'already-redeemed', 'This token has been redeemed; that is possible once.');
+    case 'linked':
+      return new ApiError(409, 'already-linked', 'This token is linked to another job.');
+    case 'other-host':
+      return new ApiError(403, 'other-host', 'Only the host that redeemed this token may do that.');
+  }
+}
+
+function unknownToken(): ApiError {
+  return new ApiError(404, 'unknown-token', 'There is no such token.');
+}
+
+function requireToken({ token }: Call): string {
+  if (token === undefined) throw unknownToken();
+  return token;
+}
+
+function requireInternal({ management, client }: Call): void {
+  const networks = management.config.internalNetworks;
+  if (networks.contains(client.address)) return;
+  throw new ApiError(
+    403,
+    'outside-network',
+    `${client.address} is not in the internal networks (${networks}).`,
+  );
+}
+
+function requireReporter({ management, client }: Call): void {
+  const networks = management.config.jobStateNetworks;
+  if (networks.contains(client.address)) return;
+  throw new ApiError(
+    403,
+    'outside-network',
+    `${client.address} is not in the job state networks (${networks}).`,
+  );
+}
+
+/** The body as JSON whatever its Content-Type says: old clients can't set it, or set a form's. */
+async function readJson<T>(request: IncomingMessage, schema: z.ZodType<T>, limit: number): Promise<T> {
+  const text = await readBody(request, limit);
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new ApiError(400, 'bad-request', 'The body is not JSON.');
+  }
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  throw new ApiError(400, 'bad-request', `${issue?.path.join('.') || 'body'}: ${issue?.message}`);
+}

@@ -1,0 +1,44 @@
+import type { IncomingMessage } from 'node:http';
+
+/** The body can't be taken; `status` says why. */
+export class BodyError extends Error {
+  override name = 'BodyError';
+  readonly status: 400 | 408 | 413;
+  constructor(status: 400 | 408 | 413, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
+const PATIENCE_MS = 30_000;
+
+/** Reads a whole body of at most `limit` bytes as UTF-8. Rejects with a BodyError. */
+export function readBody(request: IncomingMessage, limit: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    const timer = setTimeout(
+      () => stop(new BodyError(408, 'The body took too long to arrive.')),
+      PATIENCE_MS,
+    );
+    const stop = (error: BodyError): void => {
+      clearTimeout(timer);
+      request.removeListener('data', take);
+      request.pause();
+      reject(error);
+    };
+    const take = (chunk: Buffer): void => {
+      size += chunk.length;
+      if (size > limit) stop(new BodyError(413, `The body is larger than ${limit} bytes.`));
+      else chunks.push(chunk);
+    };
+    request.on('data', take);
+    request.once('end', () => {
+      clearTimeout(timer);
+      resolve(Buffer.concat(chunks).toString('utf8'));
+    });
+    request.once('close', () => {
+      if (!request.complete) stop(new BodyError(400, 'The body broke off.'));
+    });
+  });
+}

@@ -1,0 +1,176 @@
+import type { IncomingMessage } from 'node:http';
+import type { Client } from '../gate/client.ts';
+import { hostName } from '../gate/host.ts';
+import { jobStage } from '../jobs/states.ts';
+import type { JobReport } from '../tokens/registry.ts';
+import { readBody } from './body.ts';
+import type { Reply } from './reply.ts';
+import { isPort, jobIdFrom, MAX_PORT, type Management, MIN_PORT, tokenFrom } from './service.ts';
+
+/*
+ * The protocol of SDSC's Satellite Proxy Service. Its clients read words out of bodies: every answer is 200, refusals
+ * begin with "Oops!", and the checks come in the original's order.
+ */
+
+const plain = (body: string, headers?: Record<string, string>): Reply => ({
+  status: 200,
+  type: 'text/plain',
+  body,
+  ...(headers && { headers }),
+});
+const html = (body: string): Reply => ({ status: 200, type: 'text/html', body });
+const oops = (message: string): Reply => plain(`Oops! ${message}\n`);
+
+const MAX_REPORT_BYTES = 16 * 1024 * 1024;
+
+type Operation = (call: Call) => Reply | Promise<Reply>;
+
+interface Call {
+  readonly management: Management;
+  readonly request: IncomingMessage;
+  readonly query: URLSearchParams;
+  readonly client: Client;
+}
+
+const operations: Readonly<Record<string, Operation>> = {
+  '/getlink.cgi': getlink,
+  '/linktoken.cgi': linktoken,
+  '/redeemtoken.cgi': redeemtoken,
+  '/destroytoken.cgi': destroytoken,
+  '/tokenjobstate.cgi': tokenjobstate,
+  '/update-jobs.cgi': updateJobs,
+};
+
+/** The answer to one of the six operations; undefined where the path is none of them. Rejects with a StoreError or BodyError. */
+export async function answerCgi(
+  management: Management,
+  request: IncomingMessage,
+  path: string,
+  query: string,
+  client: Client,
+): Promise<Reply | undefined> {
+  const operation = Object.hasOwn(operations, path) ? operations[path] : undefined;
+  return operation?.({ management, request, query: new URLSearchParams(query), client });
+}
+
+async function getlink({ management, client }: Call): Promise<Reply> {
+  const refusal = refuseOutsider(management, client, 'from within the cluster');
+  if (refusal) return refusal;
+  const { token } = await management.registry.issue();
+  // Clients take the second-last word of this and the status code: the line feed at the end matters.
+  return plain(`Your token is \n${token}\n`);
+}
+
+async function linktoken({ management, request, query, client }: Call): Promise<Reply> {
+  if (request.method !== 'GET') return oops('Only GET method is supported');
+  const given = query.get('token');
+  if (!given) return oops("Missing 'token' parameter");
+  const jobId = jobIdFrom(query.get('jobid') ?? '');
+  if (jobId === undefined) return oops("Missing 'jobid' parameter");
+  const refusal = refuseOutsider(management, client, 'from within the cluster');
+  if (refusal) return refusal;
+  const token = tokenFrom(given);
+  const record = token === undefined ? undefined : management.registry.find(token);
+  if (record === undefined || record.state === 'gone')
+    return oops('Unknown nonce or nonce already destroyed');
+  if (record.jobId !== null) return oops('Nonce already linked to a jobid, you can do this only once!');
+  const outcome = await management.registry.link(record.token, jobId);
+  return outcome.ok
+    ? html('Success! Token linked to jobid.\n')
+    : oops('Unknown nonce or nonce already destroyed');
+}
+
+async function redeemtoken({ management, request, query, client }: Call): Promise<Reply> {
+  if (request.method !== 'GET') return oops('Only GET method is supported');
+  const given = query.get('token');
+  if (!given) return oops("Missing 'token' parameter");
+  const portText = query.get('port');
+  if (!portText) return oops("Missing 'port' parameter");
+  const port = /^\d{4,5}$/.test(portText) ? Number(portText) : 0;
+  if (!isPort(port)) return oops(`'port' parameter isn't an integer between ${MIN_PORT} and ${MAX_PORT}`);
+  const refusal = refuseOutsider(management, client, 'from the compute node running your service');
+  if (refusal) return refusal;
+  if (management.isOwnAddress(client.address, port))
+    return oops('The proxy itself listens on this address and port');
+  const token = tokenFrom(given);
+  const outcome =
+    token === undefined ? undefined : await management.registry.redeem(token, client.address, port);
+  return outcome?.ok ? html('Success!\n') : oops('Unknown nonce or nonce already used');
+}
+
+async function destroytoken({ management, request, query, client }: Call): Promise<Reply> {
+  if (request.method !== 'GET') return oops('Only GET method is supported');
+  const given = query.get('token');
+  if (!given) return oops("Missing 'token' parameter");
+  const refusal = refuseOutsider(management, client, 'from the compute node running your service');
+  if (refusal) return refusal;
+  const token = tokenFrom(given);
+  const outcome = token === undefined ? undefined : await management.registry.destroy(token, client.address);
+  if (outcome?.ok) return html('Success! Token destroyed.\n');
+  return outcome?.why === 'other-host'
+    ? oops('Nonce must be destroyed from host it was redeemed on')
+    : oops('Unknown nonce or nonce already destroyed');
+}
+
+/** Asked by visitors' browsers, from anywhere: who knows the token may know how it is doing. */
+function tokenjobstate({ management, request, query }: Call): Reply {
+  if (request.method !== 'GET') return oops('Only GET method is supported');
+  const given = query.get('token');
+  if (!given) return oops("Missing 'token' parameter");
+  const token = tokenFrom(given);
+  const origin = request.headers.origin;
+  // A site's own page may ask about that site, and no page about another.
+  const sameSite =
+    token !== undefined &&
+    origin !== undefined &&
+    originHost(origin) === `${token}.${management.config.domain}`;
+  return plain(
+    token === undefined ? '' : displayState(management, token),
+    sameSite ? { 'Access-Control-Allow-Origin': origin, Vary: 'Origin' } : undefined,
+  );
+}
+
+function displayState({ registry }: Management, token: string): string {
+  const record = registry.find(token);
+  if (record === undefined) return '';
+  const job = registry.job(record.jobId);
+  const stage = job && jobStage(job);
+  if (record.state === 'gone') return record.goneBy === 'job' ? 'D' : '';
+  if (record.state === 'mapped') return registry.isAnswering(token) ? 'PR' : 'M';
+  if (stage === 'waiting') return 'Q';
+  return stage === 'running' ? 'R' : 'PE';
+}
+
+async function updateJobs({ management, request, client }: Call): Promise<Reply> {
+  if (request.method !== 'POST') return oops('Only POST method is supported');
+  const networks = management.config.jobStateNetworks;
+  if (!networks.contains(client.address)) return oops(`Client (your) IP not in range ${networks}`);
+  const form = new URLSearchParams(await readBody(request, MAX_REPORT_BYTES));
+  const reports = new Map<string, JobReport>();
+  for (const line of (form.get('jobstates') ?? '').split('\n')) {
+    const [first = '', state = ''] = line.trim().split(/\s+/);
+    const id = jobIdFrom(first);
+    if (id === undefined || state === '') continue;
+    const known = management.registry.job(id);
+    // This protocol knows states only: what else is known about a job stays while its state does.
+    const same = known?.state === state ? known : undefined;
+    reports.set(id, {
+      id,
+      state: state.slice(0, 40),
+      position: same?.position ?? null,
+      estimatedStart: same?.estimatedStart ?? null,
+      reason: same?.reason ?? null,
+    });
+  }
+  await management.registry.reportJobs([...reports.values()]);
+  return html('Successfully updated jobs! \n');
+}
+
+function originHost(origin: string): string | undefined {
+  return hostName(origin.replace(/^https?:\/\//, ''));
+}
+
+function refuseOutsider({ config }: Management, client: Client, place: string): Reply | undefined {
+  if (config.internalNetworks.contains(client.address)) return undefined;
+  return oops(`Client (your) IP not in range ${config.internalNetworks}, please try ${place}.`);
+}

@@ -1,0 +1,73 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Client } from '../gate/client.ts';
+import { hasUnreadBody } from '../http.ts';
+import type { Log } from '../log.ts';
+import { StoreError } from '../tokens/store.ts';
+import { answerApi, json } from './api.ts';
+import { BodyError } from './body.ts';
+import { answerCgi } from './cgi.ts';
+import type { Reply } from './reply.ts';
+import type { Management } from './service.ts';
+
+const HOME: Reply = {
+  status: 200,
+  type: 'text/plain',
+  body: 'Please see documentation on how to use this service.\n',
+};
+
+/** Answers a request to the management host. */
+export async function handleManagement(
+  management: Management,
+  request: IncomingMessage,
+  response: ServerResponse,
+  client: Client,
+  log: Log,
+): Promise<void> {
+  const reply = await answer(management, request, client, log);
+  // An unread body would be taken for the next request's beginning.
+  if (hasUnreadBody(request)) response.setHeader('Connection', 'close');
+  response.writeHead(reply.status, {
+    ...reply.headers,
+    ...(reply.status !== 204 && {
+      'Content-Type': reply.type,
+      'Content-Length': Buffer.byteLength(reply.body),
+    }),
+    'Cache-Control': 'no-store',
+    'X-Content-Type-Options': 'nosniff',
+  });
+  response.end(request.method === 'HEAD' ? undefined : reply.body);
+}
+
+async function answer(
+  management: Management,
+  request: IncomingMessage,
+  client: Client,
+  log: Log,
+): Promise<Reply> {
+  const [, path = '', query = ''] = /^([^?]*)\??(.*)$/s.exec(request.url ?? '') ?? [];
+  const isApi = path.startsWith('/api/');
+  const failure = (status: number, code: string, message: string): Reply =>
+    isApi
+      ? json(status, { error: { code, message } })
+      : { status, type: 'text/plain', body: `Oops! ${message}\n` };
+  try {
+    if (isApi) return await answerApi(management, request, path, client);
+    return (
+      (await answerCgi(management, request, path, query, client)) ??
+      (path === '/' ? HOME : failure(404, 'not-found', 'There is no such operation.'))
+    );
+  } catch (error) {
+    if (error instanceof BodyError) return failure(error.status, 'bad-request', error.message);
+    if (error instanceof StoreError) {
+      log({ event: 'state-error', message: error.message });
+      // Not 200: a client that only looks for "Success!" and one that looks at the status both see the failure.
+      return failure(
+        503,
+        'state-error',
+        'The proxy could not keep its state; nothing was changed. Try again later.',
+      );
+    }
+    log({ event: 'internal-error', stack: error instanceof Error ? error.stack : String(error) });
+    return failure(500, 'internal-error', 'Something went wrong inside the proxy.');
+  }
+}

@@ -1,0 +1,34 @@
+import type { SatelliteConfig } from '../config.ts';
+import type { Outcome, TokenRegistry } from '../tokens/registry.ts';
+import { tokenPattern } from '../tokens/words.ts';
+
+/** What both management protocols stand on: who may do what, and which targets are allowed. */
+export interface Management {
+  readonly config: SatelliteConfig;
+  readonly registry: TokenRegistry;
+  /** `https://<token>.<domain>/` as visitors reach it. */
+  siteUrl(token: string): string;
+  /** True for an address and port at which this proxy itself listens: a site pointing there would be a loop. */
+  isOwnAddress(host: string, port: number): boolean;
+}
+
+export const MIN_PORT = 1024;
+export const MAX_PORT = 65535;
+
+export function isPort(port: number): boolean {
+  return Number.isInteger(port) && port >= MIN_PORT && port <= MAX_PORT;
+}
+
+/** The token in a parameter that may also be the site's full host name; undefined for what can't be one. */
+export function tokenFrom(text: string): string | undefined {
+  const label = text.toLowerCase().split('.', 1)[0] ?? '';
+  return tokenPattern.test(label) ? label : undefined;
+}
+
+/** Job ids are opaque (`141659[2].server`); brackets are dropped, as the original's clients do. */
+export function jobIdFrom(text: string): string | undefined {
+  const id = text.trim().replace(/[[\]]/g, '');
+  return /^[\w.+-]{1,100}$/.test(id) ? id : undefined;
+}
+
+export type { Outcome };

@@ -1,0 +1,209 @@
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { Failure } from '../dataplane/engine.ts';
+import { hasUnreadBody } from '../http.ts';
+import type { TokenRecord } from '../tokens/record.ts';
+import type { TokenRegistry } from '../tokens/registry.ts';
+import { type Content, contentOf } from './content.ts';
+import { type Behaviour, pageHeaders, renderPage } from './page.ts';
+import { EVENTS_PATH, OWN_PREFIX, STATE_PATH, STATE_TYPE } from './paths.ts';
+import { type View, viewOf } from './view.ts';
+
+const RECORDED_UNKNOWN = 'Please see documentation on how to use this service.\n';
+const HEARTBEAT_MS = 15_000;
+
+const unknownContent: Content = {
+  kind: 'unknown',
+  title: 'No session here',
+  heading: 'There is no session at this address',
+  status: 'It may have ended, or the address may be mistyped.',
+  details: `<p>An address is three words with hyphens between them, exactly as <code>start-jupyter</code> printed it.
+To see the addresses of your sessions, run this on the login node:</p><pre><code>start-jupyter list</code></pre>`,
+};
+
+const troubles: Readonly<Record<Failure, { status: 502 | 504; text: string }>> = {
+  refused: { status: 502, text: 'The compute node refuses the connection.' },
+  broken: { status: 502, text: 'The connection to the compute node broke off.' },
+  timeout: { status: 504, text: 'The compute node does not answer.' },
+};
+
+/** Does the client say that it wants a page, and isn't a script or an image that says so by habit? */
+function acceptsPage(request: IncomingMessage): boolean {
+  return isNavigation(request) && /\btext\/html\b/i.test(request.headers.accept ?? '');
+}
+
+/** A visit rather than a part of a page: what curl without options does is one, what a page's fetch() does is none. */
+function isNavigation(request: IncomingMessage): boolean {
+  if (request.method !== 'GET' && request.method !== 'HEAD') return false;
+  const destination = request.headers['sec-fetch-dest'];
+  return (
+    destination === undefined ||
+    destination === 'document' ||
+    destination === 'iframe' ||
+    destination === 'frame'
+  );
+}
+
+/** What visitors see where there is no live site. */
+export class Pages {
+  readonly #registry: TokenRegistry;
+  readonly #streams = new Set<ServerResponse>();
+
+  constructor(registry: TokenRegistry) {
+    this.#registry = registry;
+  }
+
+  /** A name that nobody has a token for. */
+  unknown(request: IncomingMessage, response: ServerResponse): void {
+    if (acceptsPage(request)) this.#page(request, response, 404, unknownContent, 'rest');
+    else send(request, response, 200, { 'Content-Type': 'text/plain' }, RECORDED_UNKNOWN);
+  }
+
+  /** A site that isn't live: not yet, or no longer. */
+  waiting(request: IncomingMessage, response: ServerResponse, record: TokenRecord): void {
+    const path = request.url?.split('?', 1)[0] ?? '';
+    if (path.startsWith(OWN_PREFIX)) this.#own(request, response, record, path);
+    else this.#show(request, response, record, record.state === 'gone' ? 410 : 200);
+  }
+
+  /** A mapped site whose notebook gave no answer. */
+  trouble(request: IncomingMessage, response: ServerResponse, record: TokenRecord, failure: Failure): void {
+    // Redeemed before the notebook listens: that is a start like any other, and nobody's fault.
+    if (failure === 'refused' && !this.#registry.isAnswering(record.token)) {
+      this.#show(request, response, record, 503);
+      return;
+    }
+    const { status, text } = troubles[failure];
+    if (acceptsPage(request)) {
+      const content: Content = {
+        kind: 'trouble',
+        title: 'Jupyter does not answer',
+        heading: 'Jupyter does not answer',
+        status: text,
+        details: `<p class="note">This page tries again by itself. If it stays like this, look at
+<code>start-jupyter status</code> on the login node.</p>`,
+      };
+      this.#page(request, response, status, content, 'retry');
+      return;
+    }
+    send(request, response, status, { 'Content-Type': 'text/plain', 'Retry-After': '5' }, `${text}\n`);
+  }
+
+  /** Ends all event streams; the pages come back for new ones. */
+  close(): void {
+    for (const stream of this.#streams) stream.end();
+  }
+
+  #show(
+    request: IncomingMessage,
+    response: ServerResponse,
+    record: TokenRecord,
+    pageStatus: 200 | 410 | 503,
+  ): void {
+    const view = viewOf(this.#registry, record);
+    const content = contentOf(view);
+    const wantsAnything = /^(\*\/\*)?$/.test(request.headers.accept?.trim() ?? '');
+    // The recorded answer to a plain curl is the page, with 200; but what scripts and images get must not look right.
+    if (acceptsPage(request) || (pageStatus === 200 && wantsAnything && isNavigation(request))) {
+      this.#page(request, response, pageStatus, content, isOver(view) ? 'rest' : 'follow');
+      return;
+    }
+    const status = pageStatus === 410 ? 410 : 503;
+    const headers = { ...(status === 503 && { 'Retry-After': '5' }) };
+    if (/\bjson\b/i.test(request.headers.accept ?? '')) {
+      const error = { code: view.kind, message: `${content.heading}. ${content.status}` };
+      send(
+        request,
+        response,
+        status,
+        { ...headers, 'Content-Type': 'application/json' },
+        `${JSON.stringify({ error })}\n`,
+      );
+    } else {
+      const text = `${content.heading}. ${content.status}\n`;
+      send(request, response, status, { ...headers, 'Content-Type': 'text/plain' }, text);
+    }
+  }
+
+  #own(request: IncomingMessage, response: ServerResponse, record: TokenRecord, path: string): void {
+    if (path === EVENTS_PATH && request.method === 'GET') this.#events(request, response, record.token);
+    else if (path === STATE_PATH && (request.method === 'GET' || request.method === 'HEAD')) {
+      const content = contentOf(viewOf(this.#registry, record));
+      send(request, response, 200, { 'Content-Type': STATE_TYPE }, JSON.stringify(content));
+    } else send(request, response, 404, { 'Content-Type': 'text/plain' }, 'There is nothing here.\n');
+  }
+
+  #events(request: IncomingMessage, response: ServerResponse, token: string): void {
+    response.writeHead(200, {
+      'Content-Type': 'text/event-stream',
+      'Cache-Control': 'no-store',
+      'X-Accel-Buffering': 'no',
+    });
+    response.write('retry: 1000\n\n');
+    this.#streams.add(response);
+    let last = '';
+    const update = (): void => {
+      const record = this.#registry.find(token);
+      if (record === undefined) {
+        response.end();
+        return;
+      }
+      const view = viewOf(this.#registry, record);
+      const data = JSON.stringify(contentOf(view));
+      if (data !== last) response.write(`data: ${data}\n\n`);
+      last = data;
+      if (view.kind === 'live' || isOver(view)) response.end();
+    };
+    const heartbeat = setInterval(() => response.write(': still here\n\n'), HEARTBEAT_MS);
+    const stop = this.#registry.watch(token, update);
+    const finish = (): void => {
+      clearInterval(heartbeat);
+      stop();
+      this.#streams.delete(response);
+    };
+    response.on('finish', finish);
+    response.on('close', finish);
+    request.resume();
+    update();
+  }
+
+  #page(
+    request: IncomingMessage,
+    response: ServerResponse,
+    status: number,
+    content: Content,
+    behaviour: Behaviour,
+  ): void {
+    send(request, response, status, pageHeaders(behaviour), renderPage(content, behaviour));
+  }
+}
+
+function isOver(view: View): boolean {
+  return view.kind === 'ended' || view.kind === 'failed';
+}
+
+/** One whole answer of our own. */
+export function send(
+  request: IncomingMessage,
+  response: ServerResponse,
+  status: number,
+  headers: Readonly<Record<string, string>>,
+  body: string,
+): void {
+  response.writeHead(status, {
+    'Cache-Control': 'no-store',
+    ...headers,
+    'Content-Length': Buffer.byteLength(body),
+    // What is left of a body would be taken for the next request.
+    ...(hasUnreadBody(request) && { Connection: 'close' }),
+  });
+  response.end(request.method === 'HEAD' ? undefined : body);
+}
+
+/** The same on a raw socket, after an upgrade that came to nothing. */
+export function sendRaw(socket: Duplex, status: number, text: string): void {
+  if (socket.destroyed) return;
+  socket.end(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: text/plain\r\nContent-Length: ${Buffer.byteLength(text)}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n${text}`,
+  );
+}

@@ -1,0 +1,188 @@
+import { createServer, type IncomingMessage, type Server } from 'node:http';
+import { createServer as createSecureServer, type Server as SecureServer } from 'node:https';
+import type { AddressInfo, Socket } from 'node:net';
+import { networkInterfaces } from 'node:os';
+import { parseConfig, type SatelliteConfig, type SatelliteConfigInput } from './config.ts';
+import { defaultEngineLimits, type EngineLimits, NodeEngine } from './dataplane/node/engine.ts';
+import { Prober } from './dataplane/probe.ts';
+import { Front, redirectToHttps } from './front.ts';
+import { type Log, shortToken } from './log.ts';
+import { Pages, sendRaw } from './pages/respond.ts';
+import { followCertificate, readCertificate, tlsOptions } from './tls.ts';
+import type { TokenRecord } from './tokens/record.ts';
+import { TokenRegistry } from './tokens/registry.ts';
+import { SqliteStore } from './tokens/store.ts';
+
+/** A running proxy. */
+export interface Satellite {
+  /** Where visitors find a token's site, with the slash at its end. */
+  siteUrl(token: string): string;
+  /** The management host, with the slash at its end. */
+  readonly manageUrl: string;
+  /** Where it really listens. */
+  readonly address: { readonly host: string; readonly port: number };
+  /** Stops serving: no new connections, open ones are closed, the state is written. */
+  close(): Promise<void>;
+}
+
+export interface StartOptions {
+  /** Hears of every request and event; says nothing if left out. */
+  readonly log?: Log;
+  readonly limits?: Partial<EngineLimits>;
+}
+
+const serverOptions = {
+  insecureHTTPParser: false,
+  requireHostHeader: true,
+  noDelay: true,
+  keepAlive: true,
+  maxHeaderSize: 64 * 1024,
+  headersTimeout: 20_000,
+  // A 200 MB upload over a slow line takes as long as it takes (Node's default would end it after 5 minutes).
+  requestTimeout: 0,
+  keepAliveTimeout: 65_000,
+  // Upgrades other than WebSocket (curl's h2c, for one) are ordinary requests with a header too many.
+  shouldUpgradeCallback: isWebSocket,
+  // Each direction of a WebSocket ends by itself.
+  allowHalfOpen: true,
+};
+
+/**
+ * Starts a proxy and resolves when it serves. Rejects with a ConfigError, a StoreError, or the system's error where the
+ * address can't be listened on.
+ */
+export async function startSatellite(
+  input: SatelliteConfigInput,
+  options: StartOptions = {},
+): Promise<Satellite> {
+  const config = parseConfig(input);
+  const log = options.log ?? (() => undefined);
+  const certificate = config.tls === 'off' ? undefined : readCertificate(config.tls);
+  const registry = new TokenRegistry(new SqliteStore(config.state), config.tokenTtl, (error) =>
+    log({ event: 'internal-error', stack: error instanceof Error ? error.stack : String(error) }),
+  );
+  const server = certificate
+    ? createSecureServer({ ...serverOptions, ...tlsOptions, ...certificate })
+    : createServer(serverOptions);
+  const redirector = config.redirectHttpFrom && createServer(serverOptions);
+  const servers = redirector ? [server, redirector] : [server];
+  try {
+    if (redirector && config.redirectHttpFrom) await listen(redirector, config.redirectHttpFrom);
+    // Last: nothing can arrive between this and the handlers below.
+    await listen(server, config.listen);
+  } catch (error) {
+    for (const one of servers) one.close();
+    registry.close();
+    throw error;
+  }
+
+  const address = addressOf(server);
+  const ownPorts = new Map(servers.map((one) => [addressOf(one).port, addressOf(one).host]));
+  const { scheme, portSuffix } = publicFace(config, address.port);
+  const siteUrl = (token: string): string => `${scheme}://${token}.${config.domain}${portSuffix}/`;
+  const isOwnAddress = (host: string, port: number): boolean => {
+    const bound = ownPorts.get(port);
+    return bound !== undefined && (bound === host || (isWildcard(bound) && isLocal(host)));
+  };
+  const engine = new NodeEngine({ ...defaultEngineLimits, ...options.limits });
+  const pages = new Pages(registry);
+  const prober = new Prober((token) => registry.markAnswering(token));
+  registry.onTransition((record) => {
+    logTransition(record, log);
+    if (record.state === 'mapped' && record.host !== null && record.port !== null) {
+      prober.start({ token: record.token, host: record.host, port: record.port });
+    } else if (record.state === 'gone') {
+      prober.stop(record.token);
+      engine.drop(record.token);
+    }
+  });
+  const management = { config, registry, siteUrl, isOwnAddress };
+  const front = new Front({ config, registry, management, engine, pages, log });
+  server.on('request', front.onRequest);
+  server.on('checkContinue', front.onRequest);
+  server.on('upgrade', front.onUpgrade);
+  if (redirector) {
+    redirector.on('request', redirectToHttps(config, portSuffix));
+    redirector.on('upgrade', (_request, socket) =>
+      sendRaw(socket, 400, 'This service is at https:// only.\n'),
+    );
+  }
+  for (const one of servers) one.on('clientError', refuseUnreadable(log));
+  const stopFollowing =
+    config.tls === 'off' ? () => undefined : followCertificate(server as SecureServer, config.tls, log);
+  log({ event: 'listening', ...address, domain: config.domain, manage: siteUrl('manage') });
+
+  return {
+    siteUrl,
+    manageUrl: siteUrl('manage'),
+    address,
+    close: async () => {
+      stopFollowing();
+      prober.close();
+      const closed = servers.map((one) => new Promise((resolve) => one.close(resolve)));
+      pages.close();
+      engine.close();
+      for (const one of servers) one.closeAllConnections();
+      await Promise.all(closed);
+      registry.close();
+      log({ event: 'stopped' });
+    },
+  };
+}
+
+function listen(server: Server | SecureServer, { host, port }: SatelliteConfig['listen']): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ host, port }, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+}
+
+function addressOf(server: Server | SecureServer): { host: string; port: number } {
+  const { address, port } = server.address() as AddressInfo;
+  return { host: address, port };
+}
+
+/** What visitors see: ourselves, or a front that does TLS for us on its usual port. */
+function publicFace(config: SatelliteConfig, port: number): { scheme: string; portSuffix: string } {
+  if (config.tls === 'off' && !config.trustedProxies.isEmpty) return { scheme: 'https', portSuffix: '' };
+  const scheme = config.tls === 'off' ? 'http' : 'https';
+  const usual = scheme === 'https' ? 443 : 80;
+  return { scheme, portSuffix: port === usual ? '' : `:${port}` };
+}
+
+function isWildcard(host: string): boolean {
+  return host === '0.0.0.0' || host === '::';
+}
+
+function isLocal(host: string): boolean {
+  if (host.startsWith('127.') || host === '::1') return true;
+  return Object.values(networkInterfaces()).some((list) => list?.some(({ address }) => address === host));
+}
+
+function isWebSocket({ headers }: IncomingMessage): boolean {
+  return headers.upgrade?.toLowerCase() === 'websocket';
+}
+
+/** What the parser couldn't read, or took too long to come: answered briefly, and the connection closed. */
+function refuseUnreadable(log: Log) {
+  return (error: Error & { code?: string }, socket: Socket): void => {
+    if (error.code === 'ECONNRESET' || !socket.writable) {
+      socket.destroy();
+      return;
+    }
+    log({ event: 'unreadable', client: socket.remoteAddress, code: error.code });
+    const timedOut = error.code === 'ERR_HTTP_REQUEST_TIMEOUT';
+    const tooLarge = error.code === 'HPE_HEADER_OVERFLOW';
+    sendRaw(socket, timedOut ? 408 : tooLarge ? 431 : 400, 'This request could not be read.\n');
+    // Half-open sockets stay for as long as the other side likes.
+    socket.destroySoon();
+  };
+}
+
+function logTransition({ token, state, host, port, jobId, goneBy, phase }: TokenRecord, log: Log): void {
+  const about = state === 'mapped' ? { target: `${host}:${port}` } : { by: goneBy, ...(phase && { phase }) };
+  log({ event: state, token: shortToken(token), ...about, ...(jobId && { jobId }) });
+}

@@ -1,0 +1,330 @@
+import { jobStage, jobState } from '../jobs/states.ts';
+import { type TokenEvent, transitions } from './machine.ts';
+import type { GoneBy, JobRecord, Phase, TokenRecord } from './record.ts';
+import type { Changes, TokenStore } from './store.ts';
+import { drawToken } from './words.ts';
+
+/** What was asked of a token, done or refused. */
+export type Outcome =
+  | { readonly ok: true; readonly record: TokenRecord }
+  | { readonly ok: false; readonly why: 'unknown' | 'gone' | 'redeemed' | 'other-host' | 'linked' };
+
+/** One line of a job report. */
+export type JobReport = Omit<JobRecord, 'reportedAt'>;
+
+/** How long a page can still say why a token is gone. */
+const TOMBSTONE_MS = 24 * 3600_000;
+/** How long the end of a job that no token is linked to is remembered: a link may arrive after a short job's end. */
+const FINISHED_JOB_MS = 3600_000;
+const MAX_TIMER_MS = 60_000;
+
+const refused = (why: Extract<Outcome, { ok: false }>['why']): Outcome => ({ ok: false, why });
+
+/**
+ * All tokens and jobs, in memory for the data path and in the store for good. Every change is committed before its
+ * promise resolves and before anybody who watches hears of it.
+ */
+export class TokenRegistry {
+  readonly #store: TokenStore;
+  readonly #ttl: number;
+  readonly #tokens = new Map<string, TokenRecord>();
+  readonly #jobs = new Map<string, JobRecord>();
+  readonly #tokensOfJob = new Map<string, Set<string>>();
+  /** Mapped sites whose notebook has accepted a connection. Not stored: after a restart a site has had its chance. */
+  readonly #answering = new Set<string>();
+  readonly #watchers = new Map<string, Set<() => void>>();
+  readonly #listeners = new Set<(record: TokenRecord) => void>();
+  readonly #onError: (error: unknown) => void;
+  #timer: NodeJS.Timeout | undefined;
+  #timerAt = Number.POSITIVE_INFINITY;
+  #closed = false;
+
+  /** `ttl` in milliseconds. `onError` hears of failures in the sweep, which nobody else waits for. */
+  constructor(store: TokenStore, ttl: number, onError: (error: unknown) => void) {
+    this.#store = store;
+    this.#ttl = ttl;
+    this.#onError = onError;
+    const { tokens, jobs } = store.load();
+    for (const job of jobs) this.#jobs.set(job.id, job);
+    for (const record of tokens) {
+      this.#index(record);
+      if (record.state === 'mapped') this.#answering.add(record.token);
+    }
+    this.#armAt(Date.now());
+  }
+
+  /** The record of a token, also of one that is gone but not forgotten. Its time may be over: see `site` for that. */
+  find(token: string): TokenRecord | undefined {
+    // A Map compares keys only after their full seeded hashes agree, so how long this takes says nothing about how
+    // much of a guess was right.
+    return this.#tokens.get(token);
+  }
+
+  job(id: string | null): JobRecord | undefined {
+    return id === null ? undefined : this.#jobs.get(id);
+  }
+
+  /** Jobs that a live token waits for or runs in, and that nobody has reported as finished. */
+  trackedJobs(): { id: string; state: string | null }[] {
+    const tracked: { id: string; state: string | null }[] = [];
+    for (const [id, tokens] of this.#tokensOfJob) {
+      const job = this.#jobs.get(id);
+      if (job && jobStage(job) === 'finished') continue;
+      for (const token of tokens) {
+        if (this.#tokens.get(token)?.state === 'gone') continue;
+        tracked.push({ id, state: job?.state ?? null });
+        break;
+      }
+    }
+    return tracked;
+  }
+
+  /** When the token expires, or is forgotten if it is gone. Milliseconds since the epoch. */
+  expiresAt(record: TokenRecord): number {
+    if (record.state === 'gone') return (record.goneAt ?? record.issuedAt) + TOMBSTONE_MS;
+    const since = record.redeemedAt ?? record.issuedAt;
+    const job = this.job(record.jobId);
+    // While the job lives the reporter mentions it now and then, which carries the token along.
+    const alive = job && jobStage(job) !== 'finished' ? job.reportedAt : 0;
+    return Math.max(since, alive) + this.#ttl;
+  }
+
+  /** True once the notebook behind a mapped token has accepted a connection. */
+  isAnswering(token: string): boolean {
+    return this.#answering.has(token);
+  }
+
+  markAnswering(token: string): void {
+    if (this.#answering.has(token) || this.#tokens.get(token)?.state !== 'mapped') return;
+    this.#answering.add(token);
+    this.#notify(token);
+  }
+
+  /** Calls back at every change of a token or its job until the returned function is called. */
+  watch(token: string, callback: () => void): () => void {
+    const set = this.#watchers.get(token) ?? new Set();
+    this.#watchers.set(token, set.add(callback));
+    return () => {
+      set.delete(callback);
+      if (set.size === 0 && this.#watchers.get(token) === set) this.#watchers.delete(token);
+    };
+  }
+
+  /** Calls back with every token that was mapped or is gone, once that is committed. */
+  onTransition(listener: (record: TokenRecord) => void): void {
+    this.#listeners.add(listener);
+  }
+
+  /** A new pending token. */
+  async issue(): Promise<TokenRecord> {
+    let token = drawToken();
+    while (this.#tokens.has(token)) token = drawToken();
+    const record: TokenRecord = {
+      token,
+      state: 'pending',
+      issuedAt: Date.now(),
+      redeemedAt: null,
+      goneAt: null,
+      goneBy: null,
+      host: null,
+      port: null,
+      jobId: null,
+      phase: null,
+      reason: null,
+    };
+    await this.#commit([record]);
+    return record;
+  }
+
+  /** Points the site at host and port, once. */
+  async redeem(token: string, host: string, port: number): Promise<Outcome> {
+    const record = this.#current(token);
+    if (record === undefined) return refused('unknown');
+    if (record.state === 'gone') return refused('gone');
+    if (!can(record, 'redeem')) return refused('redeemed');
+    return this.#change({ ...record, state: 'mapped', redeemedAt: Date.now(), host, port });
+  }
+
+  /** Gives a token back. A mapped one belongs to the host that redeemed it. */
+  async destroy(token: string, byHost: string): Promise<Outcome> {
+    const record = this.#current(token);
+    if (record === undefined) return refused('unknown');
+    if (record.host !== null && record.host !== byHost) return refused('other-host');
+    if (record.goneBy === 'destroyed') return refused('gone');
+    return this.#change(this.#gone(record, 'destroy', 'destroyed'));
+  }
+
+  /** Ties a token to a job, once; again for the same job is fine. */
+  async link(token: string, jobId: string): Promise<Outcome> {
+    const record = this.#current(token);
+    if (record === undefined) return refused('unknown');
+    if (record.jobId === jobId) return { ok: true, record };
+    if (record.jobId !== null) return refused('linked');
+    if (record.state === 'gone') return refused('gone');
+    const linked: TokenRecord = { ...record, jobId };
+    const job = this.#jobs.get(jobId);
+    return this.#change(job && jobStage(job) === 'finished' ? this.#endedByJob(linked, job) : linked);
+  }
+
+  /**
+   * Notes how far the session's start has come, or why it is over. The last words of a job may arrive after its token
+   * is gone, and are then kept with it.
+   */
+  async setPhase(token: string, byHost: string, phase: Phase, reason: string | null): Promise<Outcome> {
+    const record = this.#current(token);
+    if (record === undefined) return refused('unknown');
+    if (record.host !== null && record.host !== byHost) return refused('other-host');
+    const last = phase === 'ended' || phase === 'failed';
+    if (record.state === 'gone' && !(last && record.goneBy !== 'expired')) return refused('gone');
+    if (record.phase === phase && record.reason === reason) return { ok: true, record };
+    return this.#change({ ...record, phase, reason });
+  }
+
+  /** Takes in a report: a delta, so that jobs it doesn't mention stay as they were. */
+  async reportJobs(reports: readonly JobReport[]): Promise<void> {
+    const reportedAt = Date.now();
+    const jobs: JobRecord[] = [];
+    const ended: TokenRecord[] = [];
+    const touched = new Set<string>();
+    for (const report of reports) {
+      const job: JobRecord = { ...report, reportedAt };
+      jobs.push(job);
+      for (const token of this.#tokensOfJob.get(job.id) ?? []) {
+        const record = this.#current(token);
+        if (record === undefined || record.state === 'gone') continue;
+        if (jobStage(job) === 'finished') ended.push(this.#endedByJob(record, job));
+        else touched.add(token);
+      }
+    }
+    await this.#commit(ended, jobs);
+    for (const token of touched) this.#notify(token);
+  }
+
+  /** Stops the sweep and writes what waits. */
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#store.close();
+  }
+
+  /** A record whose time isn't over; an expired one that the sweep hasn't met yet counts as gone already. */
+  #current(token: string): TokenRecord | undefined {
+    const record = this.#tokens.get(token);
+    if (record === undefined || Date.now() < this.expiresAt(record)) return record;
+    return record.state === 'gone' ? undefined : this.#gone(record, 'expire', 'expired');
+  }
+
+  #gone(record: TokenRecord, event: TokenEvent, goneBy: GoneBy): TokenRecord {
+    const state = transitions[record.state][event];
+    if (state === undefined) throw new Error(`a token that is ${record.state} can't ${event}`);
+    return { ...record, state, goneBy, goneAt: record.goneAt ?? Date.now() };
+  }
+
+  #endedByJob(record: TokenRecord, job: JobRecord): TokenRecord {
+    const gone = this.#gone(record, 'job-ended', 'job');
+    // What the job itself said is nearer to the truth than the scheduler's generic words.
+    if (gone.phase === 'failed' || gone.phase === 'ended') return gone;
+    const state = jobState(job.state);
+    if (state?.clean && record.state === 'mapped') return { ...gone, phase: 'ended', reason: state.text };
+    const reason = state?.clean ? 'The job ended before Jupyter was ready.' : (state?.text ?? null);
+    return { ...gone, phase: 'failed', reason };
+  }
+
+  async #change(record: TokenRecord): Promise<Outcome> {
+    await this.#commit([record]);
+    return { ok: true, record };
+  }
+
+  async #commit(
+    tokens: readonly TokenRecord[],
+    jobs: readonly JobRecord[] = [],
+    forget: Changes = {},
+  ): Promise<void> {
+    const before = tokens.map(({ token }) => this.#tokens.get(token));
+    const jobsBefore = jobs.map(({ id }) => this.#jobs.get(id));
+    // In memory at once, so that a second request in the same turn sees the first one's doing.
+    for (const record of tokens) this.#index(record);
+    for (const job of jobs) this.#jobs.set(job.id, job);
+    try {
+      await this.#store.save({ tokens, jobs, ...forget });
+    } catch (error) {
+      for (const [i, record] of tokens.entries()) {
+        if (this.#tokens.get(record.token) !== record) continue;
+        const old = before[i];
+        if (old) this.#index(old);
+        else this.#tokens.delete(record.token);
+      }
+      for (const [i, job] of jobs.entries()) {
+        const old = jobsBefore[i];
+        if (old && this.#jobs.get(job.id) === job) this.#jobs.set(job.id, old);
+        else if (this.#jobs.get(job.id) === job) this.#jobs.delete(job.id);
+      }
+      throw error;
+    }
+    for (const [i, record] of tokens.entries()) {
+      if (record.state !== 'pending' && record.state !== before[i]?.state) {
+        if (record.state === 'gone') this.#answering.delete(record.token);
+        for (const listener of this.#listeners) listener(record);
+      }
+      this.#notify(record.token);
+      this.#armAt(this.expiresAt(record));
+    }
+  }
+
+  #index(record: TokenRecord): void {
+    this.#tokens.set(record.token, record);
+    if (record.jobId === null) return;
+    const set = this.#tokensOfJob.get(record.jobId) ?? new Set();
+    this.#tokensOfJob.set(record.jobId, set.add(record.token));
+  }
+
+  #notify(token: string): void {
+    for (const callback of this.#watchers.get(token) ?? []) callback();
+  }
+
+  #armAt(time: number): void {
+    if (this.#closed || time >= this.#timerAt) return;
+    clearTimeout(this.#timer);
+    this.#timerAt = time;
+    const delay = Math.min(Math.max(time - Date.now(), 50), MAX_TIMER_MS);
+    this.#timer = setTimeout(() => {
+      this.#timerAt = Number.POSITIVE_INFINITY;
+      this.#sweep().catch(this.#onError);
+    }, delay).unref();
+  }
+
+  async #sweep(): Promise<void> {
+    const now = Date.now();
+    let next = now + MAX_TIMER_MS;
+    const expired: TokenRecord[] = [];
+    const forgetTokens: string[] = [];
+    for (const record of this.#tokens.values()) {
+      const at = this.expiresAt(record);
+      if (at > now) next = Math.min(next, at);
+      else if (record.state === 'gone') forgetTokens.push(record.token);
+      else expired.push(this.#gone(record, 'expire', 'expired'));
+    }
+    const forgetJobs: string[] = [];
+    for (const job of this.#jobs.values()) {
+      const linked = this.#tokensOfJob.has(job.id);
+      const keep = jobStage(job) === 'finished' && !linked ? FINISHED_JOB_MS : this.#ttl + TOMBSTONE_MS;
+      if (job.reportedAt + keep < now) forgetJobs.push(job.id);
+    }
+    this.#armAt(next);
+    if (expired.length + forgetTokens.length + forgetJobs.length === 0) return;
+    await this.#commit(expired, [], { forgetTokens, forgetJobs });
+    for (const token of forgetTokens) {
+      const jobId = this.#tokens.get(token)?.jobId ?? null;
+      this.#tokens.delete(token);
+      if (jobId === null) continue;
+      const set = this.#tokensOfJob.get(jobId);
+      set?.delete(token);
+      if (set?.size === 0) this.#tokensOfJob.delete(jobId);
+    }
+    for (const id of forgetJobs) this.#jobs.delete(id);
+  }
+}
+
+function can(record: TokenRecord, event: TokenEvent): boolean {
+  return transitions[record.state][event] !== undefined;
+}

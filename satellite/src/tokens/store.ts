@@ -1,0 +1,133 @@
+import { closeSync, openSync } from 'node:fs';
+import { DatabaseSync, type StatementSync } from 'node:sqlite';
+import type { JobRecord, TokenRecord } from './record.ts';
+
+/** Changes that belong together: all of them are kept, or none. */
+export interface Changes {
+  readonly tokens?: readonly TokenRecord[];
+  readonly jobs?: readonly JobRecord[];
+  readonly forgetTokens?: readonly string[];
+  readonly forgetJobs?: readonly string[];
+}
+
+/** Where tokens outlive the process. */
+export interface TokenStore {
+  load(): { tokens: TokenRecord[]; jobs: JobRecord[] };
+  /** Resolves once the changes would survive a power cut; rejects with a StoreError. */
+  save(changes: Changes): Promise<void>;
+  close(): void;
+}
+
+/** The state could not be read or written. Nothing that was answered before is lost. */
+export class StoreError extends Error {
+  override name = 'StoreError';
+}
+
+const SCHEMA_VERSION = 1;
+
+const SCHEMA = `
+  CREATE TABLE tokens (
+    token TEXT PRIMARY KEY, state TEXT NOT NULL, issuedAt INTEGER NOT NULL, redeemedAt INTEGER, goneAt INTEGER,
+    goneBy TEXT, host TEXT, port INTEGER, jobId TEXT, phase TEXT, reason TEXT
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE jobs (
+    id TEXT PRIMARY KEY, state TEXT NOT NULL, position INTEGER, estimatedStart INTEGER, reason TEXT,
+    reportedAt INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  PRAGMA user_version = ${SCHEMA_VERSION};
+`;
+
+interface Waiting {
+  readonly changes: Changes;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** SQLite in WAL mode with synchronous=FULL: a commit is on the disk before anybody hears of it. */
+export class SqliteStore implements TokenStore {
+  readonly #path: string;
+  readonly #db: DatabaseSync;
+  readonly #putToken: StatementSync;
+  readonly #putJob: StatementSync;
+  readonly #dropToken: StatementSync;
+  readonly #dropJob: StatementSync;
+  #queue: Waiting[] = [];
+
+  /** Opens or creates the file (readable by its owner only), or `:memory:`. Throws a StoreError. */
+  constructor(path: string) {
+    this.#path = path;
+    try {
+      // Site names are capabilities: the file must never be born world-readable. WAL files take its mode over.
+      if (path !== ':memory:') closeSync(openSync(path, 'a', 0o600));
+      const db = new DatabaseSync(path, { timeout: 5000 });
+      this.#db = db;
+      db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
+      const version = db.prepare('PRAGMA user_version').get()?.user_version;
+      if (version === 0) db.exec(`BEGIN; ${SCHEMA} COMMIT;`);
+      else if (version !== SCHEMA_VERSION)
+        throw new Error(`its schema version ${version} is not known to this program`);
+      this.#putToken = db.prepare(
+        `INSERT OR REPLACE INTO tokens VALUES
+         (:token, :state, :issuedAt, :redeemedAt, :goneAt, :goneBy, :host, :port, :jobId, :phase, :reason)`,
+      );
+      this.#putJob = db.prepare(
+        'INSERT OR REPLACE INTO jobs VALUES (:id, :state, :position, :estimatedStart, :reason, :reportedAt)',
+      );
+      this.#dropToken = db.prepare('DELETE FROM tokens WHERE token = ?');
+      this.#dropJob = db.prepare('DELETE FROM jobs WHERE id = ?');
+    } catch (error) {
+      throw this.#failure('open', error);
+    }
+  }
+
+  load(): { tokens: TokenRecord[]; jobs: JobRecord[] } {
+    try {
+      const tokens = this.#db.prepare('SELECT * FROM tokens').all() as unknown as TokenRecord[];
+      const jobs = this.#db.prepare('SELECT * FROM jobs').all() as unknown as JobRecord[];
+      return { tokens, jobs };
+    } catch (error) {
+      throw this.#failure('read', error);
+    }
+  }
+
+  save(changes: Changes): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ changes, resolve, reject });
+      // One commit for all requests that arrived in this turn of the event loop: the disk is the bottleneck.
+      if (this.#queue.length === 1) setImmediate(() => this.#flush());
+    });
+  }
+
+  #flush(): void {
+    const batch = this.#queue;
+    this.#queue = [];
+    if (batch.length === 0) return;
+    try {
+      this.#db.exec('BEGIN IMMEDIATE');
+      for (const { changes } of batch) {
+        for (const record of changes.tokens ?? []) this.#putToken.run({ ...record });
+        for (const record of changes.jobs ?? []) this.#putJob.run({ ...record });
+        for (const token of changes.forgetTokens ?? []) this.#dropToken.run(token);
+        for (const id of changes.forgetJobs ?? []) this.#dropJob.run(id);
+      }
+      this.#db.exec('COMMIT');
+    } catch (error) {
+      if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
+      const failure = this.#failure('write', error);
+      for (const { reject } of batch) reject(failure);
+      return;
+    }
+    for (const { resolve } of batch) resolve();
+  }
+
+  /** Writes what waits, then closes. */
+  close(): void {
+    this.#flush();
+    this.#db.close();
+  }
+
+  #failure(what: string, error: unknown): StoreError {
+    const why = error instanceof Error ? error.message : String(error);
+    return new StoreError(`Could not ${what} the state in ${this.#path}: ${why}.`, { cause: error });
+  }
+}
