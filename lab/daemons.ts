@@ -130,7 +130,8 @@ export async function startDaemon(name: DaemonName): Promise<void> {
   if (isRunning(name)) return;
   const daemon: Daemon = table[name];
   mkdirSync(daemonDirectory, { recursive: true });
-  const log = openSync(daemonLog(name), 'a', 0o600);
+  // What an earlier one said would only confuse whoever looks for this one's last words.
+  const log = openSync(daemonLog(name), 'w', 0o600);
   const [command = '', ...args] = enter(daemon.node, daemon.argv);
   const env = { PATH: '/usr/sbin:/usr/bin', HOME: '/', LANG: 'C.UTF-8' };
   const child = spawn(command, args, { detached: true, stdio: ['ignore', log, log], cwd: '/', env });
@@ -161,8 +162,11 @@ export async function startDaemon(name: DaemonName): Promise<void> {
   }
 }
 
-/** Ends a daemon and waits until it is gone. By default at once, as a crash would; with SIGTERM in good order. */
-export async function killDaemon(name: DaemonName, how: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+/**
+ * Ends a daemon and waits until it is gone. By default in good order; SIGKILL is a crash, and takes along what it had
+ * not saved yet (slurmctld: jobs of the last five seconds).
+ */
+export async function killDaemon(name: DaemonName, how: NodeJS.Signals = 'SIGTERM'): Promise<void> {
   const process = running(name);
   if (!process) return;
   signal(process, how);

@@ -126,6 +126,7 @@ function makeDirectories(ids: Ids): void {
   symlinkSync('/run', labPath('var/run'));
   directory('home', ids, 'root', 0o755);
   for (const name of users) {
+    // carol's is a small file system of its own, see mounts.sh; this is only where it goes.
     cpSync('/etc/skel', labPath(`home/${name}`), { recursive: true });
     for (const entry of readdirSync(labPath(`home/${name}`)))
       own(labPath(`home/${name}/${entry}`), ids, name);

@@ -15,9 +15,8 @@ import {
 } from './paths.ts';
 import {
   isAlive,
-  mountNamespace,
   type ProcessRecord,
-  processesIn,
+  processesUnder,
   readRecord,
   record,
   signal,
@@ -148,15 +147,7 @@ async function inNode(node: NodeName, ...argv: string[]): Promise<void> {
 
 /** Ends every process that lives in the lab's namespaces, with which these go, and removes the network. */
 export async function stopHosts(): Promise<void> {
-  const own = mountNamespace('self');
-  const namespaces = new Set<string>();
-  for (const node of nodeNames) {
-    const target = holder(node);
-    const namespace = target && mountNamespace(target.pid);
-    // A holder that was cut short before it had its own namespace must not take the machine along.
-    if (namespace && namespace !== own) namespaces.add(namespace);
-  }
-  const left = (): ProcessRecord[] => processesIn(namespaces);
+  const left = (): ProcessRecord[] => processesUnder(rootDirectory);
   const gone = await until(() => {
     for (const process of left()) signal(process, 'SIGKILL');
     return left().length === 0;

@@ -34,7 +34,7 @@ export async function up({ say = () => undefined }: { say?: Say } = {}): Promise
   checkMachine();
   await withLock(say, async () => {
     process.umask(0o022);
-    if (!process.env.LAB_WITHOUT_SATELLITE) await buildPrograms(say);
+    if (!process.env.LAB_WITHOUT_LAUNCHER) await buildPrograms(say);
     if (isMade()) {
       await startMissing(say);
     } else {
@@ -80,7 +80,7 @@ export async function startSatellite(): Promise<void> {
 
 /** Ends the proxy in good order. */
 export async function stopSatellite(): Promise<void> {
-  await killDaemon('satellite', 'SIGTERM');
+  await killDaemon('satellite');
 }
 
 /** Ends and starts the proxy. */
@@ -108,14 +108,14 @@ function isMade(): boolean {
 
 async function make(say: Say): Promise<void> {
   await installCluster(say);
-  if (!process.env.LAB_WITHOUT_SATELLITE) checkCheckout();
+  if (!process.env.LAB_WITHOUT_LAUNCHER) checkCheckout();
   say('making files, users and certificates');
   await makeFilesystem();
   say('making the nodes: login, c1, c2');
   await startHosts();
-  // The longest part goes on beside the others.
-  const jupyter = installJupyterLab(say);
-  await Promise.all([jupyter, startCluster(say)]);
+  // The longest part goes on beside the others. Where one fails the other is waited for: it is not to go on unseen.
+  const parts = await Promise.allSettled([startCluster(say), installJupyterLab(say)]);
+  for (const part of parts) if (part.status === 'rejected') throw part.reason;
   writeFileSync(completeFile, '');
 }
 
@@ -130,7 +130,6 @@ async function startCluster(say: Say): Promise<void> {
   await makeAccounts();
   await startDaemon('slurmctld');
   await Promise.all([startDaemon('slurmd-c1'), startDaemon('slurmd-c2')]);
-  if (process.env.LAB_WITHOUT_SATELLITE) return;
   say('starting satellite');
   await startSatellite();
   await startDaemon('report-jobs');
@@ -140,7 +139,7 @@ async function startMissing(say: Say): Promise<void> {
   if (isRunning('satellite') && readFileSync(bundleFile, 'utf8') !== bundleHash()) {
     say('satellite has changed: starting it anew');
     await stopSatellite();
-    await killDaemon('report-jobs', 'SIGTERM');
+    await killDaemon('report-jobs');
   }
   for (const name of daemonNames) {
     if (isRunning(name)) continue;

@@ -24,6 +24,9 @@ if [ "$host" = login ]; then
   pivot_root . mnt
   cd /
   umount --lazy /mnt
+  # A home with a quota, as it were: root can fill it or remount it read-only, and every node sees that.
+  mount -t tmpfs -o "size=64m,mode=700,uid=$(id -u carol),gid=$(id -g carol)" home /home/carol
+  setpriv --reuid=carol --regid=carol --clear-groups cp -r /etc/skel/. /home/carol
 fi
 
 # What a real machine has for itself.

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 
 /** A process that can't be mistaken for a later one with the same number. */
@@ -67,23 +67,28 @@ export async function until(condition: () => boolean | Promise<boolean>, timeout
   }
 }
 
-/** The mount namespace of a process, such as `mnt:[4026532264]`; undefined when it is gone. */
-export function mountNamespace(pid: number | 'self'): string | undefined {
-  try {
-    return readlinkSync(`/proc/${pid}/ns/mnt`);
-  } catch {
-    return undefined;
-  }
-}
-
-/** Every process that lives in one of these mount namespaces. */
-export function processesIn(namespaces: Set<string>): ProcessRecord[] {
+/**
+ * Every process whose `/` is this directory, which is how the kernel knows the lab's processes, whoever started them
+ * and whatever became of those.
+ */
+export function processesUnder(root: string): ProcessRecord[] {
+  // mountinfo (proc_pid_mountinfo(5)) names the directory as the file system that it is on does.
+  const name = root.split('/').slice(-2).join('/');
   const found: ProcessRecord[] = [];
   for (const entry of readdirSync('/proc')) {
     if (!/^\d+$/.test(entry)) continue;
-    const namespace = mountNamespace(Number(entry));
     const started = startTime(Number(entry));
-    if (namespace && started && namespaces.has(namespace)) found.push({ pid: Number(entry), started });
+    if (started && rootOf(entry).endsWith(`/${name}`)) found.push({ pid: Number(entry), started });
   }
   return found;
+}
+
+/** What is mounted as `/` for a process; empty when the process is gone. */
+function rootOf(pid: string): string {
+  try {
+    const mounts = readFileSync(`/proc/${pid}/mountinfo`, 'utf8').split('\n');
+    return mounts.map((line) => line.split(' ')).find((fields) => fields[4] === '/')?.[3] ?? '';
+  } catch {
+    return '';
+  }
 }

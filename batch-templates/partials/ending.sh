@@ -1,0 +1,60 @@
+# ---- Every way out: give the token back, remove the secrets, end Jupyter ----------------------------------------------
+
+# fail REASON: the session did not work out; the reason is for the person who waits.
+fail() {
+  trap '' TERM INT HUP USR1
+  say "FAILED: $1"
+  end failed "$1"
+  exit 1
+}
+
+# finish REASON: the session ended as sessions do.
+finish() {
+  trap '' TERM INT HUP USR1
+  say "$1"
+  end ended "$1"
+  exit 0
+}
+
+# Schedulers leave little time between TERM and KILL: what matters most comes first.
+end() {
+  [[ -z ${jupyter_pid-} ]] || kill -TERM "$jupyter_pid" 2>/dev/null
+  record "$1" "$2"
+  if [[ -n ${http_tool-} && $http_tool != none ]]; then
+    tell_proxy "$1" "$2"
+    http GET "/destroytoken.cgi?token=$proxy_token"
+  fi
+  rm -rf "$secrets"
+  [[ -z ${runtime-} ]] || rm -f "$runtime/jupyter-token"
+  [[ -z ${jupyter_pid-} ]] || end_jupyter
+  [[ -z ${launcher_watch-} ]] || kill "$launcher_watch" 2>/dev/null
+  [[ -z ${runtime-} ]] || rm -rf "$runtime"
+}
+
+# Jupyter ends its kernels when it is asked with TERM; a second TERM would only make it hurry.
+end_jupyter() {
+  local tenths
+  for ((tenths = 0; tenths < 100; tenths++)); do
+    kill -0 "$jupyter_pid" 2>/dev/null || return
+    sleep 0.1
+  done
+  kill -KILL "$jupyter_pid" 2>/dev/null
+}
+
+end_on_signal() {
+  local requested
+  if IFS= read -r -d '' requested 2>/dev/null <"$session_dir/stop-requested" || [[ -n $requested ]]; then
+    finish "$requested"
+  elif [[ -n $time_limit ]] && ((SECONDS >= time_limit - 2)); then
+    finish "The time limit was reached."
+  elif [[ $1 == TERM ]]; then
+    finish "The job was cancelled."
+  else
+    finish "Interrupted."
+  fi
+}
+
+warn_of_time_limit() {
+  local left=$((time_limit - SECONDS))
+  say "WARNING: about $((left / 60)) minutes are left until the time limit. Save your notebooks."
+}

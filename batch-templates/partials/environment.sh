@@ -1,0 +1,51 @@
+# ---- The environment that Jupyter runs in -----------------------------------------------------------------------------
+
+prepare_environment() {
+  local problem
+  phase environment
+  # Leftovers of the login session or of an outer Jupyter would point this one elsewhere.
+  unset XDG_RUNTIME_DIR JUPYTER_TOKEN JUPYTER_PORT JUPYTER_IP JUPYTER_RUNTIME_DIR JPY_PARENT_PID
+  export JUPYTER_RUNTIME_DIR=$runtime
+
+  ((${#modules[@]} == 0)) || load_modules
+  [[ -z $venv ]] || use_venv
+
+  problem=$(cd -- "$start_dir" 2>&1) || fail "The start directory can't be entered on $(hostname): ${problem##*cd: }."
+  cd -- "$start_dir" || fail "The start directory can't be entered on $(hostname)."
+  ! problem=$(write_problem "$session_dir") || fail "Your home directory can't be written on $(hostname): $problem."
+}
+
+# A batch shell is no login shell: where the site's module command isn't there yet, its own start-up file brings it.
+load_modules() {
+  local file module
+  if ! type module >/dev/null 2>&1; then
+    for file in /etc/profile.d/{modules,lmod,z00_lmod}.sh "${MODULESHOME-}/init/bash" /usr/share/{modules,lmod/lmod}/init/bash; do
+      # shellcheck disable=SC1090 # the site's own file
+      if [[ -r $file ]]; then source "$file" && type module >/dev/null 2>&1 && break; fi
+    done
+  fi
+  type module >/dev/null 2>&1 || fail "There is no module command on $(hostname), so \"${modules[*]}\" can't be loaded."
+
+  for module in "${modules[@]}"; do
+    say "module load $module"
+    # Old versions return 0 whatever happens: what they write tells.
+    if ! module load "$module" 2>"$runtime/module-problem" || grep -q -E 'ERROR|Unable to locate|following module' "$runtime/module-problem"; then
+      cat "$runtime/module-problem"
+      fail "The module \"$module\" could not be loaded on $(hostname): $(module_problem)"
+    fi
+    cat "$runtime/module-problem"
+  done
+}
+
+# The first line that says something, without the frame around it.
+module_problem() {
+  grep -v -E '^(Loading |[[:space:]]*$)' "$runtime/module-problem" | sed -e 's/^[[:space:]]*\(ERROR:\)\{0,1\}[[:space:]]*//' | head -n 1
+}
+
+use_venv() {
+  [[ -d $venv ]] || fail "The virtual environment $venv does not exist on $(hostname)."
+  local problem
+  problem=$("$venv/bin/python" -c '' 2>&1) || fail "The virtual environment $venv is broken on $(hostname): its Python does not run (${problem##*: })."
+  export VIRTUAL_ENV=$venv PATH=$venv/bin:$PATH
+  unset PYTHONHOME
+}

@@ -1,0 +1,93 @@
+# ---- Requests to the proxy, with whatever this node has. URLs hold the token: they go through standard input, never
+# ---- through arguments, which every user of the node can read.
+
+choose_http_tool() {
+  local tool
+  for tool in curl wget python3; do
+    if command -v "$tool" >/dev/null 2>&1; then
+      http_tool=$tool
+      return
+    fi
+  done
+  http_tool=none
+  fail "Neither curl, wget nor python3 is on $(hostname): the link can't be opened from here."
+}
+
+# http METHOD PATH [BODY]: answer in $http_answer. Returns 0 for a status below 400, 2 for an error status, 1 for no answer
+# (with $http_problem saying why). A proxy for the outside world is bypassed: it would become the redeeming address.
+http() {
+  local method=$1 url=$manage_url$2 body=${3-} status
+  local problem_file=$runtime/http-problem
+  : 2>/dev/null >"$problem_file" || problem_file=/dev/null # a full /tmp must not keep the reason from the proxy
+  http_answer=$("http_with_$http_tool" 2>"$problem_file")
+  status=$?
+  http_problem=$(tail -n 1 "$problem_file" 2>/dev/null)
+  return $status
+}
+
+# Text for between double quotes, in JSON and in curl's configuration.
+backslashed() {
+  local text=${1//\\/\\\\}
+  printf '%s' "${text//\"/\\\"}"
+}
+
+# shellcheck disable=SC2317 # called by its name, in http
+http_with_curl() {
+  {
+    printf 'url = "%s"\nrequest = "%s"\nheader = "Host: %s"\n' "$url" "$method" "$manage_host"
+    printf 'silent\nshow-error\nfail\nnoproxy = "*"\nconnect-timeout = 5\nmax-time = 15\n'
+    [[ -z $ca_file ]] || printf 'cacert = "%s"\n' "$(backslashed "$ca_file")"
+    [[ -z $body ]] || printf 'header = "Content-Type: application/json"\ndata-binary = "%s"\n' "$(backslashed "$body")"
+  } | curl --disable --config -
+  case $? in
+    0) return 0 ;;
+    22) return 2 ;;
+    *) return 1 ;;
+  esac
+}
+
+# shellcheck disable=SC2317 # called by its name, in http
+http_with_wget() {
+  local options=(--quiet --output-document=- --no-proxy --tries=1 --timeout=15 --header="Host: $manage_host")
+  [[ -z $ca_file ]] || options+=(--ca-certificate="$ca_file")
+  [[ $method == GET ]] || options+=(--method="$method")
+  if [[ -n $body ]]; then
+    printf '%s' "$body" >"$runtime/http-body"
+    options+=(--header='Content-Type: application/json' --body-file="$runtime/http-body")
+  fi
+  printf '%s\n' "$url" | WGETRC=/dev/null wget "${options[@]}" --input-file=-
+  case $? in
+    0) return 0 ;;
+    8) return 2 ;;
+    *) return 1 ;;
+  esac
+}
+
+# shellcheck disable=SC2317 # called by its name, in http
+http_with_python3() {
+  local program='
+import ssl, sys, urllib.error, urllib.request
+method, url, host, ca, body = sys.stdin.read().split("\n", 4)
+context = ssl.create_default_context(cafile=ca or None) if url.startswith("https:") else None
+handlers = [urllib.request.ProxyHandler({})] + ([urllib.request.HTTPSHandler(context=context)] if context else [])
+headers = {"Host": host, "Content-Type": "application/json"} if body else {"Host": host}
+request = urllib.request.Request(url, data=body.encode() or None, method=method, headers=headers)
+try:
+    sys.stdout.write(urllib.request.build_opener(*handlers).open(request, timeout=15).read().decode())
+except urllib.error.HTTPError as error:
+    sys.exit(2)
+except OSError as error:
+    sys.stderr.write(str(getattr(error, "reason", error)))
+    sys.exit(1)
+'
+  printf '%s\n%s\n%s\n%s\n%s' "$method" "$url" "$manage_host" "$ca_file" "$body" | python3 -I -c "$program"
+}
+
+# tell_proxy PHASE [REASON]: an original Satellite has no such report, and a proxy that doesn't answer is met again when
+# the token is redeemed: neither is a reason to stop here.
+tell_proxy() {
+  [[ ${phases_unwanted-} ]] && return
+  local reason
+  reason=$(backslashed "$(one_line "${2-}")")
+  http PUT "/api/v1/tokens/$proxy_token/phase" "{\"phase\":\"$1\",\"reason\":\"$reason\"}" || phases_unwanted=yes
+}

@@ -1,0 +1,180 @@
+# ---- Jupyter: on a port of its own, refusing strangers ------------------------------------------------------------------
+
+start_jupyter() {
+  local attempt
+  phase jupyter
+  choose_jupyter
+  for ((attempt = 1; attempt <= 20; attempt++)); do
+    choose_port
+    write_jupyter_config
+    run_jupyter
+    if wait_for_jupyter; then
+      say "Jupyter answers on $address, port $port."
+      return
+    fi
+    # Somebody else was faster: nothing that the user has to know.
+    port_was_taken || fail "Jupyter could not be started on $(hostname): $(last_words)"
+    say "Port $port was taken by somebody else meanwhile; trying another."
+  done
+  fail "No port on $address could be had in 20 tries."
+}
+
+choose_jupyter() {
+  local name names=(lab notebook)
+  [[ -z $service ]] || names=("$service")
+  for name in "${names[@]}"; do
+    jupyter=$(command -v "jupyter-$name") && return
+  done
+  fail "jupyter-${names[0]} was not found on $(hostname)${modules:+ after loading ${modules[*]}}${venv:+ in $venv}."
+}
+
+# From outside the range that the kernel hands out for connections, so that only listeners compete.
+choose_port() {
+  local low high from=10240 to=32767
+  if read -r low high 2>/dev/null </proc/sys/net/ipv4/ip_local_port_range; then
+    if ((low > 10250)); then to=$((low - 1)); elif ((high < 65000)); then from=$((high + 1)) to=65535; fi
+  fi
+  port=$((from + (RANDOM * 32768 + RANDOM) % (to - from + 1)))
+}
+
+# Its own configuration file is read after the user's jupyter_config and instead of jupyter_server_config, where an
+# empty token or a password would open the door. Values that are set here win.
+write_jupyter_config() {
+  printf %s "$jupyter_token" >"$runtime/jupyter-token"
+  printf %s "$site_host" >"$runtime/site-host"
+  printf 'address = "%s"\nport = %d\n' "$address" "$port" >"$runtime/jupyter_start_config.py"
+  cat >>"$runtime/jupyter_start_config.py" <<'END_OF_CONFIG'
+import os
+import sys
+
+here = os.path.dirname(os.path.abspath(__file__))
+
+
+def read(name):
+    with open(os.path.join(here, name)) as file:
+        return file.read()
+
+
+c = get_config()  # noqa: F821
+token = read("jupyter-token")
+classic = "notebook.notebookapp" in sys.modules  # Notebook 6 and earlier know nothing of ServerApp
+app = c.NotebookApp if classic else c.ServerApp
+
+app.ip = address  # noqa: F821
+app.port = port  # noqa: F821
+app.port_retries = 0  # another port than the one that is redeemed would be somebody else's
+app.open_browser = False
+app.password = ""
+app.allow_root = True
+app.trust_xheaders = True  # the proxy sets them itself; cookies become Secure by X-Forwarded-Proto
+if address.startswith("127."):  # noqa: F821
+    # Bound to loopback, Jupyter answers only to names that it takes for local (DNS rebinding).
+    app.local_hostnames = ["localhost", read("site-host")]
+if classic:
+    app.notebook_dir = os.getcwd()
+    app.token = token
+else:
+    from jupyter_server import version_info
+
+    app.root_dir = os.getcwd()
+    if version_info[0] >= 2:
+        c.IdentityProvider.token = token
+    else:
+        app.token = token
+
+# Kernels on sockets in a directory of this user alone, not on ports that everybody on the node can connect to.
+c.ConnectionFileMixin.transport = "ipc"
+END_OF_CONFIG
+}
+
+# Jupyter's output goes through relay_output, which keeps its last words and takes secrets out of what is logged.
+run_jupyter() {
+  rm -f "$runtime/output" "$runtime/last-words"*
+  mkfifo "$runtime/output"
+  relay_output <"$runtime/output" &
+  relay_pid=$!
+  say "Starting $jupyter"
+  "$jupyter" --config="$runtime/jupyter_start_config.py" >"$runtime/output" 2>&1 3<&- </dev/null &
+  jupyter_pid=$!
+}
+
+relay_output() {
+  trap '' TERM INT USR1
+  local line count=0
+  while IFS= read -r line || [[ -n $line ]]; do
+    line=${line//"$jupyter_token"/...}
+    line=${line//"$proxy_token"/...}
+    printf '%s\n' "$line"
+    printf '%s\n' "$line" >>"$runtime/last-words"
+    ((++count % 200)) || mv -f "$runtime/last-words" "$runtime/last-words.old"
+  done
+}
+
+# What Jupyter said last, as one line: its final complaint first, since that is what people need.
+last_words() {
+  local tenths lines
+  # The relay may still be reading; kernels that outlive Jupyter would keep it open for ever.
+  for ((tenths = 0; tenths < 10; tenths++)); do
+    kill -0 "$relay_pid" 2>/dev/null || break
+    sleep 0.1
+  done
+  lines=$(cat "$runtime/last-words.old" "$runtime/last-words" 2>/dev/null | grep -v '^[[:space:]]*$' | tail -n 3)
+  [[ -n $lines ]] || lines="it ended with status ${jupyter_status-?} and said nothing"
+  one_line "$lines"
+}
+
+port_was_taken() {
+  [[ -n ${jupyter_status-} ]] && grep -q -i -E 'port [0-9]+ is (already in use|not available)|address already in use|No available port' "$runtime/last-words" 2>/dev/null
+}
+
+# Waits until Jupyter answers, on a port that our own process holds. Returns 1 when it ended instead.
+wait_for_jupyter() {
+  local deadline=$((SECONDS + 300))
+  jupyter_status=
+  while ((SECONDS < deadline)); do
+    if ! kill -0 "$jupyter_pid" 2>/dev/null; then
+      wait "$jupyter_pid"
+      jupyter_status=$?
+      jupyter_pid=
+      return 1
+    fi
+    if [[ $(status_of /api) == 200 ]] && listener_is_ours; then return 0; fi
+    sleep 0.1
+  done
+  fail "Jupyter did not answer on $address, port $port, within five minutes: $(last_words)"
+}
+
+# status_of PATH: the HTTP status that Jupyter gives somebody without a token; empty where nothing answers.
+status_of() {
+  local line
+  {
+    exec 4<>"/dev/tcp/$address/$port" || return
+    printf 'GET %s HTTP/1.1\r\nHost: %s:%s\r\nConnection: close\r\n\r\n' "$1" "$address" "$port" >&4
+    IFS= read -r -t 10 line <&4
+    exec 4>&-
+  } 2>/dev/null
+  [[ $line =~ ^HTTP/1\.[01]\ ([0-9]{3}) ]] && printf %s "${BASH_REMATCH[1]}"
+}
+
+# Whether the listening socket belongs to a process that this script started: on a shared node, what answers on a port
+# may be somebody else's. See proc(5), /proc/net/tcp.
+listener_is_ours() {
+  [[ -r /proc/net/tcp ]] || return 0
+  local octets local_address wanted state inode='' holder pid parent
+  IFS=. read -r -a octets <<<"$address"
+  printf -v wanted '%02X%02X%02X%02X:%04X' "${octets[3]}" "${octets[2]}" "${octets[1]}" "${octets[0]}" "$port"
+  while read -r _ local_address _ state _ _ _ _ _ inode _; do
+    [[ $local_address == "$wanted" && $state == 0A ]] && break
+    inode=''
+  done </proc/net/tcp
+  [[ -n $inode ]] || return 1
+  holder=$(find /proc/[0-9]*/fd -maxdepth 1 -lname "socket:\[$inode\]" 2>/dev/null | head -n 1)
+  pid=${holder#/proc/}
+  pid=${pid%%/*}
+  while [[ -n $pid && $pid -gt 1 ]]; do
+    ((pid != $$)) || return 0
+    parent=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$pid/status" 2>/dev/null)
+    pid=$parent
+  done
+  return 1
+}

@@ -1,0 +1,51 @@
+# ---- Reports: to the log, to the launcher (a file) and to the proxy (whoever waits in the browser sees them) ----------
+
+say() {
+  printf '%(%H:%M:%S)T %s\n' -1 "$*"
+}
+
+# Text of any origin as one printable line of at most 600 characters.
+one_line() {
+  local text=${1//[$'\n\r\t']/ }
+  text=${text//[[:cntrl:]]/}
+  printf '%s' "${text:0:600}"
+}
+
+# record PHASE [REASON]: one line for the launcher. A disk that is full must not stop the rest.
+record() {
+  printf '%(%s)T\t%s\t%s\n' -1 "$1" "$(one_line "${2-}")" 2>/dev/null >>"$session_dir/events"
+}
+
+# phase PHASE [REASON]: where the start has come to.
+phase() {
+  record "$@"
+  tell_proxy "$@"
+}
+
+begin() {
+  say "start-jupyter session $session_id: $1"
+  local problem
+  read_secrets
+  choose_http_tool
+  # Short, since the kernels' socket paths must stay below 108 bytes, and on this node, since NFS has no sockets.
+  runtime=$(mktemp -d /tmp/sj-XXXXXX) || fail "No private directory could be made in /tmp on $(hostname)."
+  ! problem=$(write_problem "$runtime") || fail "/tmp on $(hostname) can't be written: $problem."
+  phase allocated
+}
+
+# The tokens are read once and never leave this shell's memory but through standard input or files of mode 0600.
+read_secrets() {
+  IFS= read -r -d '' jupyter_token <"$secrets/jupyter-token"
+  IFS= read -r -d '' proxy_token <"$secrets/proxy-token"
+  IFS= read -r -d '' site_host <"$secrets/site-host"
+  [[ -n $jupyter_token && -n $proxy_token ]] || fail "The session's tokens can't be read on $(hostname), in $secrets. Is your home directory there?"
+}
+
+# Why nothing can be written to a directory, in the system's words.
+write_problem() {
+  local words
+  words=$( { printf '%4096s' '' >"$1/.write-probe"; } 2>&1) && rm -f "$1/.write-probe" && return 1
+  rm -f "$1/.write-probe"
+  words=${words##*: }
+  printf '%s' "${words:-No space left on device}"
+}

@@ -1,0 +1,22 @@
+#!/bin/bash
+# {{directives}}
+
+# {{> settings.sh}}
+# {{> report.sh}}
+# {{> http.sh}}
+# {{> ending.sh}}
+# {{> environment.sh}}
+# {{> address.sh}}
+# {{> jupyter.sh}}
+# {{> site.sh}}
+
+trap 'end_on_signal TERM' TERM
+trap 'end_on_signal INT' INT
+trap 'warn_of_time_limit' USR1 # asked for in the directives, some minutes before the limit
+
+begin "Slurm job ${SLURM_JOB_ID:-?} on $(hostname)"
+prepare_environment
+choose_address
+start_jupyter
+open_site
+stay_until_jupyter_ends

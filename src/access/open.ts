@@ -1,0 +1,35 @@
+/** How the browser gets to Jupyter: which proxy gives out the token, and what must be closed afterwards. */
+import type { LaunchSpec } from '../launch-spec.ts';
+import type { ProxyAddress } from '../systems/system.ts';
+import type { SatelliteAddress } from './satellite.ts';
+
+export interface OpenAccess {
+  readonly proxy: SatelliteAddress;
+  close(): Promise<void>;
+}
+
+/** The site's proxy, or one of our own on loopback. */
+export async function openAccess(spec: LaunchSpec): Promise<OpenAccess> {
+  if (spec.access === 'local') return openLocalAccess();
+  return { proxy: satelliteAddress(spec.system.proxy as ProxyAddress), close: async () => {} };
+}
+
+export function satelliteAddress({ endpoint, caFile }: ProxyAddress): SatelliteAddress {
+  return { manageUrl: `https://manage.${endpoint}`, caFile };
+}
+
+/** What the script of a dry run shows for a proxy that isn't there yet. */
+export function plannedAddress(spec: LaunchSpec): SatelliteAddress {
+  if (spec.access === 'local') return { manageUrl: 'http://manage.localhost:80', connectTo: '127.0.0.1' };
+  return satelliteAddress(spec.system.proxy as ProxyAddress);
+}
+
+/** A satellite within this process, for this machine's own browsers: `http://<words>.localhost:<port>/`. */
+async function openLocalAccess(): Promise<OpenAccess> {
+  const { startSatellite } = await import('satellite');
+  const satellite = await startSatellite(
+    { domain: 'localhost', listen: '127.0.0.1:0', tls: 'off', internalNetworks: ['127.0.0.0/8'], state: ':memory:' },
+    { log: () => {} },
+  );
+  return { proxy: { manageUrl: satellite.manageUrl.replace(/\/$/, ''), connectTo: '127.0.0.1' }, close: () => satellite.close() };
+}

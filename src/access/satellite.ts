@@ -1,0 +1,212 @@
+/** A client of the Satellite protocol, for our own proxy and for SDSC's original. */
+import { readFileSync } from 'node:fs';
+import { lookup as dnsLookup, type LookupAddress } from 'node:dns';
+import { Agent, request } from 'undici';
+import { ConfigurationError, ProxyError } from '../errors.ts';
+import { shown } from '../values.ts';
+
+export interface SatelliteAddress {
+  /** What requests are sent to, without a trailing slash: `https://manage.user-content.example.edu`. */
+  readonly manageUrl: string;
+  /** IP address to connect to, instead of asking the DNS for the management host and for sites. */
+  readonly connectTo?: string | undefined;
+  readonly caFile?: string | undefined;
+}
+
+export interface IssuedToken {
+  readonly token: string;
+  /** `https://<words>.<domain>/` */
+  readonly site: string;
+}
+
+export interface TokenStatus {
+  readonly state: 'pending' | 'mapped' | 'gone';
+  readonly phase: string | undefined;
+  readonly reason: string | undefined;
+}
+
+interface Answer {
+  readonly status: number;
+  readonly body: string;
+}
+
+const answerTimeout = 15_000;
+
+export class SatelliteClient {
+  readonly #address: SatelliteAddress;
+  readonly #agent: Agent;
+
+  /** @throws ConfigurationError where the CA file can't be read */
+  constructor(address: SatelliteAddress) {
+    this.#address = address;
+    this.#agent = new Agent({
+      connect: { timeout: 10_000, ...trusted(address.caFile), lookup: this.#lookup.bind(this) },
+      headersTimeout: answerTimeout,
+      bodyTimeout: answerTimeout,
+    });
+  }
+
+  /**
+   * A new token: over the JSON API, or as the original gives it out.
+   * @throws ProxyError where the proxy can't be reached, refuses, or answers nonsense
+   */
+  async issueToken(): Promise<IssuedToken> {
+    const answer = await this.#send('POST', '/api/v1/tokens');
+    if (answer.status === 201) {
+      const { token, site } = parseObject(answer.body);
+      if (isToken(token) && typeof site === 'string') return { token, site };
+      throw this.#nonsense();
+    }
+    if (answer.status !== 404 && answer.status !== 405) throw this.#refusal(answer);
+    return this.#issueFromOriginal();
+  }
+
+  /** The original answers every error with status 200 and "Oops!": only the body tells. */
+  async #issueFromOriginal(): Promise<IssuedToken> {
+    const answer = await this.#send('GET', '/getlink.cgi');
+    const token = /^Your token is\s+(\S+)\s*$/.exec(answer.body)?.[1];
+    if (answer.status === 200 && isToken(token)) {
+      const manage = new URL(this.#address.manageUrl);
+      return { token, site: `${manage.protocol}//${token}.${manage.host.replace(/^manage\./, '')}/` };
+    }
+    throw /^Oops!/.test(answer.body) ? this.#refusal(answer) : this.#nonsense();
+  }
+
+  /**
+   * Tells the proxy which job a token waits for, so that the waiting page can show the queue.
+   * @throws ProxyError
+   */
+  async linkJob(token: string, jobId: string): Promise<void> {
+    const answer = await this.#send('PUT', `/api/v1/tokens/${token}/job`, { jobId });
+    if (answer.status < 300) return;
+    if (answer.status !== 404 && answer.status !== 405) throw this.#refusal(answer);
+    await this.#send('GET', `/linktoken.cgi?token=${token}&jobid=${encodeURIComponent(jobId)}`);
+  }
+
+  /** What the proxy knows of a token; undefined where it doesn't know it or has no JSON API. */
+  async tokenStatus(token: string): Promise<TokenStatus | undefined> {
+    const answer = await this.#send('GET', `/api/v1/tokens/${token}`);
+    if (answer.status !== 200) return undefined;
+    const { state, phase, reason } = parseObject(answer.body);
+    if (state !== 'pending' && state !== 'mapped' && state !== 'gone') return undefined;
+    return { state, phase: typeof phase === 'string' ? phase : undefined, reason: typeof reason === 'string' ? reason : undefined };
+  }
+
+  /** Why a session that ends before it was live did so, for its waiting page. Best effort: an original has no such thing. */
+  async reportPhase(token: string, phase: 'ended' | 'failed', reason: string): Promise<void> {
+    await this.#send('PUT', `/api/v1/tokens/${token}/phase`, { phase, reason });
+  }
+
+  /** Gives a token back. One that is mapped can be destroyed by its own compute node only; that refusal is no error here. */
+  async destroyToken(token: string): Promise<void> {
+    const answer = await this.#send('DELETE', `/api/v1/tokens/${token}`);
+    if (answer.status === 404 || answer.status === 405) await this.#send('GET', `/destroytoken.cgi?token=${token}`);
+  }
+
+  /** Whether the notebook behind a site answers through the proxy: Jupyter's `/api` is open and tells its version. */
+  async siteAnswers(site: string): Promise<boolean> {
+    try {
+      const { statusCode, body } = await request(new URL('/api', site), { dispatcher: this.#agent, headers: { accept: 'application/json' } });
+      const text = await body.text();
+      return statusCode === 200 && typeof parseObject(text)['version'] === 'string';
+    } catch {
+      return false;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#agent.destroy();
+  }
+
+  async #send(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown): Promise<Answer> {
+    try {
+      const response = await request(`${this.#address.manageUrl}${path}`, {
+        method,
+        dispatcher: this.#agent,
+        headers: { accept: 'application/json, text/plain', ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
+        body: body === undefined ? null : JSON.stringify(body),
+      });
+      return { status: response.statusCode, body: await response.body.text() };
+    } catch (error) {
+      throw new ProxyError(`The proxy ${this.#host} can't be reached: ${transportProblem(error)}.`, 'Ask your site whether it is down; nothing was submitted or left behind.');
+    }
+  }
+
+  get #host(): string {
+    return new URL(this.#address.manageUrl).host;
+  }
+
+  #refusal({ status, body }: Answer): ProxyError {
+    const { error } = parseObject(body);
+    const said = typeof error === 'object' && error !== null && 'message' in error ? String(error.message) : body.trim().replace(/^Oops!\s*/, '');
+    return new ProxyError(`The proxy ${this.#host} refuses: ${shownLine(said) || `status ${status}`}`, 'Start from a login node of the cluster; if you are on one, tell your site.');
+  }
+
+  #nonsense(): ProxyError {
+    return new ProxyError(`${this.#host} does not answer as a Satellite proxy does.`, 'Check proxy.endpoint in the configuration ("start-jupyter --info" shows where it comes from).');
+  }
+
+  /** Sites live at the management host's address where the DNS of this machine doesn't know them (no wildcard inside). */
+  #lookup(hostname: string, options: object, callback: (error: NodeJS.ErrnoException | null, address: string | LookupAddress[], family?: number) => void): void {
+    const { connectTo, manageUrl } = this.#address;
+    const manageHost = new URL(manageUrl).hostname;
+    if (connectTo !== undefined) {
+      if ('all' in options && options.all) callback(null, [{ address: connectTo, family: 4 }]);
+      else callback(null, connectTo, 4);
+      return;
+    }
+    dnsLookup(hostname, options, (error, address, family) => {
+      if (error && hostname !== manageHost) dnsLookup(manageHost, options, callback as never);
+      else callback(error, address as never, family as never);
+    });
+  }
+}
+
+function trusted(caFile: string | undefined): { ca?: Buffer } {
+  if (caFile === undefined) return {};
+  try {
+    return { ca: readFileSync(caFile) };
+  } catch (error) {
+    throw new ConfigurationError(`The proxy's certificate authority ${caFile} can't be read: ${(error as Error).message}.`, 'Check proxy.caFile in the configuration.');
+  }
+}
+
+/** One DNS label of words; nothing else may become a part of a URL. */
+function isToken(value: unknown): value is string {
+  return typeof value === 'string' && /^[a-z0-9]+(?:-[a-z0-9]+)+$/i.test(value) && value.length <= 63;
+}
+
+function parseObject(text: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+  } catch {
+    return {};
+  }
+}
+
+function shownLine(text: string): string {
+  const line = text.split('\n')[0] ?? '';
+  return line.length > 60 ? `${line.slice(0, 200).replace(/[\p{C}]/gu, '')}` : shown(line);
+}
+
+const transportProblems: Record<string, string> = {
+  ECONNREFUSED: 'it refuses connections',
+  ENOTFOUND: 'its name is not known here',
+  EAI_AGAIN: 'the name service does not answer',
+  EHOSTUNREACH: 'there is no way to it from here',
+  ENETUNREACH: 'there is no way to it from here',
+  ECONNRESET: 'it closed the connection',
+  UND_ERR_SOCKET: 'it closed the connection',
+  ETIMEDOUT: 'it does not answer',
+  UND_ERR_CONNECT_TIMEOUT: 'it does not answer',
+  UND_ERR_HEADERS_TIMEOUT: 'it does not answer',
+  UND_ERR_BODY_TIMEOUT: 'it does not finish its answer',
+};
+
+function transportProblem(error: unknown): string {
+  const code = String((error as { code?: unknown }).code ?? '');
+  const message = error instanceof Error ? error.message : String(error);
+  if (/CERT|SELF_SIGNED|UNABLE_TO_|ERR_TLS|SSL/.test(code)) return `its certificate is not trusted (${message})`;
+  return transportProblems[code] ?? shown(message);
+}

@@ -1,0 +1,129 @@
+/** Declares commands and options; each command is loaded when it is called. */
+import { Command, CommanderError, Option } from 'commander';
+import { readOption } from './config/layers.ts';
+import { UsageError } from './errors.ts';
+import { version } from './installation.ts';
+import { suggestion } from './nearest.ts';
+import { type OptionDefinition, type OptionKey, optionKeys, options, type OptionValues } from './options.ts';
+import { reportError } from './ui/report-error.ts';
+
+const examples = `
+Examples:
+  start-jupyter                         this system's defaults, 30 minutes
+  start-jupyter --gpu 1 --lab -t 2h     one GPU for two hours
+  start-jupyter -A abc123 -p debug -w   an account; stay until the link works
+  start-jupyter --here                  on this machine, ended with Ctrl-C
+
+Every setting can stand in ~/.config/start-jupyter/config.yaml (partition: debug)
+or in the environment (START_JUPYTER_PARTITION=debug); --info shows what counts.`;
+
+/** Runs the program; sets the exit code, and leaves the process to end by itself so that all output is written. */
+async function main(argv: readonly string[]): Promise<number> {
+  // What stands after "--" is for the scheduler, whatever it looks like.
+  const separator = argv.indexOf('--');
+  const own = separator === -1 ? argv : argv.slice(0, separator);
+  const schedulerArguments = separator === -1 ? [] : argv.slice(separator + 1);
+  let exitCode = 0;
+  try {
+    await declare(schedulerArguments, async (running) => {
+      exitCode = await running;
+    }).parseAsync(own, { from: 'user' });
+    return exitCode;
+  } catch (error) {
+    // --help and --version come this way too; commander has said what there was to say.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    throw error;
+  }
+}
+
+type Done = (running: Promise<number>) => Promise<void>;
+
+function declare(schedulerArguments: readonly string[], done: Done): Command {
+  const program = new Command('start-jupyter')
+    .description('Starts Jupyter on a compute node and prints one secure link to it.')
+    .usage('[launch] [options] [-- scheduler options]\n       start-jupyter COMMAND [ID] [options]')
+    .version(version(), '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .helpCommand(false)
+    .enablePositionalOptions()
+    .showSuggestionAfterError()
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: (.)/, (_, first: string) => `start-jupyter: ${first.toUpperCase()}`)) })
+    .configureHelp({ helpWidth: 80, showGlobalOptions: false })
+    .exitOverride()
+    .addHelpText('after', examples);
+
+  const commandNames = () => program.commands.map((command) => command.name());
+  declareLaunch(program.argument('[COMMAND]'), async (typed, [name]) => {
+    if (name !== undefined) throw new UsageError(`There is no command "${name.slice(0, 60)}".${suggestion(name, commandNames())}`, `Commands: ${commandNames().join(', ')}. "start-jupyter --help" shows more.`);
+    const { run } = await import('./commands/launch.ts');
+    await done(run(typed, schedulerArguments));
+  });
+
+  program.commandsGroup('Commands:');
+  declareLaunch(program.command('launch').description('start Jupyter and print its link (the default)'), async (typed) => {
+    const { run } = await import('./commands/launch.ts');
+    await done(run(typed, schedulerArguments));
+  });
+  program
+    .command('list')
+    .description('list your sessions')
+    .option('-a, --all', 'ended ones too')
+    .option('--json', 'print JSON')
+    .action(async (flags) => done((await import('./commands/list.ts')).run(flags)));
+  program
+    .command('status [ID]')
+    .description('show what a session is doing (without ID: your latest)')
+    .option('--json', 'print JSON')
+    .action(async (id, flags) => done((await import('./commands/status.ts')).run(id, flags)));
+  program
+    .command('url <ID>')
+    .description("print a session's link")
+    .option('--json', 'print JSON')
+    .action(async (id, flags) => done((await import('./commands/url.ts')).run(id, flags)));
+  program
+    .command('logs <ID>')
+    .description("show a session's log")
+    .option('-f, --follow', 'go on until the session ends')
+    .option('--json', 'print JSON')
+    .action(async (id, flags) => done((await import('./commands/logs.ts')).run(id, flags)));
+  program
+    .command('stop [ID]')
+    .description('end a session: its job, its link, its secrets')
+    .option('--all', 'all of your sessions')
+    .option('--json', 'print JSON')
+    .action(async (id, flags) => done((await import('./commands/stop.ts')).run(id, flags)));
+  return program;
+}
+
+type LaunchAction = (typed: OptionValues, operands: readonly string[]) => Promise<void>;
+
+/** Gives a command every launch option, from its one declaration. */
+function declareLaunch(command: Command, action: LaunchAction): void {
+  const typed: { [K in OptionKey]?: unknown } = {};
+  for (const key of optionKeys) {
+    const definition: OptionDefinition = options[key];
+    const take = (input: unknown) => {
+      const value = readOption(key, input);
+      typed[key] = definition.repeatable && Array.isArray(typed[key]) && Array.isArray(value) ? [...typed[key], ...value] : value;
+      return value;
+    };
+    const names = [[definition.short && `-${definition.short}`, `--${definition.flag}`].filter(Boolean).join(', '), ...(definition.aliases ?? []).map((alias) => `--${alias}`)];
+    names.forEach((name, index) => {
+      const option = new Option(definition.argument === undefined ? name : `${name} ${bracketed(definition.argument)}`, definition.help).helpGroup(`${definition.group}:`);
+      command.addOption(index === 0 ? option : option.hideHelp());
+      command.on(`option:${option.name()}`, (text: string | null | undefined) => take(text ?? true));
+    });
+  }
+  command.action(() => action(typed as OptionValues, command.args));
+}
+
+/** Commander's way to write what an option takes: `<NAME>`, or `[NAME]` where it may be left out. */
+function bracketed(argument: string): string {
+  return argument.startsWith('[') ? argument : `<${argument}>`;
+}
+
+void main(process.argv.slice(2))
+  .catch(reportError)
+  .then((exitCode) => {
+    process.exitCode = exitCode;
+  });

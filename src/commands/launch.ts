@@ -1,0 +1,52 @@
+/** `start-jupyter [launch]`: from the command line to one URL. */
+import { jobScript } from '../batch/job-script.ts';
+import { plannedAddress } from '../access/open.ts';
+import { PersonError, UsageError } from '../errors.ts';
+import { interruption } from '../interruption.ts';
+import { offerJupyter } from '../jupyter-offer.ts';
+import { launchHere } from '../launch/here.ts';
+import { launchJob } from '../launch/job.ts';
+import { launchSpec } from '../launch-spec.ts';
+import type { OptionValues } from '../options.ts';
+import { checkThisMachine } from '../preflight.ts';
+import { resolve } from '../resolve.ts';
+import { createProgress } from '../ui/progress.ts';
+import { printFailure } from '../launch/print-session.ts';
+import { printInfo } from './launch-info.ts';
+
+/**
+ * @param typed options as read from the command line
+ * @param schedulerArguments what stood after `--`, for the scheduler as it is
+ * @returns the exit code
+ */
+export async function run(typed: OptionValues, schedulerArguments: readonly string[]): Promise<number> {
+  const { settings, system } = await resolve(typed, { offline: Boolean(typed.dryRun ?? typed.info) });
+  if (typed.info) {
+    printInfo(settings, system, Boolean(typed.json));
+    return 0;
+  }
+  const spec = launchSpec(settings, system, process.cwd());
+  if (schedulerArguments.length > 0 && spec.here) {
+    throw new UsageError(`"-- ${schedulerArguments.join(' ')}" is for a scheduler, and nothing is submitted here.`, 'Leave it out.');
+  }
+  if (typed.dryRun) {
+    process.stdout.write(jobScript(spec, 'dryrun', plannedAddress(spec)));
+    return 0;
+  }
+
+  const quiet = settings.quiet?.value ?? false;
+  const output = { quiet, json: Boolean(typed.json) };
+  const progress = createProgress(process.stderr, quiet);
+  using interrupted = interruption();
+  try {
+    const ready = spec.here ? await offerJupyter(spec, { accept: settings.yes?.value ?? false, progress, interrupted: interrupted.signal }) : spec;
+    checkThisMachine(ready, settings);
+    const launch = { spec: ready, settings, output, progress, interrupted: interrupted.signal };
+    return ready.here ? await launchHere(launch) : await launchJob(launch, schedulerArguments);
+  } catch (error) {
+    if (output.json && error instanceof PersonError) printFailure(error);
+    throw error;
+  } finally {
+    progress.end();
+  }
+}

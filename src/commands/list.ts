@@ -1,0 +1,34 @@
+/** `start-jupyter list` */
+import { observe, sessionReport } from '../sessions/observe.ts';
+import { isOver, type SessionReport } from '../sessions/session.ts';
+import { listSessions } from '../sessions/store.ts';
+import { paint } from '../ui/style.ts';
+import { formatDuration } from '../values.ts';
+
+export async function run({ json, all }: { readonly json?: boolean; readonly all?: boolean }): Promise<number> {
+  const observed = (await observe(listSessions())).map(sessionReport);
+  const shown = observed.filter(({ state }) => all || json || !isOver(state)).toSorted(runningFirst);
+  if (json) {
+    process.stdout.write(`${JSON.stringify(shown)}\n`);
+    return 0;
+  }
+  if (shown.length === 0) {
+    const over = observed.length === 0 ? '' : ` ${observed.length} ended: see them with --all.`;
+    process.stderr.write(`No session is running.${over}\n`);
+    return 0;
+  }
+  const rows = shown.map((report) => [report.id, report.state, report.jobId ?? '-', report.system, timeLeft(report), report.directory]);
+  const header = ['SESSION', 'STATE', 'JOB', 'SYSTEM', 'LEFT', 'DIRECTORY'];
+  const widths = header.map((title, column) => Math.max(title.length, ...rows.map((row) => (row[column] as string).length)));
+  const line = (cells: readonly string[]) => cells.map((cell, column) => (column === cells.length - 1 ? cell : cell.padEnd(widths[column] as number))).join('  ');
+  process.stdout.write(`${paint(process.stdout, 'bold', line(header))}\n${rows.map(line).join('\n')}\n`);
+  return 0;
+}
+
+function runningFirst(a: SessionReport, b: SessionReport): number {
+  return Number(isOver(a.state)) - Number(isOver(b.state)) || b.submittedAt.localeCompare(a.submittedAt);
+}
+
+function timeLeft({ expiresAt }: SessionReport): string {
+  return expiresAt === null ? '-' : formatDuration((Date.parse(expiresAt) - Date.now()) / 1000);
+}

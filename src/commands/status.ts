@@ -1,0 +1,37 @@
+/** `start-jupyter status [ID]` */
+import { UsageError } from '../errors.ts';
+import { type Observation, observe, sessionReport } from '../sessions/observe.ts';
+import { isOver, type SessionRecord } from '../sessions/session.ts';
+import { findSession, listSessions } from '../sessions/store.ts';
+import { describe } from '../ui/describe.ts';
+import { paint } from '../ui/style.ts';
+import { formatDuration } from '../values.ts';
+
+export async function run(id: string | undefined, { json }: { readonly json?: boolean }): Promise<number> {
+  const [seen] = (await observe([id === undefined ? latest() : findSession(id)])) as [Observation];
+  const report = sessionReport(seen);
+  if (json) {
+    process.stdout.write(`${JSON.stringify(report)}\n`);
+    return 0;
+  }
+  const rows: [string, string | null][] = [
+    ['session', report.id],
+    ['state', isOver(report.state) ? `${report.state}: ${report.reason}` : describe(seen)],
+    ['system', report.system],
+    ['job', report.jobId],
+    ['directory', report.directory],
+    ['submitted', new Date(report.submittedAt).toLocaleString('en-GB')],
+    ['time left', report.expiresAt && formatDuration((Date.parse(report.expiresAt) - Date.now()) / 1000)],
+    ['log', report.log],
+  ];
+  for (const [name, value] of rows) {
+    if (value !== null) process.stdout.write(`${paint(process.stdout, 'bold', name.padEnd(10))}${value}\n`);
+  }
+  return 0;
+}
+
+function latest(): SessionRecord {
+  const record = listSessions().at(-1);
+  if (record === undefined) throw new UsageError('You have no sessions yet.', 'Start one: start-jupyter');
+  return record;
+}

@@ -1,0 +1,119 @@
+/** Finds and reads configuration files: YAML and JSON, never executed. */
+import { existsSync, lstatSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { type CosmiconfigResult, cosmiconfig, defaultLoaders, type Loader } from 'cosmiconfig';
+import type { z } from 'zod';
+import { ConfigurationError } from '../errors.ts';
+import { installationRoot } from '../installation.ts';
+import { suggestion } from '../nearest.ts';
+import { shown } from '../values.ts';
+import { type ConfigFile, fileSchema, knownKeys, projectFileSchema } from './schema.ts';
+
+export interface LoadedFile {
+  readonly path: string;
+  readonly content: ConfigFile;
+}
+
+const loaders: Record<string, Loader> = {
+  '.yaml': defaultLoaders['.yaml'],
+  '.yml': defaultLoaders['.yml'],
+  '.json': defaultLoaders['.json'],
+};
+const projectFileNames = ['.start-jupyter.yaml', '.start-jupyter.yml', '.start-jupyter.json'];
+const explorer = cosmiconfig('start-jupyter', { searchPlaces: projectFileNames, searchStrategy: 'global', stopDir: '/', loaders, cache: false });
+
+/**
+ * The files of all layers, lowest first: built-in catalogue, site, user, project, `--config`.
+ * @throws ConfigurationError for a file that can't be read, isn't YAML, or holds what the schema doesn't know.
+ */
+export async function loadFiles(environment: NodeJS.ProcessEnv, workingDirectory: string, extraFile?: string): Promise<LoadedFile[]> {
+  const files = [await load(path.join(installationRoot, 'systems.yaml'), fileSchema)];
+
+  const site = siteFile(environment);
+  if (site !== undefined) files.push(await load(site, fileSchema));
+
+  const user = firstExisting(['config.yaml', 'config.yml', 'config.json'].map((name) => path.join(userConfigDirectory(environment), name)));
+  if (user !== undefined) files.push(await load(user, fileSchema));
+
+  const project = await read(workingDirectory, () => explorer.search(workingDirectory));
+  if (project !== null) {
+    refuseStrangersFile(project.filepath);
+    files.push(validated(project, projectFileSchema));
+  }
+
+  if (extraFile !== undefined) files.push(await load(path.resolve(workingDirectory, extraFile), fileSchema));
+  return files;
+}
+
+/** `~/.config/start-jupyter`, or where XDG_CONFIG_HOME says. */
+function userConfigDirectory(environment: NodeJS.ProcessEnv): string {
+  const base = environment['XDG_CONFIG_HOME'];
+  return path.join(base !== undefined && path.isAbsolute(base) ? base : path.join(os.homedir(), '.config'), 'start-jupyter');
+}
+
+/** A named site file must exist; the two usual places need not. */
+function siteFile(environment: NodeJS.ProcessEnv): string | undefined {
+  const named = environment['START_JUPYTER_SITE_CONFIG'];
+  if (named) return named;
+  return firstExisting([path.join(installationRoot, 'etc', 'config.yaml'), '/etc/start-jupyter/config.yaml']);
+}
+
+function firstExisting(candidates: string[]): string | undefined {
+  return candidates.find((candidate) => existsSync(candidate));
+}
+
+/** A file found on the way up may lie in a directory where anybody writes (/tmp, a shared scratch); it could name a venv to run. */
+function refuseStrangersFile(file: string): void {
+  const status = lstatSync(file);
+  const me = process.getuid?.();
+  if (status.uid === me || status.uid === 0) return;
+  throw new ConfigurationError(
+    `${file} belongs to another user, and it would decide what runs in your job.`,
+    `If you trust it, name it: --config ${file}. Otherwise start from another directory.`,
+  );
+}
+
+async function load(file: string, schema: z.ZodType): Promise<LoadedFile> {
+  const result = await read(file, () => explorer.load(file));
+  return validated(result ?? { filepath: file, config: {} }, schema);
+}
+
+async function read(subject: string, reader: () => Promise<CosmiconfigResult>): Promise<CosmiconfigResult> {
+  try {
+    return await reader();
+  } catch (error) {
+    const file = (error as { filepath?: string }).filepath ?? subject;
+    throw new ConfigurationError(`${file} can't be read: ${firstLine(error)}`, 'Configuration files are YAML or JSON (.yaml, .yml, .json).');
+  }
+}
+
+function validated({ filepath, config, isEmpty }: NonNullable<CosmiconfigResult>, schema: z.ZodType): LoadedFile {
+  const parsed = schema.safeParse(isEmpty ? {} : (config ?? {}));
+  if (!parsed.success) throw complaint(filepath, schema, parsed.error);
+  return { path: filepath, content: parsed.data as ConfigFile };
+}
+
+function complaint(file: string, schema: z.ZodType, error: z.ZodError): ConfigurationError {
+  const issue = deepest(error.issues);
+  const where = issue.path.map(String).join('.');
+  if (issue.code === 'unrecognized_keys') {
+    const key = issue.keys[0] as string;
+    const full = where === '' ? key : `${where}.${key}`;
+    return new ConfigurationError(`${file}: "${shown(full)}" is not a setting.${suggestion(key, knownKeys(schema, issue.path))}`);
+  }
+  return new ConfigurationError(`${file}: ${shown(where) || 'the file'}: ${issue.message}.`);
+}
+
+/** A union complains with one list per branch; the longest path is the branch that was meant. */
+function deepest(issues: readonly z.core.$ZodIssue[]): z.core.$ZodIssue {
+  const issue = issues[0] as z.core.$ZodIssue;
+  if (issue.code !== 'invalid_union') return issue;
+  const custom = issue.errors.flat().find((inner) => inner.code === 'custom');
+  return custom === undefined ? issue : { ...custom, path: [...issue.path, ...custom.path] };
+}
+
+function firstLine(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  return shown(text.split('\n')[0] ?? '');
+}

@@ -1,0 +1,77 @@
+/** The merge of the layers: each setting's value and where it came from; the last layer that says something wins. */
+import { UsageError } from '../errors.ts';
+import { environmentVariable, flagOf, isSetting, type OptionKey, type OptionValues, optionKeys, options } from '../options.ts';
+import type { LoadedFile } from './files.ts';
+import type { SystemEntry } from './schema.ts';
+
+export interface Layer {
+  /** Where its values come from, in words for `--info`. */
+  readonly origin: string;
+  readonly values: OptionValues;
+}
+
+export interface Setting<K extends OptionKey = OptionKey> {
+  readonly value: NonNullable<OptionValues[K]>;
+  readonly origin: string;
+}
+
+export type Settings = { readonly [K in OptionKey]?: Setting<K> };
+
+/** Merges layers, lowest first. */
+export function mergeLayers(layers: readonly Layer[]): Settings {
+  const merged: Partial<Record<OptionKey, Setting>> = {};
+  for (const { origin, values } of layers) {
+    for (const key of optionKeys) {
+      const value = values[key];
+      if (value !== undefined) merged[key] = { value, origin } as Setting;
+    }
+  }
+  return merged as Settings;
+}
+
+/** The layer of a configuration file: its settings without its systems. */
+export function fileLayer(file: LoadedFile): Layer {
+  const { systems: _, ...values } = file.content;
+  return { origin: file.path, values: values as OptionValues };
+}
+
+/**
+ * The layer of the `START_JUPYTER_*` variables.
+ * @throws UsageError for a value that its option would refuse.
+ */
+export function environmentLayers(environment: NodeJS.ProcessEnv): Layer[] {
+  return optionKeys.filter(isSetting).flatMap((key) => {
+    const variable = environmentVariable(key);
+    const text = environment[variable];
+    return text === undefined || text === '' ? [] : [{ origin: variable, values: { [key]: readOption(key, text, variable) } }];
+  });
+}
+
+/**
+ * Reads one option's text with the option's own schema.
+ * @throws UsageError that names the flag (or variable), the reason and what to type instead.
+ */
+export function readOption<K extends OptionKey>(key: K, input: unknown, name: string = flagOf(key)): OptionValues[K] {
+  const result = options[key].type.safeParse(input);
+  if (result.success) return result.data as OptionValues[K];
+  const issue = result.error.issues[0];
+  const custom = issue?.code === 'invalid_union' ? issue.errors.flat().find((inner) => inner.code === 'custom') : issue;
+  throw new UsageError(`${name}: ${custom?.message ?? 'this value is not understood'}.`);
+}
+
+/** The systems of all files by name; a later file's keys win inside an entry, its `defaults` and `partitions` are merged key by key. */
+export function mergeSystems(files: readonly LoadedFile[]): Map<string, SystemEntry> {
+  const systems = new Map<string, SystemEntry>();
+  for (const { content } of files) {
+    for (const [name, entry] of Object.entries(content.systems ?? {})) {
+      const earlier = systems.get(name) ?? {};
+      systems.set(name, {
+        ...earlier,
+        ...entry,
+        defaults: { ...earlier.defaults, ...entry.defaults },
+        partitions: { ...earlier.partitions, ...entry.partitions },
+      });
+    }
+  }
+  return systems;
+}

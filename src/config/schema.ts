@@ -1,0 +1,81 @@
+/** The one schema of configuration files; types come from it. */
+import { z } from 'zod';
+import { isSetting, optionKeys, options } from '../options.ts';
+import { parseDuration } from '../values.ts';
+
+export const schedulerNames = ['slurm', 'none'] as const;
+export type SchedulerName = (typeof schedulerNames)[number];
+
+const settingShape: Record<string, z.ZodType> = Object.fromEntries(
+  optionKeys.filter(isSetting).map((key) => [key, options[key].type.optional()]),
+);
+
+const pattern = z.string().refine(
+  (text) => {
+    try {
+      new RegExp(text);
+      return true;
+    } catch {
+      return false;
+    }
+  },
+  { message: 'is not a regular expression' },
+);
+
+/** Only these are replaced on the compute node; anything else in braces is a mistake, never a command. */
+const nodeAddress = z.string().regex(/^(?:[A-Za-z0-9.-]|\{hostname(?: -[sf])?\})+$/, {
+  message: 'must be a host or interface name, which may hold {hostname}, {hostname -s} or {hostname -f}',
+});
+
+const hostAndPort = z.string().regex(/^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::\d{1,5})?$/i, {
+  message: 'must be a host name such as user-content.example.edu, without https://',
+});
+
+const partitionSchema = z.strictObject({
+  maxTime: z.union([z.string(), z.number()]).transform((value) => parseDuration(String(value))).optional(),
+  gpu: z.boolean().optional(),
+  maxGpus: z.number().int().positive().optional(),
+});
+
+const systemSchema = z.strictObject({
+  title: z.string().optional(),
+  detect: z
+    .strictObject({
+      hostname: pattern.optional(),
+      clusterName: z.string().optional(),
+      env: z.record(z.string(), pattern).optional(),
+      file: z.string().optional(),
+    })
+    .optional(),
+  scheduler: z.enum(schedulerNames).optional(),
+  proxy: z.strictObject({ endpoint: hostAndPort, caFile: z.string().optional() }).optional(),
+  nodeAddress: nodeAddress.optional(),
+  requireAccount: z.boolean().optional(),
+  gpuDirective: z.enum(['gpus', 'gres']).optional(),
+  defaults: z.strictObject(settingShape).optional(),
+  partitions: z.record(z.string(), partitionSchema).optional(),
+});
+
+/** A project's file holds settings only: who can write to a directory must not say which proxy is trusted. */
+export const projectFileSchema = z.strictObject(settingShape);
+export const fileSchema = z.strictObject({ ...settingShape, systems: z.record(z.string(), systemSchema).optional() });
+
+export type SystemEntry = z.output<typeof systemSchema>;
+export type ConfigFile = z.output<typeof fileSchema>;
+
+/** The keys that are allowed at a path of `schema`, for naming the one nearest to a mistyped one. */
+export function knownKeys(schema: z.ZodType, keyPath: readonly PropertyKey[]): string[] {
+  let current: unknown = schema;
+  for (const key of keyPath) {
+    current = unwrapped(current);
+    if (current instanceof z.ZodObject) current = current.shape[String(key)];
+    else if (current instanceof z.ZodRecord) current = current.valueType;
+    else return [];
+  }
+  current = unwrapped(current);
+  return current instanceof z.ZodObject ? Object.keys(current.shape) : [];
+}
+
+function unwrapped(schema: unknown): unknown {
+  return schema instanceof z.ZodOptional ? unwrapped(schema.unwrap()) : schema;
+}

@@ -1,0 +1,54 @@
+import type { SessionReport } from './sessions/session.ts';
+
+/**
+ * What a person can mend. One printer (`ui/report-error.ts`) says these without a stack trace; the exit code comes
+ * from the class. Anything else that is thrown is a bug.
+ */
+export abstract class PersonError extends Error {
+  abstract readonly exitCode: number;
+  /** What to do next, as a sentence; printed on a line of its own. */
+  readonly hint: string | undefined;
+
+  constructor(message: string, hint?: string) {
+    super(message);
+    this.name = new.target.name;
+    this.hint = hint;
+  }
+}
+
+/** A command line that can't be meant. */
+export class UsageError extends PersonError {
+  readonly exitCode = 2;
+}
+
+/** A configuration file, an environment or this machine isn't as a launch needs it. */
+export class ConfigurationError extends PersonError {
+  readonly exitCode = 3;
+}
+
+/** The Satellite proxy is down, refuses, or answers nonsense. */
+export class ProxyError extends PersonError {
+  readonly exitCode = 4;
+}
+
+/** The scheduler can't be reached or refuses. */
+export class SchedulerError extends PersonError {
+  readonly exitCode = 5;
+}
+
+/** The session failed, or did not come up in time. */
+export class SessionError extends PersonError {
+  readonly exitCode = 6;
+  /** What `--json` prints of it. */
+  readonly report: SessionReport | undefined;
+
+  constructor(message: string, hint?: string, report?: SessionReport) {
+    super(message, hint);
+    this.report = report;
+  }
+}
+
+/** Ctrl-C, or a signal to end. */
+export class InterruptedError extends PersonError {
+  readonly exitCode = 130;
+}

@@ -1,0 +1,114 @@
+/** Where Jupyter runs right here and there is none, offers to install one into a directory of its own. */
+import { existsSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { execa } from 'execa';
+import { ConfigurationError, InterruptedError } from './errors.ts';
+import type { LaunchSpec } from './launch-spec.ts';
+import type { Service } from './options.ts';
+import { commandOnPath } from './systems/detect.ts';
+import type { Progress } from './ui/progress.ts';
+import { shown } from './values.ts';
+
+interface Circumstances {
+  /** Take the offer without asking. */
+  readonly accept: boolean;
+  readonly progress: Progress;
+  readonly interrupted: AbortSignal;
+}
+
+/**
+ * The launch with an environment that holds Jupyter: what is there already, a private environment from an earlier
+ * offer, or one that is made now.
+ * @throws ConfigurationError where there is none and none can be made, or the offer isn't taken
+ */
+export async function offerJupyter(spec: LaunchSpec, circumstances: Circumstances): Promise<LaunchSpec> {
+  const { modules, venv } = spec.environment;
+  if (modules.length > 0 || venv !== undefined) return spec;
+  const programs = programsOf(spec.service);
+  if (programs.some((program) => commandOnPath(program, process.env) !== undefined)) return spec;
+
+  const directory = privateEnvironment();
+  const hasJupyter = () => programs.some((program) => existsSync(path.join(directory, 'bin', program)));
+  if (!hasJupyter()) {
+    await askFirst(spec.service, directory, circumstances);
+    await install(spec.service, directory, circumstances);
+  }
+  return hasJupyter() ? { ...spec, environment: { modules, venv: directory } } : spec;
+}
+
+function programsOf(service: Service | undefined): string[] {
+  return service === undefined ? ['jupyter-lab', 'jupyter-notebook'] : [`jupyter-${service}`];
+}
+
+/** `~/.local/share/start-jupyter/jupyter` */
+function privateEnvironment(): string {
+  const base = process.env['XDG_DATA_HOME'];
+  return path.join(base !== undefined && path.isAbsolute(base) ? base : path.join(os.homedir(), '.local', 'share'), 'start-jupyter', 'jupyter');
+}
+
+async function askFirst(service: Service | undefined, directory: string, { accept, progress }: Circumstances): Promise<void> {
+  if (accept) return;
+  const what = service === 'notebook' ? 'Jupyter Notebook' : 'JupyterLab';
+  if (process.stdin.isTTY && process.stderr.isTTY) {
+    progress.end();
+    const { confirm } = await import('@inquirer/prompts');
+    const question = `${what} is not installed here. Install it into ${directory}?`;
+    if (await confirm({ message: question, default: true }, { output: process.stderr }).catch(declined)) return;
+  }
+  throw new ConfigurationError(`${what} is not installed on this machine.`, `Install it (pip install ${packageOf(service)}), name an environment with --venv, or add --yes to have it installed into ${directory}.`);
+}
+
+/** A Ctrl-C at the question. */
+function declined(error: Error): never {
+  throw error.name === 'ExitPromptError' ? new InterruptedError('Interrupted; nothing was installed.') : error;
+}
+
+function packageOf(service: Service | undefined): string {
+  return service === 'notebook' ? 'notebook' : 'jupyterlab';
+}
+
+async function install(service: Service | undefined, directory: string, circumstances: Circumstances): Promise<void> {
+  const fromPyPI = await installFromPyPI(packageOf(service), directory, circumstances);
+  if (fromPyPI === undefined) return;
+  const fromDebian = await installFromDebian(service, circumstances);
+  if (fromDebian === undefined) return;
+  throw new ConfigurationError(`Jupyter could not be installed: ${fromPyPI}.`, `${fromDebian} Name an environment that has it with --venv PATH.`);
+}
+
+/** @returns why it did not work */
+async function installFromPyPI(packageName: string, directory: string, circumstances: Circumstances): Promise<string | undefined> {
+  const { progress } = circumstances;
+  if (commandOnPath('python3', process.env) === undefined) return 'there is no python3';
+  progress.status(`Making a Python environment in ${directory}`);
+  // An environment from a Python that has gone, or half of one, is made anew.
+  let problem = await attempt('python3', ['-m', 'venv', '--clear', directory], circumstances);
+  if (problem === undefined) {
+    progress.status(`Installing ${packageName} from PyPI (a minute or two)`);
+    const pip = path.join(directory, 'bin', 'python');
+    problem = await attempt(pip, ['-m', 'pip', 'install', '--disable-pip-version-check', '--no-input', packageName], circumstances);
+  }
+  if (problem !== undefined) rmSync(directory, { recursive: true, force: true });
+  return problem;
+}
+
+/** Debian's packages bring the classic Notebook. @returns why it can't be */
+async function installFromDebian(service: Service | undefined, circumstances: Circumstances): Promise<string | undefined> {
+  if (commandOnPath('apt-get', process.env) === undefined) return 'There are no Debian packages here either.';
+  if (service === 'lab') return "Debian's packages have the classic Notebook: try --notebook.";
+  if (process.getuid?.() !== 0) return 'Ask an administrator for the package jupyter-notebook, or try again when PyPI can be reached.';
+  circumstances.progress.status("PyPI can't be reached; installing Debian's jupyter-notebook (a few minutes)");
+  const update = await attempt('apt-get', ['update', '-qq'], circumstances);
+  const problem = update ?? (await attempt('apt-get', ['install', '-y', '-qq', '--no-install-recommends', 'jupyter-notebook'], circumstances));
+  return problem && `Debian's package could not be installed either: ${problem}.`;
+}
+
+/** @returns the command's last words where it failed */
+async function attempt(command: string, args: readonly string[], { interrupted }: Circumstances): Promise<string | undefined> {
+  const result = await execa(command, args, { reject: false, all: true, stdin: 'ignore', cancelSignal: interrupted, env: { DEBIAN_FRONTEND: 'noninteractive' } });
+  interrupted.throwIfAborted();
+  if (!result.failed) return undefined;
+  const lines = (result.all ?? '').split('\n').filter((line) => line.trim() !== '');
+  const complaint = lines.findLast((line) => /error/i.test(line)) ?? lines.at(-1) ?? result.shortMessage ?? 'it failed without a word';
+  return shown(complaint.replace(/^(ERROR|E|Error): /, ''));
+}

@@ -1,0 +1,137 @@
+/** One launch as one immutable record, and the rules that it must satisfy before anyone is contacted. */
+import os from 'node:os';
+import path from 'node:path';
+import type { Settings } from './config/layers.ts';
+import { ConfigurationError, UsageError } from './errors.ts';
+import { suggestion } from './nearest.ts';
+import { type Access, flagOf, type OptionKey, type Service } from './options.ts';
+import type { System } from './systems/system.ts';
+import { formatDuration, type GpuRequest } from './values.ts';
+
+export interface LaunchSpec {
+  readonly system: System;
+  readonly access: Access;
+  /** True where nothing is submitted: the job script runs on this machine, in the foreground. */
+  readonly here: boolean;
+  /** Undefined: lab, or notebook where lab is missing; the job finds out. */
+  readonly service: Service | undefined;
+  /** Absolute. */
+  readonly directory: string;
+  readonly resources: Resources;
+  readonly environment: { readonly modules: readonly string[]; /** Absolute. */ readonly venv: string | undefined };
+}
+
+export interface Resources {
+  readonly account: string | undefined;
+  readonly partition: string | undefined;
+  /** Seconds. */
+  readonly timeLimit: number | undefined;
+  readonly nodes: number | undefined;
+  readonly cpus: number | undefined;
+  /** MiB. */
+  readonly memory: number | undefined;
+  readonly gpu: GpuRequest | undefined;
+  readonly gres: string | undefined;
+}
+
+const resourceKeys: readonly OptionKey[] = ['account', 'partition', 'time', 'nodes', 'cpus', 'memory', 'gpu', 'gres'];
+
+/** A launch without a time limit of its own gets this one (seconds). */
+export const defaultTimeLimit = 30 * 60;
+
+/**
+ * Puts the record together and checks its rules.
+ * @param workingDirectory what relative paths start from
+ * @throws UsageError for what was typed and can't be meant, ConfigurationError for the same in a file
+ */
+export function launchSpec(settings: Settings, system: System, workingDirectory: string): LaunchSpec {
+  const here = settings.here?.value ?? system.scheduler === 'none';
+  const access = settings.access?.value ?? (system.proxy === undefined && here ? 'local' : 'satellite');
+  if (access === 'local' && !here) {
+    refuse(settings, 'access', 'local access needs Jupyter on this machine', 'Add --here, or leave --access out.');
+  }
+  if (access === 'satellite' && system.proxy === undefined) {
+    throw new ConfigurationError(
+      `No Satellite proxy is known for ${system.title}, so there is no link to open.`,
+      `Add "systems: { ${system.name}: { proxy: { endpoint: HOST } } }" to ~/.config/start-jupyter/config.yaml.`,
+    );
+  }
+  if (here) refuseResourcesHere(settings);
+
+  const spec: LaunchSpec = {
+    system,
+    access,
+    here,
+    service: settings.service?.value,
+    directory: absolute(settings.dir?.value ?? '~', workingDirectory),
+    resources: {
+      account: settings.account?.value,
+      partition: settings.partition?.value,
+      timeLimit: here ? undefined : (settings.time?.value ?? defaultTimeLimit),
+      nodes: settings.nodes?.value,
+      cpus: settings.cpus?.value,
+      memory: settings.memory?.value,
+      gpu: settings.gpu?.value,
+      gres: settings.gres?.value,
+    },
+    environment: {
+      modules: settings.module?.value ?? [],
+      venv: settings.venv && absolute(settings.venv.value, workingDirectory),
+    },
+  };
+  if (!here) checkResources(spec, settings);
+  return Object.freeze(spec);
+}
+
+function checkResources({ resources, system }: LaunchSpec, settings: Settings): void {
+  if (resources.gpu && resources.gres && /(^|,)gpu\b/.test(resources.gres)) {
+    refuse(settings, 'gpu', '--gpu and --gres both ask for GPUs', 'Keep one of them.');
+  }
+  if (system.requireAccount && resources.account === undefined) {
+    throw new UsageError(`${system.title} charges every job to an account, and none is named.`, 'Add -A NAME, or "account: NAME" in ~/.config/start-jupyter/config.yaml.');
+  }
+  if (resources.partition === undefined) return;
+  for (const name of resources.partition.split(',')) {
+    const partition = system.partitions[name];
+    if (partition === undefined) continue;
+    const { maxTime, maxGpus } = partition;
+    if (maxTime !== undefined && resources.timeLimit !== undefined && resources.timeLimit > maxTime) {
+      const origin = settings.time === undefined ? `the default time of ${formatDuration(defaultTimeLimit)}` : `${formatDuration(resources.timeLimit)} (${settings.time.origin})`;
+      throw new UsageError(`The partition "${name}" allows ${formatDuration(maxTime)} at most, and ${origin} is more.`, `Write -t ${Math.floor(maxTime / 60)}, or choose another partition.`);
+    }
+    if (maxGpus !== undefined && resources.gpu && resources.gpu.count > maxGpus) {
+      refuse(settings, 'gpu', `the partition "${name}" gives ${maxGpus} GPUs at most`, `Write -g ${maxGpus}, or choose another partition.`);
+    }
+  }
+}
+
+/** Without a submission nobody would grant them; a file's or the system's defaults are simply not used. */
+function refuseResourcesHere(settings: Settings): void {
+  const typed = resourceKeys.filter((key) => settings[key]?.origin === commandLineOrigin(key));
+  const [first] = typed;
+  if (first === undefined) return;
+  const why = settings.here?.value ? 'with --here nothing is submitted' : 'no scheduler was found on this machine, so Jupyter would run right here';
+  throw new UsageError(`${flagOf(first)} asks a scheduler for resources, but ${why}.`, 'Leave it out, or start on a login node of your cluster.');
+}
+
+/** The origin of a value that was typed. */
+export function commandLineOrigin(key: OptionKey): string {
+  return flagOf(key);
+}
+
+/** Refuses one setting's value: as wrong usage where it was typed, as a mistake in its file otherwise. */
+function refuse(settings: Settings, key: OptionKey, message: string, hint: string): never {
+  const origin = settings[key]?.origin ?? '';
+  if (origin === commandLineOrigin(key) || origin === '') throw new UsageError(`${flagOf(key)}: ${message}.`, hint);
+  throw new ConfigurationError(`${origin}: ${key}: ${message}.`, hint);
+}
+
+function absolute(typed: string, workingDirectory: string): string {
+  const expanded = typed === '~' || typed.startsWith('~/') ? path.join(os.homedir(), typed.slice(1)) : typed;
+  return path.resolve(workingDirectory, expanded);
+}
+
+/** The nearest known partition, for messages. */
+export function partitionSuggestion(name: string, system: System): string {
+  return suggestion(name, Object.keys(system.partitions));
+}

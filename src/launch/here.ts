@@ -1,0 +1,96 @@
+/** A launch right here: the same job script as a child of this process, in the foreground until Jupyter ends. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
+import os from 'node:os';
+import { openAccess } from '../access/open.ts';
+import type { SatelliteClient } from '../access/satellite.ts';
+import { InterruptedError, SessionError } from '../errors.ts';
+import { type Observation, observe, sessionReport, settle } from '../sessions/observe.ts';
+import { isOver, type SessionRecord } from '../sessions/session.ts';
+import { sessionFiles, writeRecord } from '../sessions/store.ts';
+import { describe } from '../ui/describe.ts';
+import { type Launch, pause, prepareSession } from './launch.ts';
+import { printSession } from './print-session.ts';
+
+/** @returns the exit code, once Jupyter has ended */
+export async function launchHere(launch: Launch): Promise<number> {
+  const { spec, output, progress, interrupted } = launch;
+  progress.status('Starting');
+  await using undo = new AsyncDisposableStack();
+  const access = await openAccess(spec);
+  undo.defer(() => access.close());
+  const { record: prepared, client } = await prepareSession(launch, access, undo);
+
+  const child = runScript(prepared.id);
+  const ended = once(child, 'exit');
+  const record: SessionRecord = { ...prepared, local: { host: os.hostname(), pid: child.pid as number } };
+  writeRecord(record);
+
+  // The session's directory stays, with its log; the script itself gives the token back and removes the secrets.
+  undo.move();
+  try {
+    const ready = await waitUntilReady(launch, record, client, ended);
+    if (ready !== undefined) {
+      progress.end();
+      printSession(ready, output, 'Jupyter is ready:');
+      await untilAborted(ended, interrupted);
+    }
+  } catch (error) {
+    progress.status('Ending Jupyter');
+    child.kill(interrupted.aborted ? 'SIGINT' : 'SIGTERM');
+    if (!(error instanceof InterruptedError)) throw error;
+  } finally {
+    await ended;
+    await client.close();
+    await access.close();
+  }
+  return conclude(launch, await finalObservation(record));
+}
+
+/** In a process group of its own, so that a Ctrl-C in the terminal reaches it through us and once. */
+function runScript(id: string): ChildProcess {
+  const { script, log } = sessionFiles(id);
+  const logFile = openSync(log, 'a', 0o600);
+  // Descriptor 3 is a pipe that nobody writes to: its end tells the script that this process is gone.
+  const child = spawn('bash', [script], { stdio: ['ignore', logFile, logFile, 'pipe'], detached: true });
+  closeSync(logFile);
+  return child;
+}
+
+/** The session once its site answers; undefined where it ended instead. */
+async function waitUntilReady({ progress, interrupted }: Launch, record: SessionRecord, client: SatelliteClient, ended: Promise<unknown>): Promise<Observation | undefined> {
+  let over = false;
+  void ended.then(() => {
+    over = true;
+  });
+  while (!over) {
+    const [seen] = (await observe([record])) as [Observation];
+    if (isOver(seen.state)) return undefined;
+    if (seen.state === 'ready' && seen.secrets !== undefined && (await client.siteAnswers(seen.secrets.site))) return seen;
+    progress.status(describe(seen));
+    await pause(100, interrupted);
+  }
+  return undefined;
+}
+
+async function untilAborted(ended: Promise<unknown>, interrupted: AbortSignal): Promise<void> {
+  interrupted.throwIfAborted();
+  await Promise.race([ended, once(interrupted, 'abort')]);
+  interrupted.throwIfAborted();
+}
+
+async function finalObservation(record: SessionRecord): Promise<Observation> {
+  const [seen] = (await observe([record])) as [Observation];
+  if (isOver(seen.state)) return seen;
+  settle(record, { state: 'failed', reason: 'It was ended without a chance to clean up.', at: new Date().toISOString() });
+  return ((await observe([record])) as [Observation])[0];
+}
+
+function conclude({ output, interrupted, progress }: Launch, seen: Observation): number {
+  progress.end();
+  interrupted.throwIfAborted();
+  if (seen.state === 'failed') throw new SessionError(`Jupyter did not run: ${seen.reason}`, `See the log: start-jupyter logs ${seen.record.id}`, sessionReport(seen));
+  if (!output.quiet && !output.json) process.stderr.write(`${seen.reason}\n`);
+  return 0;
+}

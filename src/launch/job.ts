@@ -1,0 +1,113 @@
+/** A launch as a batch job: token, session, submission, and, with `--wait`, the way until the site answers. */
+import { openAccess } from '../access/open.ts';
+import type { SatelliteClient } from '../access/satellite.ts';
+import type { SchedulerName } from '../config/schema.ts';
+import { PersonError, SchedulerError, SessionError } from '../errors.ts';
+import { checkWithScheduler } from '../preflight.ts';
+import { schedulers } from '../schedulers/registry.ts';
+import { endSession } from '../sessions/end-session.ts';
+import { type Observation, observe, sessionReport } from '../sessions/observe.ts';
+import { isOver, type SessionRecord } from '../sessions/session.ts';
+import { readEvents, readSecrets, sessionFiles, writeRecord } from '../sessions/store.ts';
+import { describe } from '../ui/describe.ts';
+import { formatDuration } from '../values.ts';
+import { type Launch, pause, prepareSession } from './launch.ts';
+import { printSession } from './print-session.ts';
+
+/** @returns the exit code */
+export async function launchJob(launch: Launch, schedulerArguments: readonly string[]): Promise<number> {
+  const { spec, settings, output, progress, interrupted } = launch;
+  const scheduler = schedulers[spec.system.scheduler as Exclude<SchedulerName, 'none'>];
+  progress.status(`Asking ${scheduler.title} what is there`);
+  await checkWithScheduler(spec, settings, scheduler);
+
+  await using undo = new AsyncDisposableStack();
+  const access = await openAccess(spec);
+  undo.defer(() => access.close());
+  progress.status('Getting a link from the proxy');
+  const { record: prepared, client, token } = await prepareSession(launch, access, undo);
+
+  progress.status(`Submitting the job to ${scheduler.title}`);
+  const outcome = await scheduler.submit(sessionFiles(prepared.id).script, schedulerArguments);
+  if (outcome.kind === 'rejected') throw new SchedulerError(`${scheduler.title} refuses the job: ${outcome.message}.`, 'Nothing was submitted. "--dry-run" shows the script with its directives.');
+  if (outcome.kind === 'unreachable') throw new SchedulerError(`${scheduler.title} can't be reached: ${outcome.message}.`, 'Nothing was submitted. Try again in a few minutes, or ask your site.');
+
+  // From here on a job has the token: the session is ended as a session, no longer unmade step by step.
+  const record: SessionRecord = { ...prepared, jobId: outcome.jobId };
+  undo.move();
+  try {
+    writeRecord(record);
+    await linkJob(client, token.token, outcome.jobId, launch);
+    interrupted.throwIfAborted();
+    const wait = settings.wait?.value;
+    if (wait === undefined) {
+      const [seen] = (await observe([record])) as [Observation];
+      printSession(seen, output, `Submitted as job ${outcome.jobId}. The page at this link shows how it goes, and turns into Jupyter:`);
+      return 0;
+    }
+    const ready = await waitUntilReady(launch, record, client, wait === true ? undefined : wait);
+    printSession(ready, output, 'Jupyter is ready:');
+    return 0;
+  } catch (error) {
+    if (error instanceof SessionOver) throw sessionError(error.seen);
+    progress.status('Ending the job again');
+    const reason = interrupted.aborted ? 'The launch was interrupted.' : error instanceof PersonError ? error.message : 'The launch did not work out.';
+    const seen = await endSession(record, reason);
+    throw error instanceof SessionError ? new SessionError(error.message, error.hint, sessionReport(seen)) : error;
+  } finally {
+    await client.close();
+  }
+}
+
+/** Without the link the waiting page knows less; that is no reason to give the job up. */
+async function linkJob(client: SatelliteClient, token: string, jobId: string, { progress }: Launch): Promise<void> {
+  try {
+    await client.linkJob(token, jobId);
+  } catch (error) {
+    if (!(error instanceof PersonError)) throw error;
+    progress.note(`The waiting page will not show the queue: ${error.message}`);
+  }
+}
+
+/** Thrown inside the wait when the session ended by itself. */
+class SessionOver extends Error {
+  readonly seen: Observation;
+  constructor(seen: Observation) {
+    super(seen.reason);
+    this.seen = seen;
+  }
+}
+
+function sessionError(seen: Observation): SessionError {
+  const what = seen.state === 'failed' ? 'failed' : 'ended before it was ready';
+  return new SessionError(`The session ${what}: ${seen.reason}`, `See the log: start-jupyter logs ${seen.record.id}`, sessionReport(seen));
+}
+
+/** The job reports through a file: cheap to look at. The scheduler is asked less and less often. */
+async function waitUntilReady(launch: Launch, record: SessionRecord, client: SatelliteClient, seconds: number | undefined): Promise<Observation> {
+  const { progress, interrupted } = launch;
+  const started = Date.now();
+  let askSchedulerEvery = 2000;
+  let askedSchedulerAt = 0;
+  let events = -1;
+  for (;;) {
+    const now = Date.now();
+    const newEvents = readEvents(record.id).length;
+    if (newEvents !== events || now - askedSchedulerAt >= askSchedulerEvery) {
+      if (newEvents === events) askSchedulerEvery = Math.min(askSchedulerEvery * 1.3, 15_000);
+      events = newEvents;
+      askedSchedulerAt = now;
+      const [seen] = (await observe([record])) as [Observation];
+      if (isOver(seen.state)) throw new SessionOver(seen);
+      progress.status(describe(seen));
+    }
+    const secrets = readSecrets(record.id);
+    if (readEvents(record.id).at(-1)?.phase === 'ready' && secrets !== undefined && (await client.siteAnswers(secrets.site))) {
+      return ((await observe([record])) as [Observation])[0];
+    }
+    if (seconds !== undefined && now - started > seconds * 1000) {
+      throw new SessionError(`Jupyter was not ready within ${formatDuration(seconds)}, so the job was ended.`, 'Wait longer (-w 2h), or leave --wait out and watch the page at the link.');
+    }
+    await pause(300, interrupted);
+  }
+}

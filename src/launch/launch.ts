@@ -1,0 +1,84 @@
+/** What the two kinds of launch (as a job, right here) share. */
+import { randomBytes } from 'node:crypto';
+import type { OpenAccess } from '../access/open.ts';
+import { type IssuedToken, SatelliteClient } from '../access/satellite.ts';
+import { jobScript } from '../batch/job-script.ts';
+import type { Settings } from '../config/layers.ts';
+import { InterruptedError, PersonError } from '../errors.ts';
+import type { LaunchSpec } from '../launch-spec.ts';
+import type { SessionRecord } from '../sessions/session.ts';
+import { createSession, newSessionId, removeSession } from '../sessions/store.ts';
+import type { Progress } from '../ui/progress.ts';
+
+export interface Launch {
+  readonly spec: LaunchSpec;
+  readonly settings: Settings;
+  readonly output: { readonly quiet: boolean; readonly json: boolean };
+  readonly progress: Progress;
+  readonly interrupted: AbortSignal;
+}
+
+export interface PreparedSession {
+  readonly record: SessionRecord;
+  readonly client: SatelliteClient;
+  readonly token: IssuedToken;
+}
+
+/**
+ * Gets a token and writes the session down. Whatever stops the launch afterwards is undone by `undo`: the token is
+ * given back with the reason on its page, and the session's directory removed.
+ * @throws ProxyError, ConfigurationError, InterruptedError
+ */
+export async function prepareSession({ spec, interrupted }: Launch, { proxy }: OpenAccess, undo: AsyncDisposableStack): Promise<PreparedSession> {
+  const client = new SatelliteClient(proxy);
+  undo.defer(() => client.close());
+  interrupted.throwIfAborted();
+  const token = await client.issueToken();
+  undo.defer(() => giveBack(client, token.token, interrupted));
+  interrupted.throwIfAborted();
+
+  const id = newSessionId();
+  const record: SessionRecord = {
+    id,
+    system: spec.system.name,
+    scheduler: spec.here ? 'none' : spec.system.scheduler,
+    access: spec.access,
+    jobId: null,
+    local: null,
+    directory: spec.directory,
+    manageUrl: proxy.manageUrl,
+    caFile: proxy.caFile ?? null,
+    timeLimit: spec.resources.timeLimit ?? null,
+    submittedAt: new Date().toISOString(),
+    outcome: null,
+  };
+  createSession(record, { jupyterToken: randomBytes(24).toString('hex'), proxyToken: token.token, site: token.site }, jobScript(spec, id, proxy));
+  undo.defer(() => removeSession(id));
+  return { record, client, token };
+}
+
+/** Nobody will redeem this token. A proxy that died meanwhile forgets it by itself in time. */
+async function giveBack(client: SatelliteClient, token: string, interrupted: AbortSignal): Promise<void> {
+  try {
+    await client.reportPhase(token, 'ended', interrupted.aborted ? 'The launch was interrupted.' : 'The launch did not work out.');
+    await client.destroyToken(token);
+  } catch (error) {
+    if (!(error instanceof PersonError)) throw error;
+  }
+}
+
+/** Throws an interruption in the moment it comes, also into a wait. */
+export function pause(milliseconds: number, interrupted: AbortSignal): Promise<void> {
+  interrupted.throwIfAborted();
+  return new Promise((resolvePause, rejectPause) => {
+    const onAbort = () => {
+      clearTimeout(timer);
+      rejectPause(interrupted.reason instanceof InterruptedError ? interrupted.reason : new InterruptedError('Interrupted.'));
+    };
+    const timer = setTimeout(() => {
+      interrupted.removeEventListener('abort', onAbort);
+      resolvePause();
+    }, milliseconds);
+    interrupted.addEventListener('abort', onAbort, { once: true });
+  });
+}

@@ -1,0 +1,36 @@
+import { type PersonError, SessionError } from '../errors.ts';
+import { type Observation, sessionReport } from '../sessions/observe.ts';
+import type { SessionReport } from '../sessions/session.ts';
+import { paint } from '../ui/style.ts';
+import type { Launch } from './launch.ts';
+
+/** With `--json` a launch prints one object, whatever becomes of it. */
+let printedJson = false;
+
+function printJson(report: object): void {
+  if (printedJson) return;
+  printedJson = true;
+  process.stdout.write(`${JSON.stringify(report)}\n`);
+}
+
+/** The URL alone on stdout, so that it can be piped; what a person wants to know beside it on stderr; with `--json` one object. */
+export function printSession(seen: Observation, output: Launch['output'], headline: string): void {
+  const report = sessionReport(seen);
+  if (output.json) {
+    printJson(report);
+    return;
+  }
+  if (!output.quiet) process.stderr.write(`${paint(process.stderr, 'bold', headline)}\n`);
+  process.stdout.write(`${output.quiet || !process.stdout.isTTY ? '' : '  '}${report.url ?? ''}\n`);
+  if (!output.quiet) {
+    const end = report.scheduler === 'none' ? 'Ctrl-C ends it.' : `End it with: start-jupyter stop ${report.id}`;
+    process.stderr.write(`${paint(process.stderr, 'dim', `Session ${report.id}. Whoever has this link can use your account: keep it to yourself. ${end}`)}\n`);
+  }
+}
+
+/** The object of a launch that did not come up: the same keys, null where nothing came to be. */
+export function printFailure(error: PersonError): void {
+  const nothing = { id: null, system: null, scheduler: null, access: null, jobId: null, url: null, directory: null, script: null, log: null, submittedAt: null, expiresAt: null };
+  const report: SessionReport | typeof nothing = (error instanceof SessionError && error.report) || nothing;
+  printJson({ ...report, state: 'failed', reason: report !== nothing && 'reason' in report ? report.reason : error.message });
+}

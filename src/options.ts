@@ -1,0 +1,264 @@
+/**
+ * Every launch option, once: flag, configuration key, environment variable, help and validation come from here.
+ * An option has no default: the merge of the layers (`config/layers.ts`) is the only place where a value gets its value.
+ */
+import { z } from 'zod';
+import { InvalidValue, parseCount, parseDuration, parseGpu, parseGres, parseMemory, parseModules, parseName, parsePath } from './values.ts';
+
+export type OptionGroup = 'What to start' | 'Resources' | 'Environment' | 'Where and how' | 'Output';
+
+export interface OptionDefinition {
+  /** The long flag without dashes; its camel-cased form is the configuration key. */
+  readonly flag: string;
+  readonly short?: string;
+  readonly aliases?: readonly string[];
+  /** What the flag takes, as the help shows it; absent for a switch. `[X]` may be left out. */
+  readonly argument?: string;
+  readonly group: OptionGroup;
+  readonly help: string;
+  /** Reads what was typed, or what stands in a configuration file. */
+  readonly type: z.ZodType;
+  /** The same option given again adds to it. */
+  readonly repeatable?: boolean;
+  /** Only a command line can say this; it is no setting to keep in a file. */
+  readonly commandLineOnly?: boolean;
+}
+
+/** A schema for values that are typed as text: runs `read` and turns its complaint into the schema's. */
+function typed<T>(read: (text: string) => T): z.ZodType<T> {
+  return z.union([z.string(), z.number()]).transform((value, context) => {
+    try {
+      return read(String(value));
+    } catch (error) {
+      if (!(error instanceof InvalidValue)) throw error;
+      context.addIssue({ code: 'custom', message: error.message, input: value });
+      return z.NEVER;
+    }
+  });
+}
+
+const switchType = z.union([
+  z.boolean(),
+  z.enum(['true', 'yes', '1', 'false', 'no', '0']).transform((text) => ['true', 'yes', '1'].includes(text)),
+]);
+
+export const services = ['lab', 'notebook'] as const;
+export type Service = (typeof services)[number];
+
+export const accessWays = ['satellite', 'local'] as const;
+export type Access = (typeof accessWays)[number];
+
+/** One of `names`; a message that lists them otherwise. */
+function oneOf<const T extends string>(names: readonly T[], what: string, synonyms: Readonly<Record<string, NoInfer<T>>> = {}): z.ZodType<T> {
+  return typed((text) => {
+    const name = synonyms[text] ?? names.find((candidate) => candidate === text);
+    if (name === undefined) throw new InvalidValue(`"${text.slice(0, 60)}" is not ${what}; write ${names.join(' or ')}`);
+    return name;
+  });
+}
+
+const modulesType = z
+  .union([z.string(), z.array(z.string())])
+  .transform((value) => [value].flat())
+  .transform((texts, context) => {
+    try {
+      return texts.flatMap(parseModules);
+    } catch (error) {
+      if (!(error instanceof InvalidValue)) throw error;
+      context.addIssue({ code: 'custom', message: error.message, input: texts });
+      return z.NEVER;
+    }
+  });
+
+export const options = {
+  service: {
+    flag: 'service',
+    short: 's',
+    aliases: ['interface'],
+    argument: 'NAME',
+    group: 'What to start',
+    help: 'lab or notebook; without it JupyterLab, or Notebook where JupyterLab is missing',
+    type: oneOf(services, 'a service', { jupyterlab: 'lab' }),
+  },
+  lab: { flag: 'lab', group: 'What to start', help: 'the same as --service lab', type: switchType, commandLineOnly: true },
+  notebook: { flag: 'notebook', group: 'What to start', help: 'the same as --service notebook', type: switchType, commandLineOnly: true },
+  dir: {
+    flag: 'dir',
+    short: 'd',
+    aliases: ['notebook-dir'],
+    argument: 'PATH',
+    group: 'What to start',
+    help: 'directory to start in (your home directory)',
+    type: typed(parsePath),
+  },
+
+  account: {
+    flag: 'account',
+    short: 'A',
+    argument: 'NAME',
+    group: 'Resources',
+    help: 'project or allocation to charge',
+    type: typed((text) => parseName(text, 'an account')),
+  },
+  partition: {
+    flag: 'partition',
+    short: 'p',
+    aliases: ['queue'],
+    argument: 'NAME',
+    group: 'Resources',
+    help: 'partition or queue to run in',
+    type: typed((text) => parseName(text, 'a partition')),
+  },
+  time: {
+    flag: 'time',
+    short: 't',
+    argument: 'LIMIT',
+    group: 'Resources',
+    help: 'time limit: 30 (minutes), 02:00:00, 1-12:00:00 or 1h30m',
+    type: typed(parseDuration),
+  },
+  nodes: {
+    flag: 'nodes',
+    short: 'N',
+    argument: 'N',
+    group: 'Resources',
+    help: 'number of nodes',
+    type: typed((text) => parseCount(text, 'nodes', 10_000)),
+  },
+  cpus: {
+    flag: 'cpus',
+    short: 'c',
+    argument: 'N',
+    group: 'Resources',
+    help: 'number of CPUs',
+    type: typed((text) => parseCount(text, 'CPUs', 10_000)),
+  },
+  memory: {
+    flag: 'memory',
+    short: 'm',
+    argument: 'SIZE',
+    group: 'Resources',
+    help: 'memory: 8 (GB), 512M, 16G',
+    type: typed(parseMemory),
+  },
+  gpu: {
+    flag: 'gpu',
+    short: 'g',
+    aliases: ['gpus'],
+    argument: 'N',
+    group: 'Resources',
+    help: 'number of GPUs, or TYPE:N such as a100:1',
+    type: typed(parseGpu),
+  },
+  gres: {
+    flag: 'gres',
+    argument: 'SPEC',
+    group: 'Resources',
+    help: 'generic resources in the words of Slurm, such as gpu:a100:1',
+    type: typed(parseGres),
+  },
+
+  module: {
+    flag: 'module',
+    short: 'e',
+    aliases: ['env-modules'],
+    argument: 'NAME[,NAME]',
+    group: 'Environment',
+    help: 'environment modules to load, in order; may be repeated',
+    type: modulesType,
+    repeatable: true,
+  },
+  venv: {
+    flag: 'venv',
+    argument: 'PATH',
+    group: 'Environment',
+    help: 'Python virtual environment to run Jupyter from',
+    type: typed(parsePath),
+  },
+
+  access: {
+    flag: 'access',
+    argument: 'WAY',
+    group: 'Where and how',
+    help: 'how the browser gets there: satellite (one https link) or local (this machine only)',
+    type: oneOf(accessWays, 'a way to reach Jupyter'),
+  },
+  here: {
+    flag: 'here',
+    group: 'Where and how',
+    help: 'submit nothing: run in this allocation, container or workstation',
+    type: switchType,
+  },
+  system: {
+    flag: 'system',
+    argument: 'NAME',
+    group: 'Where and how',
+    help: 'the HPC system this is, where it is not recognised',
+    type: typed((text) => parseName(text, 'a system')),
+  },
+  config: {
+    flag: 'config',
+    argument: 'FILE',
+    group: 'Where and how',
+    help: 'a configuration file to read after all others',
+    type: typed(parsePath),
+    commandLineOnly: true,
+  },
+  yes: {
+    flag: 'yes',
+    short: 'y',
+    group: 'Where and how',
+    help: 'take every offer without asking',
+    type: switchType,
+  },
+
+  wait: {
+    flag: 'wait',
+    short: 'w',
+    argument: '[DURATION]',
+    group: 'Output',
+    help: 'stay until the site answers, or as long as DURATION; on failure nothing is left running',
+    type: z.union([z.literal(true), typed(parseDuration)]),
+  },
+  quiet: { flag: 'quiet', short: 'q', group: 'Output', help: 'print the URL and nothing else', type: switchType },
+  info: {
+    flag: 'info',
+    short: 'I',
+    group: 'Output',
+    help: 'print every setting and where it came from; start nothing',
+    type: switchType,
+    commandLineOnly: true,
+  },
+  json: { flag: 'json', group: 'Output', help: 'print one JSON object', type: switchType, commandLineOnly: true },
+  dryRun: {
+    flag: 'dry-run',
+    group: 'Output',
+    help: 'print the script that would be submitted; contact nobody, write nothing',
+    type: switchType,
+    commandLineOnly: true,
+  },
+} as const satisfies Record<string, OptionDefinition>;
+
+export type OptionKey = keyof typeof options;
+export const optionKeys = Object.keys(options) as OptionKey[];
+
+/** The value that an option has once it has been read. */
+export type OptionValue<K extends OptionKey> = z.output<(typeof options)[K]['type']>;
+export type OptionValues = { readonly [K in OptionKey]?: OptionValue<K> };
+
+/** `START_JUPYTER_DRY_RUN` and the like. */
+export function environmentVariable(key: OptionKey): string {
+  return `START_JUPYTER_${options[key].flag.replaceAll('-', '_').toUpperCase()}`;
+}
+
+/** Options that are settings too, in files and in the environment. */
+export function isSetting(key: OptionKey): boolean {
+  const definition: OptionDefinition = options[key];
+  return definition.commandLineOnly !== true;
+}
+
+/** `-g, --gpu` for messages. */
+export function flagOf(key: OptionKey): string {
+  const definition: OptionDefinition = options[key];
+  return definition.short === undefined ? `--${definition.flag}` : `-${definition.short}, --${definition.flag}`;
+}

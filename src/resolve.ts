@@ -1,0 +1,52 @@
+/** From the command line to settings with their origins, and the system that they are for. */
+import { fileLayer, environmentLayers, type Layer, mergeLayers, mergeSystems, type Settings } from './config/layers.ts';
+import { loadFiles } from './config/files.ts';
+import { UsageError } from './errors.ts';
+import { commandLineOrigin } from './launch-spec.ts';
+import { type OptionKey, optionKeys, type OptionValues } from './options.ts';
+import { findSystem, machineFacts } from './systems/detect.ts';
+import type { System } from './systems/system.ts';
+
+/**
+ * @param typed the options as read from the command line
+ * @param offline asks nobody over the network
+ * @throws UsageError, ConfigurationError
+ */
+export async function resolve(typed: OptionValues, { offline }: { readonly offline: boolean }): Promise<{ settings: Settings; system: System }> {
+  refuseConflicts(typed);
+  const files = await loadFiles(process.env, process.cwd(), typed.config);
+  const upper = [...files.map(fileLayer), ...environmentLayers(process.env), ...typedLayers(typed)];
+  const systems = mergeSystems(files);
+  const { system: named } = mergeLayers(upper);
+  const system = await findSystem(systems, named?.value, machineFacts(process.env, { offline }));
+  const defaults: Layer = { origin: `defaults of ${system.name}`, values: (systems.get(system.name)?.defaults ?? {}) as OptionValues };
+  return { settings: mergeLayers([defaults, ...upper]), system };
+}
+
+/** One layer an option, since each has an origin of its own; `--lab` and `--notebook` are ways to say `--service`. */
+function typedLayers(typed: OptionValues): Layer[] {
+  const { lab, notebook, ...rest } = typed;
+  const values: OptionValues = { ...rest, ...(lab ? { service: 'lab' as const } : notebook ? { service: 'notebook' as const } : {}) };
+  return optionKeys.filter((key) => values[key] !== undefined).map((key) => ({ origin: commandLineOrigin(key), values: { [key]: values[key] } }));
+}
+
+const conflicts: readonly (readonly [OptionKey, OptionKey, string])[] = [
+  ['lab', 'notebook', 'Keep the one that you want.'],
+  ['quiet', 'json', '--json alone is silent too.'],
+  ['quiet', 'info', 'Leave one of them out.'],
+  ['quiet', 'dryRun', 'Leave one of them out.'],
+  ['json', 'dryRun', '--dry-run prints a script; leave --json out.'],
+  ['info', 'dryRun', 'Leave one of them out.'],
+  ['wait', 'dryRun', 'Nothing starts with --dry-run, so there is nothing to wait for.'],
+  ['wait', 'info', 'Nothing starts with --info, so there is nothing to wait for.'],
+];
+
+function refuseConflicts(typed: OptionValues): void {
+  for (const [one, other, hint] of conflicts) {
+    if (typed[one] && typed[other]) throw new UsageError(`${commandLineOrigin(one)} and ${commandLineOrigin(other)} contradict each other.`, hint);
+  }
+  const shorthand = typed.lab ? 'lab' : typed.notebook ? 'notebook' : undefined;
+  if (shorthand !== undefined && typed.service !== undefined && typed.service !== shorthand) {
+    throw new UsageError(`--${shorthand} and --service ${typed.service} contradict each other.`, 'Keep the one that you want.');
+  }
+}

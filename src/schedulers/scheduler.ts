@@ -1,0 +1,46 @@
+/** The contract of a scheduler. Each is one file: its dialect as data, the commands it runs, pure functions that read their output. */
+import type { LaunchSpec } from '../launch-spec.ts';
+
+export type SubmitOutcome =
+  | { readonly kind: 'submitted'; readonly jobId: string }
+  | { readonly kind: 'rejected'; readonly message: string }
+  | { readonly kind: 'unreachable'; readonly message: string };
+
+/** What is known of one job. *Unreachable* is not *gone*: nothing may be concluded from it. */
+export type JobReport =
+  | {
+      readonly kind: 'queued';
+      /** The scheduler's own word for why it waits, such as `Resources`. */
+      readonly reason: string | undefined;
+      /** The scheduler's estimate, never a promise. */
+      readonly estimatedStart: Date | undefined;
+    }
+  | { readonly kind: 'running'; readonly node: string | undefined; readonly startedAt: Date | undefined; readonly endsAt: Date | undefined }
+  | { readonly kind: 'ended'; readonly failed: boolean; /** In people's words. */ readonly reason: string }
+  | { readonly kind: 'unknown' }
+  | { readonly kind: 'unreachable'; readonly message: string };
+
+export type CancelOutcome =
+  | { readonly kind: 'cancelled' }
+  | { readonly kind: 'gone' }
+  | { readonly kind: 'refused'; readonly message: string }
+  | { readonly kind: 'unreachable'; readonly message: string };
+
+/** What the scheduler lets this user ask for; undefined where it doesn't say. */
+export interface Offers {
+  readonly partitions: readonly { readonly name: string; readonly available: boolean; readonly maxSeconds: number | undefined; readonly isDefault: boolean }[] | undefined;
+  readonly accounts: readonly string[] | undefined;
+}
+
+export interface Scheduler {
+  readonly title: string;
+  /** Commands that must be on PATH. */
+  readonly commands: readonly string[];
+  /** Directive lines of the job script. */
+  directives(spec: LaunchSpec, files: { readonly log: string }): string[];
+  submit(script: string, extraArguments: readonly string[]): Promise<SubmitOutcome>;
+  /** Reports on several jobs with as few commands as the scheduler needs. */
+  jobs(jobIds: readonly string[]): Promise<ReadonlyMap<string, JobReport>>;
+  cancel(jobId: string): Promise<CancelOutcome>;
+  offers(): Promise<Offers | { readonly kind: 'unreachable'; readonly message: string }>;
+}

@@ -1,0 +1,235 @@
+/** Slurm: sbatch(1), squeue(1), sacct(1), scontrol(1), scancel(1). Recorded with 22.05. */
+import os from 'node:os';
+import { execa } from 'execa';
+import type { LaunchSpec } from '../launch-spec.ts';
+import type { CancelOutcome, JobReport, Offers, Scheduler, SubmitOutcome } from './scheduler.ts';
+
+/** Seconds before the time limit at which the job is told. */
+const warningSeconds = 300;
+
+export const slurm: Scheduler = {
+  title: 'Slurm',
+  commands: ['sbatch', 'squeue', 'scancel'],
+  directives,
+  submit,
+  jobs,
+  cancel,
+  offers,
+};
+
+// ---- Dialect --------------------------------------------------------------------------------------------------------
+
+/** `#SBATCH` lines; what isn't asked for is left to the site's defaults. */
+export function directives({ resources, system }: LaunchSpec, { log }: { readonly log: string }): string[] {
+  const { account, partition, timeLimit, nodes, cpus, memory, gpu, gres } = resources;
+  const gpuRequest = gpu && (gpu.type === undefined ? String(gpu.count) : `${gpu.type}:${gpu.count}`);
+  const wanted: [option: string, value: string | number | undefined][] = [
+    ['job-name', 'start-jupyter'],
+    ['output', outputPattern(log)],
+    ['open-mode', 'append'],
+    ['account', account],
+    ['partition', partition],
+    ['time', timeLimit && walltime(timeLimit)],
+    ['nodes', nodes],
+    ['cpus-per-task', cpus],
+    ['mem', memory && `${memory}M`],
+    ['gpus', system.gpuDirective === 'gpus' ? gpuRequest : undefined],
+    ['gres', [gres, system.gpuDirective === 'gres' ? gpuRequest && `gpu:${gpuRequest}` : undefined].filter(Boolean).join(',') || undefined],
+    // To the batch shell only: it passes the warning on.
+    ['signal', timeLimit && timeLimit > warningSeconds ? `B:USR1@${warningSeconds}` : undefined],
+  ];
+  return [
+    ...wanted.flatMap(([option, value]) => (value === undefined ? [] : [`#SBATCH --${option}=${quoted(String(value))}`])),
+    // A requeued job would run on another node, and a token is redeemed once.
+    '#SBATCH --no-requeue',
+  ];
+}
+
+/** Slurm counts in minutes; seconds are rounded up. */
+function walltime(seconds: number): string {
+  const minutes = Math.ceil(seconds / 60);
+  const clock = [Math.floor((minutes % 1440) / 60), minutes % 60, 0].map((part) => String(part).padStart(2, '0')).join(':');
+  return minutes >= 1440 ? `${Math.floor(minutes / 1440)}-${clock}` : clock;
+}
+
+/** `%` starts a pattern in a file name of sbatch, and a backslash turns patterns off: double both. */
+function outputPattern(file: string): string {
+  return file.replaceAll('%', '%%');
+}
+
+/** sbatch splits a directive at spaces, and knows quotes and backslashes as a shell does. */
+function quoted(value: string): string {
+  return /^[\w@%+=:,./-]+$/.test(value) ? value : `"${value.replace(/["\\]/g, '\\$&')}"`;
+}
+
+// ---- Commands -------------------------------------------------------------------------------------------------------
+
+interface CommandOutput {
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly exitCode: number | undefined;
+}
+
+/** Query commands print times as seconds since 1970; sbatch hands its environment on to the job and gets nothing extra. */
+async function run(command: string, args: readonly string[], timeout = 30_000): Promise<CommandOutput> {
+  const { stdout, stderr, exitCode } = await execa(command, args, {
+    reject: false,
+    timeout,
+    stdin: 'ignore',
+    cwd: os.homedir(),
+    extendEnv: false,
+    env: { ...submissionEnvironment(process.env), ...(command === 'sbatch' ? {} : { SLURM_TIME_FORMAT: '%s' }) },
+  });
+  return { stdout: stdout ?? '', stderr: stderr ?? '', exitCode };
+}
+
+/**
+ * The environment that a job may inherit. Inside an allocation, variables of the outer job would pin the new one to its
+ * CPUs; those of the login session point to sockets and directories that the compute node doesn't have.
+ */
+export function submissionEnvironment(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const leaking = /^(?:SLURM_(?!CONF$)|SBATCH_|SALLOC_|SRUN_|PMI|XDG_RUNTIME_DIR$|XDG_SESSION_|DBUS_SESSION_|DISPLAY$|WAYLAND_|XAUTHORITY$|SSH_|JPY_|JUPYTER_(?:TOKEN|PORT|IP|RUNTIME_DIR)|START_JUPYTER_|npm_|NODE_)/;
+  return Object.fromEntries(Object.entries(environment).filter(([name]) => !leaking.test(name)));
+}
+
+async function submit(script: string, extraArguments: readonly string[]): Promise<SubmitOutcome> {
+  // A slow controller may still take the job after we gave up: better to wait for its word.
+  return parseSubmit(await run('sbatch', ['--parsable', ...extraArguments, script], 180_000));
+}
+
+async function jobs(jobIds: readonly string[]): Promise<ReadonlyMap<string, JobReport>> {
+  if (jobIds.length === 0) return new Map();
+  const queue = parseQueue(await run('squeue', ['--noheader', '--states=all', `--jobs=${jobIds.join(',')}`, '--format=%i|%T|%r|%S|%e|%N']));
+  if (queue.kind === 'unreachable') return new Map(jobIds.map((id) => [id, queue]));
+  const reports = new Map<string, JobReport>();
+  for (const id of jobIds) {
+    const report = queue.jobs.get(id);
+    reports.set(id, report === undefined || report.kind === 'ended' ? await endedJob(id, report) : report);
+  }
+  return reports;
+}
+
+/** The queue forgets ended jobs after a while; accounting, where there is one, remembers them and knows more. */
+async function endedJob(jobId: string, fromQueue: JobReport | undefined): Promise<JobReport> {
+  const accounting = parseAccounting(await run('sacct', ['--allocations', '--noheader', '--parsable2', `--jobs=${jobId}`, '--format=State,ExitCode']));
+  return accounting ?? fromQueue ?? { kind: 'unknown' };
+}
+
+async function cancel(jobId: string): Promise<CancelOutcome> {
+  return parseCancel(await run('scancel', [jobId], 60_000));
+}
+
+async function offers(): Promise<Offers | { kind: 'unreachable'; message: string }> {
+  const partitions = await run('sinfo', ['--noheader', '--format=%P|%a|%l']);
+  if (partitions.exitCode !== 0) return { kind: 'unreachable', message: complaint(partitions) };
+  const accounts = await run('sacctmgr', ['--noheader', '--parsable2', '--readonly', 'show', 'associations', `user=${userName()}`, 'format=account']);
+  return { partitions: parsePartitions(partitions.stdout), accounts: accounts.exitCode === 0 ? lines(accounts.stdout) : undefined };
+}
+
+// ---- What the commands say ------------------------------------------------------------------------------------------
+
+const unreachablePattern = /Unable to contact slurm controller|Socket timed out|Connection refused|Connection timed out|Zero Bytes were transmitted|Unable to establish (?:controller|configuration)|slurm_persist_conn_open|Transport endpoint/i;
+
+/** The job id is the last line's first field: login banners and `;cluster` stand around it. */
+export function parseSubmit(output: CommandOutput): SubmitOutcome {
+  const jobId = lines(output.stdout).at(-1)?.split(';')[0]?.trim() ?? '';
+  if (output.exitCode === 0 && /^\d+$/.test(jobId)) return { kind: 'submitted', jobId };
+  const message = complaint(output);
+  return unreachablePattern.test(output.stderr) || output.exitCode === undefined ? { kind: 'unreachable', message } : { kind: 'rejected', message };
+}
+
+export function parseQueue(output: CommandOutput): { kind: 'jobs'; jobs: Map<string, JobReport> } | { kind: 'unreachable'; message: string } {
+  // Some versions exit 0 on an error, and a job that isn't known any more is an error of its own.
+  if (/Invalid job id specified/i.test(output.stderr)) return { kind: 'jobs', jobs: new Map() };
+  if (output.exitCode !== 0 || unreachablePattern.test(output.stderr)) return { kind: 'unreachable', message: complaint(output) };
+  const jobs = lines(output.stdout).flatMap((line): [string, JobReport][] => {
+    const [id, state, reason, start, end, node] = line.split('|');
+    return id === undefined || state === undefined ? [] : [[id, jobReport(state, reason, start, end, node)]];
+  });
+  return { kind: 'jobs', jobs: new Map(jobs) };
+}
+
+function jobReport(state: string, reason: string | undefined, start: string | undefined, end: string | undefined, node: string | undefined): JobReport {
+  const ending = endings[stateWord(state)];
+  if (ending !== undefined) return { kind: 'ended', ...ending };
+  if (/^(PENDING|CONFIGURING|REQUEUED|REQUEUE_HOLD|SPECIAL_EXIT|RESV_DEL_HOLD)$/.test(state)) {
+    return { kind: 'queued', reason: reason === 'None' || !reason ? undefined : reason, estimatedStart: epoch(start) };
+  }
+  return { kind: 'running', node: node || undefined, startedAt: epoch(start), endsAt: epoch(end) };
+}
+
+/** `sacct` prints `CANCELLED by 1000`; undefined where there is no accounting or it doesn't know the job. */
+export function parseAccounting(output: CommandOutput): JobReport | undefined {
+  const state = lines(output.stdout).at(-1)?.split('|')[0];
+  if (output.exitCode !== 0 || state === undefined) return undefined;
+  const ending = endings[stateWord(state)];
+  return ending && { kind: 'ended', ...ending };
+}
+
+export function parseCancel(output: CommandOutput): CancelOutcome {
+  if (/Invalid job id|Job\/step already complet/i.test(output.stderr)) return { kind: 'gone' };
+  if (unreachablePattern.test(output.stderr) || output.exitCode === undefined) return { kind: 'unreachable', message: complaint(output) };
+  return output.exitCode === 0 ? { kind: 'cancelled' } : { kind: 'refused', message: complaint(output) };
+}
+
+export function parsePartitions(stdout: string): NonNullable<Offers['partitions']> {
+  return lines(stdout).flatMap((line) => {
+    const [name = '', available, limit = ''] = line.split('|');
+    return name === '' ? [] : [{ name: name.replace(/\*$/, ''), isDefault: name.endsWith('*'), available: available === 'up', maxSeconds: timeLimit(limit) }];
+  });
+}
+
+/** `30:00`, `1-00:00:00`, `infinite`. */
+function timeLimit(text: string): number | undefined {
+  const match = /^(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)$/.exec(text);
+  if (!match) return undefined;
+  const [days = '0', hours = '0', minutes = '0', seconds = '0'] = match.slice(1);
+  return ((Number(days) * 24 + Number(hours)) * 60 + Number(minutes)) * 60 + Number(seconds);
+}
+
+/** How a job in an ended state ended; both of Slurm's spellings, see "JOB STATE CODES" in squeue(1). */
+const endings: Record<string, { readonly failed: boolean; readonly reason: string } | undefined> = {
+  COMPLETED: { failed: false, reason: 'The job ended.' },
+  CANCELLED: { failed: false, reason: 'The job was cancelled.' },
+  TIMEOUT: { failed: false, reason: 'The time limit was reached.' },
+  DEADLINE: { failed: true, reason: 'The job could not start before its deadline.' },
+  FAILED: { failed: true, reason: 'The job failed.' },
+  OUTOFMEMORY: { failed: true, reason: 'The job ran out of memory. Ask for more with -m.' },
+  NODEFAIL: { failed: true, reason: 'The compute node failed.' },
+  BOOTFAIL: { failed: true, reason: 'The compute node could not boot.' },
+  LAUNCHFAILED: { failed: true, reason: 'Slurm could not start the job on the compute node.' },
+  RECONFIGFAIL: { failed: true, reason: 'The compute node could not be set up.' },
+  PREEMPTED: { failed: true, reason: 'The job had to make way for one of higher priority.' },
+  REVOKED: { failed: true, reason: 'The job was revoked.' },
+};
+
+function stateWord(state: string): string {
+  return (state.split(' ')[0] ?? '').replaceAll('_', '').replace(/\+$/, '');
+}
+
+/** Times come as seconds since 1970, see SLURM_TIME_FORMAT in squeue(1); `N/A` and `Unknown` are none. */
+function epoch(text: string | undefined): Date | undefined {
+  return text !== undefined && /^\d{5,}$/.test(text) ? new Date(Number(text) * 1000) : undefined;
+}
+
+function lines(text: string): string[] {
+  return text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
+}
+
+/** Slurm's own words without its prefixes; the last line says it best. */
+function complaint({ stdout, stderr, exitCode }: CommandOutput): string {
+  const all = [...lines(stdout), ...lines(stderr)].map((line) => line.replace(/^\w+: (?:error: )?/, '').replace(/^Batch job submission failed: /, ''));
+  return all.at(-1) ?? (exitCode === undefined ? 'the command did not answer in time' : `exit status ${exitCode}`);
+}
+
+/** In a container the user id may have no entry in the password file. */
+function userName(): string {
+  try {
+    return os.userInfo().username;
+  } catch {
+    return process.env['USER'] ?? String(process.getuid?.());
+  }
+}

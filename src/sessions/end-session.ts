@@ -1,0 +1,51 @@
+/** Ends a session and sees it through: no job, no token, no secret. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { SchedulerError } from '../errors.ts';
+import { schedulers } from '../schedulers/registry.ts';
+import { type Observation, observe } from './observe.ts';
+import { isOver, type SessionRecord } from './session.ts';
+import { requestStop } from './store.ts';
+
+/** Slurm gives a job 30 s between TERM and KILL by default; sites give more. */
+const patience = 90_000;
+
+/**
+ * Cancels a session's job and waits until it is gone, so that what the job cleans up is cleaned up.
+ * @param reason for the person who looks at the page or at `status` later
+ * @throws SchedulerError where the scheduler refuses, can't be reached, or the job doesn't end
+ */
+export async function endSession(record: SessionRecord, reason: string): Promise<Observation> {
+  try {
+    requestStop(record.id, reason);
+  } catch {
+    // Only the words of the reason depend on it: a full disk must not keep a job running.
+  }
+  await cancel(record);
+
+  const deadline = Date.now() + patience;
+  for (let delay = 200; ; delay = Math.min(delay * 1.5, 2000)) {
+    const [seen] = (await observe([record])) as [Observation];
+    if (isOver(seen.state)) return seen;
+    if (seen.job?.kind === 'unreachable') throw new SchedulerError(`The scheduler took the request and then stopped answering: ${seen.job.message}.`, `Look again with "start-jupyter status ${record.id}".`);
+    if (Date.now() > deadline) throw new SchedulerError('The job was asked to end and still runs.', `Look again with "start-jupyter status ${record.id}".`);
+    await sleep(delay);
+  }
+}
+
+async function cancel(record: SessionRecord): Promise<void> {
+  if (record.scheduler === 'none' || record.jobId === null) {
+    if (record.local !== null) tellProcess(record.local.pid);
+    return;
+  }
+  const outcome = await schedulers[record.scheduler].cancel(record.jobId);
+  if (outcome.kind === 'unreachable') throw new SchedulerError(`The scheduler can't be reached: ${outcome.message}.`, 'The job was not stopped. Try again in a minute.');
+  if (outcome.kind === 'refused') throw new SchedulerError(`The scheduler refuses to stop job ${record.jobId}: ${outcome.message}.`);
+}
+
+function tellProcess(pid: number): void {
+  try {
+    process.kill(pid, 'SIGTERM');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}

@@ -1,0 +1,153 @@
+/** What a session is doing now: from what its job reported, what the scheduler says and, for reasons, what the proxy knows. */
+import { existsSync, readFileSync } from 'node:fs';
+import os from 'node:os';
+import { SatelliteClient } from '../access/satellite.ts';
+import { ProxyError } from '../errors.ts';
+import { schedulers } from '../schedulers/registry.ts';
+import type { JobReport } from '../schedulers/scheduler.ts';
+import { isOver, type SessionRecord, type SessionReport, type SessionState } from './session.ts';
+import { readEvents, readSecrets, removeSecrets, type SessionSecrets, sessionFiles, stopReason, writeRecord } from './store.ts';
+
+export interface Observation {
+  readonly record: SessionRecord;
+  readonly state: SessionState;
+  /** Why it is over. */
+  readonly reason: string | undefined;
+  /** The step that a starting session is at. */
+  readonly phase: string | undefined;
+  /** What the scheduler said this time; undefined where it wasn't asked. */
+  readonly job: JobReport | undefined;
+  readonly secrets: SessionSecrets | undefined;
+}
+
+type Outcome = NonNullable<SessionRecord['outcome']>;
+
+/** Observes several sessions, asking each scheduler once. Sessions found over are settled: no secret of them stays. */
+export async function observe(records: readonly SessionRecord[]): Promise<Observation[]> {
+  const reports = await jobReports(records.filter(({ id, outcome }) => outcome === null && reportedOutcome(id) === undefined));
+  return Promise.all(records.map((record) => observeOne(record, record.jobId === null ? undefined : reports.get(record.jobId))));
+}
+
+async function jobReports(records: readonly SessionRecord[]): Promise<ReadonlyMap<string, JobReport>> {
+  const reports = new Map<string, JobReport>();
+  const bySchedulers = Map.groupBy(records, ({ scheduler }) => scheduler);
+  for (const [name, group] of bySchedulers) {
+    if (name === 'none') continue;
+    const jobIds = group.map(({ jobId }) => jobId).filter((jobId) => jobId !== null);
+    for (const [jobId, report] of await schedulers[name].jobs(jobIds)) reports.set(jobId, report);
+  }
+  return reports;
+}
+
+async function observeOne(record: SessionRecord, job: JobReport | undefined): Promise<Observation> {
+  const outcome = record.outcome ?? reportedOutcome(record.id) ?? (await outcomeWithoutReport(record, job));
+  if (outcome !== undefined) {
+    const settled = record.outcome === null ? settle(record, outcome) : record;
+    return { record: settled, state: outcome.state, reason: outcome.reason, phase: undefined, job, secrets: undefined };
+  }
+  const phase = readEvents(record.id).at(-1)?.phase;
+  return { record, state: liveState(phase, job), reason: undefined, phase, job, secrets: readSecrets(record.id) };
+}
+
+/** The end that the job itself reported. */
+function reportedOutcome(id: string): Outcome | undefined {
+  const end = readEvents(id).find(({ phase }) => phase === 'ended' || phase === 'failed');
+  return end && { state: end.phase as Outcome['state'], reason: end.reason, at: end.at.toISOString() };
+}
+
+/** A job that is gone without having reported its end: it never ran, was killed, or could not write. */
+async function outcomeWithoutReport(record: SessionRecord, job: JobReport | undefined): Promise<Outcome | undefined> {
+  const at = new Date().toISOString();
+  if (record.local !== null) {
+    return localProcessLives(record) ? undefined : closeAtProxy(record, { state: 'failed', reason: 'It was ended without a chance to clean up.', at });
+  }
+  if (job?.kind !== 'ended' && job?.kind !== 'unknown') return undefined;
+  // The job may have reported between our two looks.
+  const reported = reportedOutcome(record.id);
+  if (reported !== undefined) return reported;
+  const requested = stopReason(record.id);
+  if (requested !== undefined) return closeAtProxy(record, { state: 'ended', reason: requested, at });
+  if (job.kind === 'unknown') return closeAtProxy(record, { state: 'ended', reason: 'The scheduler does not know the job any more.', at });
+  return closeAtProxy(record, { state: job.failed ? 'failed' : 'ended', reason: job.reason, at });
+}
+
+/**
+ * Tells the proxy how a session ended that could not tell it itself, and gives the token back. What the job reported
+ * there (it may have had nowhere else to write) is the truer story.
+ */
+async function closeAtProxy(record: SessionRecord, outcome: Outcome): Promise<Outcome> {
+  const secrets = readSecrets(record.id);
+  if (secrets === undefined) return outcome;
+  const client = new SatelliteClient({ manageUrl: record.manageUrl, caFile: record.caFile ?? undefined });
+  try {
+    const status = await client.tokenStatus(secrets.proxyToken);
+    if (status?.phase === 'ended' || status?.phase === 'failed') return { state: status.phase, reason: status.reason ?? outcome.reason, at: outcome.at };
+    await client.reportPhase(secrets.proxyToken, outcome.state, outcome.reason);
+    await client.destroyToken(secrets.proxyToken);
+  } catch (error) {
+    // The proxy has a time limit of its own for tokens; a session must be able to end without it.
+    if (!(error instanceof ProxyError)) throw error;
+  } finally {
+    await client.close();
+  }
+  return outcome;
+}
+
+/** Writes down how a session ended and removes its secrets. */
+export function settle(record: SessionRecord, outcome: Outcome): SessionRecord {
+  removeSecrets(record.id);
+  const settled = { ...record, outcome };
+  writeRecord(settled);
+  return settled;
+}
+
+function liveState(phase: string | undefined, job: JobReport | undefined): SessionState {
+  if (phase === 'ready') return 'ready';
+  if (phase !== undefined) return 'starting';
+  if (job?.kind === 'running') return 'starting';
+  return job?.kind === 'queued' ? 'queued' : 'submitted';
+}
+
+/** Whether the process of a session without a scheduler is still that process. On another host nobody can tell. */
+function localProcessLives({ id, local }: SessionRecord): boolean {
+  if (local === null || local.host !== os.hostname()) return true;
+  try {
+    process.kill(local.pid, 0);
+  } catch {
+    return false;
+  }
+  const commandLine = `/proc/${local.pid}/cmdline`;
+  return !existsSync(commandLine) || readFileSync(commandLine, 'utf8').includes(sessionFiles(id).script);
+}
+
+/** The link for the browser: the one place where the Jupyter token is put into words. */
+export function sessionUrl({ site, jupyterToken }: SessionSecrets): string {
+  const url = new URL(site);
+  url.searchParams.set('token', jupyterToken);
+  return url.href;
+}
+
+export function sessionReport({ record, state, reason, job, secrets }: Observation): SessionReport {
+  const files = sessionFiles(record.id);
+  return {
+    id: record.id,
+    system: record.system,
+    scheduler: record.scheduler,
+    access: record.access,
+    jobId: record.jobId,
+    url: secrets === undefined || isOver(state) ? null : sessionUrl(secrets),
+    state,
+    directory: record.directory,
+    script: files.script,
+    log: files.log,
+    submittedAt: record.submittedAt,
+    expiresAt: isOver(state) ? null : expiresAt(record, job),
+    ...(reason === undefined ? {} : { reason }),
+  };
+}
+
+function expiresAt(record: SessionRecord, job: JobReport | undefined): string | null {
+  if (job?.kind === 'running' && job.endsAt !== undefined) return job.endsAt.toISOString();
+  const started = readEvents(record.id)[0]?.at;
+  return started === undefined || record.timeLimit === null ? null : new Date(started.getTime() + record.timeLimit * 1000).toISOString();
+}

@@ -1,0 +1,243 @@
+/**
+ * Sessions on disk, one private directory each below `~/.local/state/start-jupyter/sessions`:
+ *
+ *   session.json  the record, replaced as a whole
+ *   job.sh        the script as submitted
+ *   job.log       what it says
+ *   events        how far it has come: lines of time, phase, reason, appended by the job
+ *   secrets/      the two tokens and the site; removed by whoever sees the session end first
+ */
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { ConfigurationError, UsageError } from '../errors.ts';
+import { suggestion } from '../nearest.ts';
+import type { SessionRecord } from './session.ts';
+
+export interface SessionSecrets {
+  readonly jupyterToken: string;
+  readonly proxyToken: string;
+  /** `https://<words>.<domain>/` */
+  readonly site: string;
+}
+
+/** One line of a session's events file. */
+export interface SessionEvent {
+  readonly at: Date;
+  readonly phase: string;
+  readonly reason: string;
+}
+
+export interface SessionFiles {
+  readonly directory: string;
+  readonly script: string;
+  readonly log: string;
+  /** Exists once the session's end was asked for, and says why. */
+  readonly stopRequested: string;
+}
+
+function sessionsDirectory(): string {
+  const base = process.env['XDG_STATE_HOME'];
+  return path.join(base !== undefined && path.isAbsolute(base) ? base : path.join(os.homedir(), '.local', 'state'), 'start-jupyter', 'sessions');
+}
+
+export function sessionFiles(id: string): SessionFiles {
+  const directory = path.join(sessionsDirectory(), id);
+  return { directory, script: path.join(directory, 'job.sh'), log: path.join(directory, 'job.log'), stopRequested: path.join(directory, 'stop-requested') };
+}
+
+/** Six letters and digits that can't be mistaken for one another or for a job id. */
+export function newSessionId(): string {
+  const alphabet = 'abcdefghjkmnpqrstuvwxyz23456789';
+  const letters = [...randomBytes(6)].map((byte) => alphabet[byte % alphabet.length]);
+  return `${alphabet[randomBytes(1).readUInt8() % 23]}${letters.slice(1).join('')}`;
+}
+
+/**
+ * Makes a session's directory with everything that its job needs.
+ * @throws ConfigurationError where home can't be written; nothing is left behind then
+ */
+export function createSession(record: SessionRecord, secrets: SessionSecrets, script: string): void {
+  const { directory, script: scriptFile } = sessionFiles(record.id);
+  const secretsDirectory = path.join(directory, 'secrets');
+  try {
+    mkdirSync(path.dirname(directory), { recursive: true, mode: 0o700 });
+    mkdirSync(directory, { mode: 0o700 });
+    mkdirSync(secretsDirectory, { mode: 0o700 });
+    // No newline at their ends: a token with one would never match.
+    writePrivate(path.join(secretsDirectory, 'jupyter-token'), secrets.jupyterToken);
+    writePrivate(path.join(secretsDirectory, 'proxy-token'), secrets.proxyToken);
+    writePrivate(path.join(secretsDirectory, 'site'), secrets.site);
+    writePrivate(path.join(secretsDirectory, 'site-host'), new URL(secrets.site).hostname);
+    writePrivate(scriptFile, script);
+    writeRecord(record);
+  } catch (error) {
+    rmSync(directory, { recursive: true, force: true });
+    throw homeProblem(directory, error);
+  }
+}
+
+/** Replaces the record as a whole: a reader sees the old one or the new one. */
+export function writeRecord(record: SessionRecord): void {
+  const file = path.join(sessionFiles(record.id).directory, 'session.json');
+  const next = `${file}.${process.pid}`;
+  try {
+    writePrivate(next, `${JSON.stringify(record, null, 2)}\n`);
+    renameSync(next, file);
+  } catch (error) {
+    rmSync(next, { force: true });
+    throw error;
+  }
+}
+
+export function removeSession(id: string): void {
+  rmSync(sessionFiles(id).directory, { recursive: true, force: true });
+}
+
+export function removeSecrets(id: string): void {
+  rmSync(path.join(sessionFiles(id).directory, 'secrets'), { recursive: true, force: true });
+}
+
+/** Undefined once the session is over. */
+export function readSecrets(id: string): SessionSecrets | undefined {
+  const read = (name: string) => readFileSync(path.join(sessionFiles(id).directory, 'secrets', name), 'utf8');
+  try {
+    return { jupyterToken: read('jupyter-token'), proxyToken: read('proxy-token'), site: read('site') };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** Notes that a session's end was asked for, where its job looks for the reason. */
+export function requestStop(id: string, reason: string): void {
+  writePrivate(sessionFiles(id).stopRequested, reason);
+}
+
+/** Why a session's end was asked for; undefined where nobody did. */
+export function stopReason(id: string): string | undefined {
+  try {
+    return readFileSync(sessionFiles(id).stopRequested, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** What the job has reported so far; a line that is still being written is left for the next time. */
+export function readEvents(id: string): SessionEvent[] {
+  let text: string;
+  try {
+    text = readFileSync(path.join(sessionFiles(id).directory, 'events'), 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+  return text
+    .slice(0, text.lastIndexOf('\n') + 1)
+    .split('\n')
+    .flatMap((line) => {
+      const [at, phase, reason = ''] = line.split('\t');
+      return at !== undefined && /^\d+$/.test(at) && phase ? [{ at: new Date(Number(at) * 1000), phase, reason }] : [];
+    });
+}
+
+/** All sessions that can be read, oldest first; a broken one doesn't hide the others. */
+export function listSessions(): SessionRecord[] {
+  let names: string[];
+  try {
+    names = readdirSync(sessionsDirectory());
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+  return names
+    .map(readRecord)
+    .filter((record) => record !== undefined)
+    .sort((a, b) => a.submittedAt.localeCompare(b.submittedAt));
+}
+
+/**
+ * The session with this id, the only one whose id begins so, or the one with this job id.
+ * @throws UsageError where there is none, or several
+ */
+export function findSession(wanted: string): SessionRecord {
+  const all = listSessions();
+  const exact = all.find(({ id, jobId }) => id === wanted || jobId === wanted);
+  if (exact) return exact;
+  const matching = wanted === '' ? [] : all.filter(({ id }) => id.startsWith(wanted));
+  if (matching.length === 1) return matching[0] as SessionRecord;
+  const ids = all.map(({ id }) => id);
+  throw new UsageError(
+    matching.length > 1 ? `Several sessions begin with "${wanted}": ${matching.map(({ id }) => id).join(', ')}.` : `There is no session "${wanted.slice(0, 60)}".${suggestion(wanted, ids)}`,
+    'See "start-jupyter list".',
+  );
+}
+
+function readRecord(id: string): SessionRecord | undefined {
+  try {
+    return JSON.parse(readFileSync(path.join(sessionsDirectory(), id, 'session.json'), 'utf8')) as SessionRecord;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Makes sure that home takes a session, before anybody is contacted.
+ * @throws ConfigurationError in the system's words: full, over quota, read-only
+ */
+export function probeHome(): void {
+  const directory = sessionsDirectory();
+  const probe = path.join(directory, `.probe-${process.pid}`);
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    // Larger than what a file system keeps beside the inode, so that a full one shows.
+    writePrivate(probe, ' '.repeat(64 * 1024));
+  } catch (error) {
+    throw homeProblem(directory, error);
+  } finally {
+    rmSync(probe, { force: true });
+  }
+}
+
+/** Whether a directory to start in is there and may be entered. */
+export function directoryProblem(directory: string): string | undefined {
+  try {
+    if (!statSync(directory).isDirectory()) return 'is not a directory';
+    readdirSync(directory);
+    return undefined;
+  } catch (error) {
+    return systemWords(error);
+  }
+}
+
+export function hasLog(id: string): boolean {
+  return existsSync(sessionFiles(id).log);
+}
+
+function writePrivate(file: string, content: string): void {
+  writeFileSync(file, content, { mode: 0o600 });
+}
+
+function homeProblem(directory: string, error: unknown): ConfigurationError {
+  return new ConfigurationError(`Your home directory can't be written: ${directory}: ${systemWords(error)}.`, 'Free some space or check your quota, then try again.');
+}
+
+const words: Record<string, string> = {
+  ENOENT: 'does not exist',
+  ENOTDIR: 'is not a directory',
+  EACCES: 'permission denied',
+  EPERM: 'not permitted',
+  ENOSPC: 'no space left on device',
+  EDQUOT: 'disk quota exceeded',
+  EROFS: 'the file system is read-only',
+  ENAMETOOLONG: 'the name is too long',
+  ELOOP: 'its symbolic links go in a circle',
+  ESTALE: 'the file server has lost it (stale file handle)',
+};
+
+function systemWords(error: unknown): string {
+  const { code = '', message } = error as NodeJS.ErrnoException;
+  return words[code] ?? message;
+}

@@ -1,0 +1,136 @@
+/** Which HPC system is this? */
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { execa } from 'execa';
+import type { SchedulerName, SystemEntry } from '../config/schema.ts';
+import { ConfigurationError, UsageError } from '../errors.ts';
+import { suggestion } from '../nearest.ts';
+import type { System } from './system.ts';
+
+/** What can be found out about this machine. Slow facts are asked for only when they decide something. */
+export interface MachineFacts {
+  /** As the machine calls itself, short and full. */
+  readonly hostnames: readonly string[];
+  readonly environment: NodeJS.ProcessEnv;
+  fileExists(file: string): boolean;
+  hasCommand(name: string): boolean;
+  /** Slurm's ClusterName; undefined where there is no Slurm or it doesn't answer. */
+  clusterName(): Promise<string | undefined>;
+}
+
+/**
+ * The system of this name, or the one whose `detect` rules all match.
+ * A machine that none matches is a generic one of the scheduler whose commands it has.
+ * @throws UsageError for an unknown name, ConfigurationError where several match
+ */
+export async function findSystem(systems: ReadonlyMap<string, SystemEntry>, name: string | undefined, facts: MachineFacts): Promise<System> {
+  if (name !== undefined) {
+    const entry = systems.get(name);
+    if (entry === undefined) throw new UsageError(`--system: no system "${name}" is known.${suggestion(name, systems.keys())}`, `Known: ${[...systems.keys()].join(', ')}.`);
+    return complete(name, entry);
+  }
+
+  const matching: string[] = [];
+  for (const [candidate, entry] of systems) {
+    if (await matches(entry.detect, facts)) matching.push(candidate);
+  }
+  if (matching.length > 1) {
+    throw new ConfigurationError(`This machine looks like several systems: ${matching.join(', ')}.`, `Say which one with --system ${matching[0]}.`);
+  }
+  const [only] = matching;
+  return only === undefined ? await genericSystem(facts) : complete(only, systems.get(only) as SystemEntry);
+}
+
+async function matches(rules: SystemEntry['detect'], facts: MachineFacts): Promise<boolean> {
+  if (rules === undefined || Object.keys(rules).length === 0) return false;
+  const { hostname, env, file, clusterName } = rules;
+  if (hostname !== undefined && !facts.hostnames.some((own) => new RegExp(hostname).test(own))) return false;
+  if (env !== undefined && !Object.entries(env).every(([key, pattern]) => new RegExp(pattern).test(facts.environment[key] ?? ''))) return false;
+  if (file !== undefined && !facts.fileExists(file)) return false;
+  return clusterName === undefined || (await facts.clusterName()) === clusterName;
+}
+
+function complete(name: string, entry: SystemEntry): System {
+  if (entry.scheduler === undefined) {
+    throw new ConfigurationError(`The system "${name}" says nothing of its scheduler.`, `Add "scheduler: slurm" (or none) to systems.${name} in its configuration file.`);
+  }
+  return {
+    name,
+    title: entry.title ?? name,
+    scheduler: entry.scheduler,
+    proxy: entry.proxy,
+    nodeAddress: entry.nodeAddress,
+    requireAccount: entry.requireAccount ?? false,
+    gpuDirective: entry.gpuDirective ?? 'gpus',
+    partitions: entry.partitions ?? {},
+  };
+}
+
+/** Commands without a configuration are a package that somebody installed, not a cluster. */
+async function genericSystem(facts: MachineFacts): Promise<System> {
+  const scheduler: SchedulerName = facts.hasCommand('sbatch') && (await facts.clusterName()) !== undefined ? 'slurm' : 'none';
+  return {
+    name: `generic-${scheduler}`,
+    title: scheduler === 'none' ? 'this machine' : 'an unknown Slurm cluster',
+    scheduler,
+    proxy: undefined,
+    nodeAddress: undefined,
+    requireAccount: false,
+    gpuDirective: 'gpus',
+    partitions: {},
+  };
+}
+
+/** The facts of the machine that this process runs on. With `offline`, nobody is asked over a network. */
+export function machineFacts(environment: NodeJS.ProcessEnv, { offline }: { readonly offline: boolean }): MachineFacts {
+  const hasCommand = (name: string) => commandOnPath(name, environment) !== undefined;
+  let clusterName: Promise<string | undefined> | undefined;
+  return {
+    hostnames: [os.hostname()],
+    environment,
+    fileExists: existsSync,
+    hasCommand,
+    clusterName: () => {
+      clusterName ??= (async () => configuredClusterName(environment) ?? (hasCommand('scontrol') && !offline ? await reportedClusterName() : undefined))();
+      return clusterName;
+    },
+  };
+}
+
+/** Where a command is on PATH; undefined where it isn't. */
+export function commandOnPath(name: string, environment: NodeJS.ProcessEnv): string | undefined {
+  return (environment['PATH'] ?? '')
+    .split(':')
+    .filter((directory) => directory !== '')
+    .map((directory) => path.join(directory, name))
+    .find(isExecutable);
+}
+
+function isExecutable(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const clusterNameLine = /^\s*ClusterName\s*=\s*(\S+)/im;
+
+/** From Slurm's configuration file where this machine has one: that costs nothing and asks nobody. */
+function configuredClusterName(environment: NodeJS.ProcessEnv): string | undefined {
+  const places = [environment['SLURM_CONF'], '/etc/slurm/slurm.conf', '/etc/slurm-llnl/slurm.conf', '/run/slurm/conf/slurm.conf'];
+  const file = places.find((place) => place !== undefined && existsSync(place));
+  if (file === undefined) return undefined;
+  try {
+    return clusterNameLine.exec(readFileSync(file, 'utf8'))?.[1];
+  } catch {
+    return undefined; // not readable for users: the controller is asked
+  }
+}
+
+async function reportedClusterName(): Promise<string | undefined> {
+  const { stdout } = await execa('scontrol', ['show', 'config'], { reject: false, timeout: 10_000, stdin: 'ignore' });
+  return clusterNameLine.exec(stdout ?? '')?.[1];
+}

@@ -1,0 +1,90 @@
+import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { execa } from 'execa';
+import { ensureDebianPackages } from '../debian-packages.ts';
+
+/** A Jupyter that was started directly: no job, no proxy. */
+export interface DirectJupyter {
+  /** Unix socket on which it answers HTTP: no port that anything else could take. */
+  readonly socket: string;
+  /** Folder that it shows. */
+  readonly root: string;
+  readonly token: string;
+  /** Ends it with its kernels and terminals, and removes its home. */
+  stop(): Promise<void>;
+}
+
+/** Starts JupyterLab 4 from PyPI; installs it into a virtual environment that later runs use again. */
+export async function startJupyterLab(): Promise<DirectJupyter> {
+  const environment = await jupyterLabEnvironment();
+  return start(join(environment, 'bin/jupyter-lab'), 'jupyter_server_config.json', (common, token, root) => ({
+    ServerApp: { ...common, root_dir: root },
+    IdentityProvider: { token },
+  }));
+}
+
+/** Starts classic Notebook 6 from Debian's package. */
+export async function startNotebook(): Promise<DirectJupyter> {
+  await ensureDebianPackages('jupyter-notebook');
+  return start('/usr/bin/jupyter-notebook', 'jupyter_notebook_config.json', (common, token, root) => ({
+    NotebookApp: { ...common, token, notebook_dir: root },
+  }));
+}
+
+async function jupyterLabEnvironment(): Promise<string> {
+  await ensureDebianPackages('python3-venv');
+  const uid = process.getuid?.();
+  const environment = join(tmpdir(), `start-jupyter-test-jupyterlab-${uid}`);
+  await mkdir(environment, { recursive: true, mode: 0o700 });
+  if ((await stat(environment)).uid !== uid)
+    throw new Error(`${environment} belongs to someone else. Remove it.`);
+  const complete = join(environment, 'complete');
+  const isComplete = await stat(complete).catch(() => undefined);
+  if (isComplete) return environment;
+  await execa('/usr/bin/python3', ['-m', 'venv', '--clear', environment]);
+  await execa(join(environment, 'bin/pip'), ['install', '--quiet', 'jupyterlab>=4,<5']);
+  await writeFile(complete, '');
+  return environment;
+}
+
+type Configuration = (common: object, token: string, root: string) => object;
+
+async function start(
+  program: string,
+  configFile: string,
+  configuration: Configuration,
+): Promise<DirectJupyter> {
+  const home = await mkdtemp(join(tmpdir(), 'jupyter-'));
+  const root = join(home, 'work');
+  const socket = join(home, 'http.sock');
+  const token = crypto.randomUUID();
+  const common = { sock: socket, open_browser: false, allow_root: true, allow_remote_access: true };
+  await mkdir(root);
+  await mkdir(join(home, '.jupyter'));
+  await writeFile(join(home, '.jupyter', configFile), JSON.stringify(configuration(common, token, root)), {
+    mode: 0o600,
+  });
+
+  const jupyter = execa(program, [], {
+    cwd: root,
+    env: { HOME: home, PATH: '/usr/bin:/bin', LANG: 'C.UTF-8', SHELL: '/bin/bash' },
+    extendEnv: false,
+    stdin: 'ignore',
+    stdout: 'ignore',
+    reject: false,
+  });
+  const stop = async () => {
+    jupyter.kill('SIGTERM');
+    await jupyter;
+    await rm(home, { recursive: true });
+  };
+  // It listens before it prints this line.
+  for await (const line of createInterface(jupyter.stderr)) {
+    if (line.includes('is running at')) return { socket, root, token, stop };
+  }
+  const { stderr } = await jupyter;
+  await rm(home, { recursive: true });
+  throw new Error(`${program} ended before it listened:\n${stderr}`);
+}

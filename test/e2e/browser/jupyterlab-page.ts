@@ -1,0 +1,87 @@
+import { basename } from 'node:path';
+import type { Locator, Page } from 'playwright-core';
+import {
+  answerTimeout,
+  type JupyterPage,
+  readyTimeout,
+  saveDownload,
+  transferTimeout,
+  waitUntilShown,
+} from './jupyter-page.ts';
+import { runFirstCell } from './notebook-cells.ts';
+import { askShell, TerminalOutput } from './terminal-output.ts';
+
+/** JupyterLab 4 in English, with its file browser open: as a new user finds it. */
+export class JupyterLabPage implements JupyterPage {
+  readonly page: Page;
+
+  constructor(page: Page) {
+    this.page = page;
+  }
+
+  async waitUntilReady(timeout = readyTimeout): Promise<void> {
+    await waitUntilShown('JupyterLab', this.page.locator('.jp-FileBrowser .jp-DirListing-content'), timeout);
+    await waitUntilShown('The work area', this.page.locator('.jp-MainAreaWidget:visible').first(), timeout);
+    await this.page.locator('#jupyterlab-splash').waitFor({ state: 'hidden', timeout });
+  }
+
+  async runCell(code: string): Promise<string> {
+    await this.#launch('.jp-LauncherCard[data-category="Notebook"]');
+    const notebook = this.page.locator('.jp-NotebookPanel:visible');
+    await notebook
+      .locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
+      .waitFor({ state: 'attached', timeout: answerTimeout });
+    return runFirstCell(
+      notebook.locator('.jp-Cell'),
+      { editor: '.cm-content', prompt: '.jp-InputPrompt', output: '.jp-OutputArea-output' },
+      code,
+    );
+  }
+
+  async terminal(command: string): Promise<string> {
+    const output = new TerminalOutput(this.page);
+    await this.#launch('.jp-LauncherCard[title="Start a new terminal session"]');
+    return askShell(this.page.locator('.jp-Terminal:visible'), output, command);
+  }
+
+  async upload(path: string): Promise<void> {
+    const button = this.page.locator('.jp-FileBrowser [data-jp-item-name="uploader"]');
+    const [chooser] = await Promise.all([this.page.waitForEvent('filechooser'), button.click()]);
+    await chooser.setFiles(path);
+
+    const uploaded = this.page.locator('.jp-toast-message', { hasText: `Uploaded ${basename(path)} (` });
+    const dialog = this.page.locator('.jp-Dialog');
+    const outcome = uploaded.or(dialog).first();
+    await waitUntilShown('The end of the upload', outcome, transferTimeout);
+    const largeFile = dialog.filter({ hasText: 'Large file size warning' });
+    if (await largeFile.isVisible()) {
+      await largeFile.locator('.jp-mod-accept').click();
+      await largeFile.waitFor({ state: 'hidden' });
+      await waitUntilShown('The end of the upload', outcome, transferTimeout);
+    }
+    if (await dialog.isVisible()) {
+      throw new Error(`JupyterLab did not take ${basename(path)}: ${await dialog.innerText()}`);
+    }
+  }
+
+  async download(name: string, to: string): Promise<void> {
+    // The list refreshes itself only every ten seconds.
+    await this.page.locator('.jp-FileBrowser [data-jp-item-name="refresh"]').click();
+    const file = this.page.locator('.jp-DirListing-itemText').getByText(name, { exact: true });
+    await file.click({ button: 'right' });
+    await saveDownload(this.#menuItem('filebrowser:download'), to);
+  }
+
+  /** Clicks a card of the launcher, opening one where none is shown. */
+  async #launch(card: string): Promise<void> {
+    const launcher = this.page.locator('.jp-Launcher:visible').first();
+    if (!(await launcher.isVisible())) {
+      await this.page.locator('.jp-FileBrowser [data-jp-item-name="new-launcher"]').click();
+    }
+    await launcher.locator(card).first().click();
+  }
+
+  #menuItem(command: string): Locator {
+    return this.page.locator(`.lm-Menu-item[data-command="${command}"]`);
+  }
+}
