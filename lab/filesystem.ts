@@ -205,20 +205,15 @@ async function writeCertificates(ids: Ids): Promise<void> {
 /** Puts JupyterLab 4 into `/opt/jupyterlab` of the lab's machines. */
 export async function installJupyterLab(say: Say): Promise<void> {
   say('installing JupyterLab from PyPI');
-  mkdirSync(labPath('opt/jupyterlab'), { recursive: true });
-  // The scripts' first lines hold the path that they were installed at, so the machine's /opt is covered for pip alone.
-  const script = `set -e
-    mount --bind "$1" /opt
-    /usr/bin/python3 -m venv /opt/jupyterlab
-    /opt/jupyterlab/bin/pip install --quiet 'jupyterlab>=4,<5'`;
-  const pip = await execa('unshare', ['--mount', '--', 'bash', '-c', script, 'bash', labPath('opt')], {
+  const script = join(checkout, 'lab/jupyterlab.sh');
+  const result = await execa('unshare', ['--mount', '--', 'bash', script, labPath('opt')], {
     reject: false,
     all: true,
     stdin: 'ignore',
   });
-  if (pip.exitCode !== 0) {
+  if (result.exitCode !== 0) {
     throw new LabError(
-      `pip could not install JupyterLab:\n${lastLines(pip.all)}\nCheck that PyPI can be reached ("pip download jupyterlab").`,
+      `JupyterLab could not be installed:\n${lastLines(result.all)}\nCheck that PyPI can be reached ("pip download jupyterlab").`,
     );
   }
 }

@@ -34,7 +34,7 @@ export async function up({ say = () => undefined }: { say?: Say } = {}): Promise
   checkMachine();
   await withLock(say, async () => {
     process.umask(0o022);
-    if (!process.env.LAB_WITHOUT_LAUNCHER) await buildPrograms(say);
+    await buildPrograms(say);
     if (isMade()) {
       await startMissing(say);
     } else {
@@ -108,7 +108,7 @@ function isMade(): boolean {
 
 async function make(say: Say): Promise<void> {
   await installCluster(say);
-  if (!process.env.LAB_WITHOUT_LAUNCHER) checkCheckout();
+  checkCheckout();
   say('making files, users and certificates');
   await makeFilesystem();
   say('making the nodes: login, c1, c2');

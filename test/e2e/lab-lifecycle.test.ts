@@ -17,6 +17,7 @@ async function snapshot(): Promise<Record<string, unknown>> {
   const { stdout: processes } = await execa('ps', ['-eo', 'user:20=,args=']);
   const daemons = processes
     .split('\n')
+    .filter((line) => !line.endsWith('<defunct>'))
     .filter((line) => /slurm|munge|mariadb|dnsmasq|satellite.js|start-jupyter-lab/.test(line));
   const listing = (directory: string): string[] => readdirSync(directory).sort();
   const etc = readdirSync('/etc', { recursive: true, encoding: 'utf8' }).sort();
