@@ -17,8 +17,10 @@ export async function ensureDebianPackages(...names: string[]): Promise<void> {
 }
 
 async function notInstalled(names: string[]): Promise<string[]> {
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: this is dpkg-query's syntax
+  const format = '${Package} ${db:Status-Status}\\n';
   // Exits with 1 when it doesn't know one of them, after printing the others.
-  const query = await execa('dpkg-query', ['-W', '-f', '${Package} ${db:Status-Status}\\n', ...names], {
+  const query = await execa('dpkg-query', ['-W', '-f', format, ...names], {
     reject: false,
   });
   if (query.exitCode === undefined) {

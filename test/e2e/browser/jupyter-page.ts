@@ -33,7 +33,7 @@ export async function waitUntilShown(what: string, element: Locator, timeout: nu
     await element.waitFor({ timeout });
   } catch (error) {
     const page = element.page();
-    const shown = page.isClosed() ? 'nothing, it is closed' : await page.locator('body').innerText();
+    const shown = page.isClosed() ? 'nothing, it is closed' : await visibleText(page.locator('body'));
     throw new Error(
       `${what} did not appear within ${timeout / 1000} s. The page shows:\n${shown.slice(0, 1000)}`,
       {
@@ -41,6 +41,11 @@ export async function waitUntilShown(what: string, element: Locator, timeout: nu
       },
     );
   }
+}
+
+/** What a person can read in an element. */
+export async function visibleText(element: Locator): Promise<string> {
+  return (await element.allInnerTexts()).join('\n').trim();
 }
 
 /** Waits for the download that a click starts, and saves it. */

@@ -6,6 +6,7 @@ import {
   readyTimeout,
   saveDownload,
   transferTimeout,
+  visibleText,
   waitUntilShown,
 } from './jupyter-page.ts';
 import { runFirstCell } from './notebook-cells.ts';
@@ -27,12 +28,11 @@ export class JupyterLabPage implements JupyterPage {
 
   async runCell(code: string): Promise<string> {
     await this.#launch('.jp-LauncherCard[data-category="Notebook"]');
-    const notebook = this.page.locator('.jp-NotebookPanel:visible');
-    await notebook
-      .locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
-      .waitFor({ state: 'attached', timeout: answerTimeout });
+    // The notebook's own indicator says idle while there is no kernel yet, and cells that are run then are dropped.
+    const kernelStatus = this.page.locator('#jp-main-statusbar .jp-StatusBar-TextItem');
+    await waitUntilShown('An idle kernel', kernelStatus.filter({ hasText: /\| Idle$/ }), answerTimeout);
     return runFirstCell(
-      notebook.locator('.jp-Cell'),
+      this.page.locator('.jp-NotebookPanel:visible .jp-Cell'),
       { editor: '.cm-content', prompt: '.jp-InputPrompt', output: '.jp-OutputArea-output' },
       code,
     );
@@ -60,7 +60,7 @@ export class JupyterLabPage implements JupyterPage {
       await waitUntilShown('The end of the upload', outcome, transferTimeout);
     }
     if (await dialog.isVisible()) {
-      throw new Error(`JupyterLab did not take ${basename(path)}: ${await dialog.innerText()}`);
+      throw new Error(`JupyterLab did not take ${basename(path)}: ${await visibleText(dialog.locator('.jp-Dialog-header, .jp-Dialog-body'))}`);
     }
   }
 

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Locator } from 'playwright-core';
-import { answerTimeout } from './jupyter-page.ts';
+import { answerTimeout, visibleText } from './jupyter-page.ts';
 
 /** Where a Jupyter page keeps the parts of a cell. */
 export interface CellSelectors {
@@ -24,8 +24,7 @@ export async function runFirstCell(cells: Locator, parts: CellSelectors, code: s
   await run(second.locator(parts.editor), `print('${mark}')`);
   await second.locator(parts.output, { hasText: mark }).waitFor({ timeout: answerTimeout });
 
-  const outputs = await first.locator(parts.output).allInnerTexts();
-  return outputs.join('\n').trim();
+  return visibleText(first.locator(parts.output));
 }
 
 async function run(editor: Locator, code: string): Promise<void> {

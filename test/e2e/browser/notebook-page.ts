@@ -6,12 +6,17 @@ import {
   readyTimeout,
   saveDownload,
   transferTimeout,
+  visibleText,
   waitUntilShown,
 } from './jupyter-page.ts';
 import { runFirstCell } from './notebook-cells.ts';
 import { askShell, TerminalOutput } from './terminal-output.ts';
 
-/** Classic Notebook 6 in English, at its list of files. Notebooks and terminals open in tabs of their own. */
+/**
+ * Classic Notebook 6 in English, at its list of files. Notebooks and terminals open in tabs of their own.
+ * The terminals of Debian 12's package (6.4.12-2.2) are broken: it was built with an xterm.js that no browser can load.
+ * Those from PyPI work.
+ */
 export class NotebookPage implements JupyterPage {
   readonly page: Page;
 
@@ -60,9 +65,11 @@ export class NotebookPage implements JupyterPage {
       await largeFile.waitFor({ state: 'hidden' });
     }
     await entry.locator('.upload_button').click();
-    await waitUntilShown('The end of the upload', this.#file(name).or(dialog).first(), transferTimeout);
+    // The entry becomes the file's row; an older file of that name may have a row already.
+    const uploaded = this.#file(name, '#notebook_list:not(:has(.new-file))');
+    await waitUntilShown('The end of the upload', uploaded.or(dialog).first(), transferTimeout);
     if (await dialog.isVisible()) {
-      throw new Error(`Jupyter Notebook did not take ${name}: ${await dialog.innerText()}`);
+      throw new Error(`Jupyter Notebook did not take ${name}: ${await visibleText(dialog.locator('.modal-title, .modal-body'))}`);
     }
   }
 
@@ -75,9 +82,9 @@ export class NotebookPage implements JupyterPage {
   }
 
   /** The row of a file that is on the server. */
-  #file(name: string): Locator {
+  #file(name: string, list = '#notebook_list'): Locator {
     return this.page
-      .locator('#notebook_list .list_item:not(.new-file)')
+      .locator(`${list} .list_item:not(.new-file)`)
       .filter({ has: this.page.locator('.item_name').getByText(name, { exact: true }) });
   }
 

@@ -40,6 +40,7 @@ function reportText({ selector, binding }: { selector: string; binding: string }
     for (const element of document.querySelectorAll(selector)) {
       // A title is never rendered in the page.
       if (element.tagName === 'TITLE') lines.push(element.textContent);
+      // biome-ignore lint/performance/useDomNodeTextContent: only what can be seen counts
       else if (element.checkVisibility()) lines.push(element.innerText);
     }
     const text = lines

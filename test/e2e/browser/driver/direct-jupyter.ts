@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,37 +17,46 @@ export interface DirectJupyter {
   stop(): Promise<void>;
 }
 
-/** Starts JupyterLab 4 from PyPI; installs it into a virtual environment that later runs use again. */
+/** Starts JupyterLab 4 from PyPI. */
 export async function startJupyterLab(): Promise<DirectJupyter> {
-  const environment = await jupyterLabEnvironment();
-  return start(join(environment, 'bin/jupyter-lab'), 'jupyter_server_config.json', (common, token, root) => ({
+  const program = await installFromPyPI('jupyterlab>=4,<5', 'jupyter-lab');
+  return start(program, 'jupyter_server_config.json', (common, token, root) => ({
     ServerApp: { ...common, root_dir: root },
     IdentityProvider: { token },
   }));
 }
 
 /** Starts classic Notebook 6 from Debian's package. */
-export async function startNotebook(): Promise<DirectJupyter> {
+export async function startDebianNotebook(): Promise<DirectJupyter> {
   await ensureDebianPackages('jupyter-notebook');
-  return start('/usr/bin/jupyter-notebook', 'jupyter_notebook_config.json', (common, token, root) => ({
+  return startNotebook('/usr/bin/jupyter-notebook');
+}
+
+/** Starts classic Notebook 6 from PyPI. */
+export async function startPyPINotebook(): Promise<DirectJupyter> {
+  return startNotebook(await installFromPyPI('notebook>=6,<7', 'jupyter-notebook'));
+}
+
+async function startNotebook(program: string): Promise<DirectJupyter> {
+  return start(program, 'jupyter_notebook_config.json', (common, token, root) => ({
     NotebookApp: { ...common, token, notebook_dir: root },
   }));
 }
 
-async function jupyterLabEnvironment(): Promise<string> {
+/** Installs into a virtual environment that later runs use again; the path of one of its programs. */
+async function installFromPyPI(requirement: string, program: string): Promise<string> {
   await ensureDebianPackages('python3-venv');
   const uid = process.getuid?.();
-  const environment = join(tmpdir(), `start-jupyter-test-jupyterlab-${uid}`);
+  const environment = join(tmpdir(), `start-jupyter-test-${uid}-${program}`);
   await mkdir(environment, { recursive: true, mode: 0o700 });
-  if ((await stat(environment)).uid !== uid)
-    throw new Error(`${environment} belongs to someone else. Remove it.`);
-  const complete = join(environment, 'complete');
-  const isComplete = await stat(complete).catch(() => undefined);
-  if (isComplete) return environment;
-  await execa('/usr/bin/python3', ['-m', 'venv', '--clear', environment]);
-  await execa(join(environment, 'bin/pip'), ['install', '--quiet', 'jupyterlab>=4,<5']);
-  await writeFile(complete, '');
-  return environment;
+  if ((await stat(environment)).uid !== uid) throw new Error(`${environment} belongs to someone else. Remove it.`);
+  const mark = join(environment, 'complete');
+  if (!existsSync(mark)) {
+    await execa('/usr/bin/python3', ['-m', 'venv', '--clear', environment]);
+    await execa(join(environment, 'bin/pip'), ['install', '--quiet', requirement]);
+    await writeFile(mark, '');
+  }
+  return join(environment, 'bin', program);
 }
 
 type Configuration = (common: object, token: string, root: string) => object;

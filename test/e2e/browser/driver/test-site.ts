@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { createServer as createHttpServer, type ServerResponse } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream';
+import type { Duplex } from 'node:stream';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { execa } from 'execa';
 
@@ -64,8 +64,8 @@ export async function openTestSite(files: Certificate): Promise<TestSite> {
         waiting.emit('connection', visitor);
       } else {
         const jupyter = connect(upstream);
-        // Either side may go at any time; pipeline() then closes the other.
-        pipeline(visitor, jupyter, visitor, () => undefined);
+        passOn(visitor, jupyter);
+        passOn(jupyter, visitor);
       }
     },
   );
@@ -86,6 +86,13 @@ export async function openTestSite(files: Certificate): Promise<TestSite> {
       await once(site, 'close');
     },
   };
+}
+
+/** Passes on what one side says; when it goes, for whatever reason, so does the other. */
+function passOn(from: Duplex, to: Duplex): void {
+  from.pipe(to);
+  from.on('error', () => to.destroy());
+  from.on('close', () => to.destroy());
 }
 
 function sendWaitingPage(response: ServerResponse, title: string): void {
