@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import type { SatelliteConfig } from './config.ts';
@@ -36,12 +37,20 @@ export interface FrontParts {
 /** The door: looks at every request once, and sends it to management, a live site, or a page. */
 export class Front {
   readonly #parts: FrontParts;
+  /** How many answers are under way on a connection. */
+  readonly #busy = new WeakMap<Duplex, number>();
+  /** Connections that close after their answer: what else has arrived on them is nobody's request. */
+  readonly #closing = new WeakSet<Duplex>();
 
   constructor(parts: FrontParts) {
     this.#parts = parts;
   }
 
   readonly onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+    const { socket } = request;
+    if (this.#closing.has(socket)) return;
+    this.#busy.set(socket, (this.#busy.get(socket) ?? 0) + 1);
+    response.once('close', () => this.#busy.set(socket, (this.#busy.get(socket) ?? 1) - 1));
     const started = performance.now();
     const admitted = this.#admit(request);
     response.once('close', () =>
@@ -50,7 +59,7 @@ export class Front {
     // A visitor who leaves in the middle is nobody's error.
     response.on('error', () => undefined);
     if ('status' in admitted) {
-      refuse(request, response, admitted);
+      this.#refuse(request, response, admitted);
       return;
     }
     const { host, client } = admitted;
@@ -65,6 +74,11 @@ export class Front {
   };
 
   readonly onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
+    // Behind a refused request, or before an answer that is still under way: no tunnel can begin there.
+    if (this.#closing.has(socket) || (this.#busy.get(socket) ?? 0) > 0) {
+      socket.destroy();
+      return;
+    }
     const started = performance.now();
     const admitted = this.#admit(request);
     let status = 101;
@@ -95,6 +109,48 @@ export class Front {
       },
     );
   };
+
+  /** For the plain listener beside HTTPS: sends visitors of our own names there, and knows nothing else. */
+  readonly onPlainRequest =
+    (portSuffix: string) =>
+    (request: IncomingMessage, response: ServerResponse): void => {
+      if (this.#closing.has(request.socket)) return;
+      const name = hostName(request.headers.host ?? '');
+      const refusal = inspectRequest(request) ?? refuseHost(decideHost(name, this.#parts.config.domain));
+      if (refusal) {
+        this.#refuse(request, response, refusal);
+        return;
+      }
+      const headers = {
+        'Content-Type': 'text/plain',
+        Location: `https://${name}${portSuffix}${request.url}`,
+      };
+      send(request, response, 308, headers, 'This service is at https:// only.\n');
+    };
+
+  /** What the parser can't read, or what took too long to come: answered briefly, and the connection closed. */
+  readonly onUnreadable = (error: Error & { code?: string }, socket: Duplex): void => {
+    if (error.code === 'ECONNRESET' || !socket.writable || (this.#busy.get(socket) ?? 0) > 0) {
+      // Another answer is on its way, and must not look as if this one were part of it.
+      if (this.#closing.has(socket)) return;
+      socket.destroy();
+      return;
+    }
+    this.#closing.add(socket);
+    this.#parts.log({
+      event: 'unreadable',
+      client: (socket as Partial<Socket>).remoteAddress,
+      code: error.code,
+    });
+    const status = { ERR_HTTP_REQUEST_TIMEOUT: 408, HPE_HEADER_OVERFLOW: 431 }[error.code ?? ''] ?? 400;
+    sendRaw(socket, status, 'This request could not be read.\n');
+  };
+
+  #refuse(request: IncomingMessage, response: ServerResponse, { status, message }: Refusal): void {
+    // After something ambiguous, nobody knows where the next request begins.
+    this.#closing.add(request.socket);
+    send(request, response, status, { 'Content-Type': 'text/plain', Connection: 'close' }, `${message}\n`);
+  }
 
   #site(request: IncomingMessage, response: ServerResponse, label: string, client: Client): void {
     const { registry, engine, pages } = this.#parts;
@@ -154,29 +210,10 @@ export class Front {
   }
 }
 
-/** The plain listener beside HTTPS: sends visitors of our own names there, and knows nothing else. */
-export function redirectToHttps(config: SatelliteConfig, portSuffix: string) {
-  return (request: IncomingMessage, response: ServerResponse): void => {
-    const name = hostName(request.headers.host ?? '');
-    const refusal = inspectRequest(request) ?? refuseHost(decideHost(name, config.domain));
-    if (refusal) {
-      refuse(request, response, refusal);
-      return;
-    }
-    const headers = { 'Content-Type': 'text/plain', Location: `https://${name}${portSuffix}${request.url}` };
-    send(request, response, 308, headers, 'This service is at https:// only.\n');
-  };
-}
-
 function refuseHost({ kind }: HostDecision): Refusal | undefined {
   if (kind === 'invalid') return { status: 400, message: 'The Host header is not a host name.' };
   if (kind === 'foreign') return { status: 421, message: 'This host is not served here.' };
   return undefined;
-}
-
-function refuse(request: IncomingMessage, response: ServerResponse, { status, message }: Refusal): void {
-  // After something ambiguous, nobody knows where the next request begins.
-  send(request, response, status, { 'Content-Type': 'text/plain', Connection: 'close' }, `${message}\n`);
 }
 
 function targetOf({ token, state, host, port }: TokenRecord): Target | undefined {

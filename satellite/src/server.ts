@@ -1,11 +1,11 @@
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { createServer as createSecureServer, type Server as SecureServer } from 'node:https';
-import type { AddressInfo, Socket } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { parseConfig, type SatelliteConfig, type SatelliteConfigInput } from './config.ts';
 import { defaultEngineLimits, type EngineLimits, NodeEngine } from './dataplane/node/engine.ts';
 import { Prober } from './dataplane/probe.ts';
-import { Front, redirectToHttps } from './front.ts';
+import { Front } from './front.ts';
 import { type Log, shortToken } from './log.ts';
 import { Pages, sendRaw } from './pages/respond.ts';
 import { followCertificate, readCertificate, tlsOptions } from './tls.ts';
@@ -33,7 +33,8 @@ export interface StartOptions {
 
 const serverOptions = {
   insecureHTTPParser: false,
-  requireHostHeader: true,
+  // Missing ones are refused with everything else that is odd, which also ends the connection.
+  requireHostHeader: false,
   noDelay: true,
   keepAlive: true,
   maxHeaderSize: 64 * 1024,
@@ -102,12 +103,12 @@ export async function startSatellite(
   server.on('checkContinue', front.onRequest);
   server.on('upgrade', front.onUpgrade);
   if (redirector) {
-    redirector.on('request', redirectToHttps(config, portSuffix));
+    redirector.on('request', front.onPlainRequest(portSuffix));
     redirector.on('upgrade', (_request, socket) =>
       sendRaw(socket, 400, 'This service is at https:// only.\n'),
     );
   }
-  for (const one of servers) one.on('clientError', refuseUnreadable(log));
+  for (const one of servers) one.on('clientError', front.onUnreadable);
   const stopFollowing =
     config.tls === 'off' ? () => undefined : followCertificate(server as SecureServer, config.tls, log);
   log({ event: 'listening', ...address, domain: config.domain, manage: siteUrl('manage') });
@@ -164,22 +165,6 @@ function isLocal(host: string): boolean {
 
 function isWebSocket({ headers }: IncomingMessage): boolean {
   return headers.upgrade?.toLowerCase() === 'websocket';
-}
-
-/** What the parser couldn't read, or took too long to come: answered briefly, and the connection closed. */
-function refuseUnreadable(log: Log) {
-  return (error: Error & { code?: string }, socket: Socket): void => {
-    if (error.code === 'ECONNRESET' || !socket.writable) {
-      socket.destroy();
-      return;
-    }
-    log({ event: 'unreadable', client: socket.remoteAddress, code: error.code });
-    const timedOut = error.code === 'ERR_HTTP_REQUEST_TIMEOUT';
-    const tooLarge = error.code === 'HPE_HEADER_OVERFLOW';
-    sendRaw(socket, timedOut ? 408 : tooLarge ? 431 : 400, 'This request could not be read.\n');
-    // Half-open sockets stay for as long as the other side likes.
-    socket.destroySoon();
-  };
 }
 
 function logTransition({ token, state, host, port, jobId, goneBy, phase }: TokenRecord, log: Log): void {

@@ -36,6 +36,13 @@ export function inspectRequest(request: IncomingMessage): Refusal | undefined {
     }
   }
   if (hosts !== 1) return { status: 400, message: 'Exactly one Host header is needed.' };
+  if (
+    request.headers.upgrade !== undefined &&
+    (lengths > 0 || request.headers['transfer-encoding'] !== undefined)
+  ) {
+    // Its body or its tunnel's first bytes? Nobody needs to ask.
+    return { status: 400, message: 'An upgrade has no body.' };
+  }
   if (lengths > 1) return { status: 400, message: 'More than one Content-Length header.' };
   return undefined;
 }

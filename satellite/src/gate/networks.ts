@@ -8,7 +8,8 @@ export function normalizeAddress(text: string): string | undefined {
   const bare = text.split('%', 1)[0] ?? '';
   // isValidFourPartDecimal: "10.1" and "0x0a.1.1.1" are IPv4 to some parsers and not to others.
   if (ipaddr.IPv4.isValidFourPartDecimal(bare)) return ipaddr.IPv4.parse(bare).toString();
-  if (!ipaddr.IPv6.isValid(bare)) return undefined;
+  // "::10.21.0.1" is a deprecated spelling of an IPv6 address, which some parsers take for the IPv4 one.
+  if (!ipaddr.IPv6.isValid(bare) || (bare.includes('.') && !/^::ffff:[\d.]+$/i.test(bare))) return undefined;
   const address = ipaddr.IPv6.parse(bare);
   return address.isIPv4MappedAddress() ? address.toIPv4Address().toString() : address.toString();
 }
@@ -22,8 +23,9 @@ export class Networks {
   constructor(cidrs: readonly string[]) {
     this.#text = cidrs.join(' ');
     this.#ranges = cidrs.map((cidr) => {
-      const [address = '', bits] = cidr.split('/');
-      if (normalizeAddress(address) === undefined) throw new RangeError(`"${cidr}" is not a network`);
+      const [address = '', bits, ...rest] = cidr.split('/');
+      if (normalizeAddress(address) === undefined || rest.length > 0)
+        throw new RangeError(`"${cidr}" is not a network`);
       const parsed = ipaddr.parse(address);
       const width = parsed.kind() === 'ipv4' ? 32 : 128;
       if (bits === undefined) return [parsed, width];

@@ -200,9 +200,11 @@ export function send(
   response.end(request.method === 'HEAD' ? undefined : body);
 }
 
-/** The same on a raw socket, after an upgrade that came to nothing. */
+/** The same on a raw socket, which is closed after it. */
 export function sendRaw(socket: Duplex, status: number, text: string): void {
   if (socket.destroyed) return;
+  // The other side may leave its half open for as long as it likes.
+  socket.once('finish', () => socket.destroy());
   socket.end(
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: text/plain\r\nContent-Length: ${Buffer.byteLength(text)}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n${text}`,
   );

@@ -33,7 +33,6 @@ export function relayUpgrade(
       request.headers.upgrade ?? '',
     ],
     setHost: false,
-    agent: false,
     createConnection: () => {
       const socket = connect({ host: target.host, port: target.port, allowHalfOpen: true, noDelay: true });
       upstream = socket;
