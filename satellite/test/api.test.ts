@@ -1,0 +1,193 @@
+import { describe, expect, test } from 'vitest';
+import { api, ask, DOMAIN, issue, LOGIN, NODE1, NODE2, OUTSIDE, redeemed, satellite } from './support.ts';
+
+const UNKNOWN = 'no-such-name';
+
+describe('tokens', () => {
+  test('issue, look, redeem, give back', async () => {
+    const { port, siteUrl } = await satellite();
+    const issued = await api(port, 'POST', '/tokens');
+    const { token } = issued.json<{ token: string }>();
+    expect(issued.status).toBe(201);
+    expect(issued.headers['content-type']).toBe('application/json');
+    expect(issued.json()).toEqual({
+      token,
+      site: `http://${token}.${DOMAIN}:${port}/`,
+      state: 'pending',
+      expiresAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
+    });
+    expect(siteUrl(token)).toBe(issued.json().site);
+
+    const pending = (await api(port, 'GET', `/tokens/${token}`, undefined, OUTSIDE)).json();
+    expect(pending).toEqual({ ...issued.json(), job: null, phase: null, reason: null });
+
+    const mapped = await api(port, 'POST', `/tokens/${token}.${DOMAIN}/redeem`, { port: 8888 }, NODE1);
+    expect([mapped.status, mapped.json().state]).toEqual([200, 'mapped']);
+
+    for (const from of [LOGIN, NODE2]) {
+      const answer = await api(port, 'DELETE', `/tokens/${token}`, undefined, from);
+      expect([answer.status, answer.json().error]).toEqual([
+        403,
+        expect.objectContaining({ code: 'other-host' }),
+      ]);
+    }
+    for (let i = 0; i < 2; i += 1) {
+      const answer = await api(port, 'DELETE', `/tokens/${token}`, undefined, NODE1);
+      expect([answer.status, answer.body]).toEqual([204, '']);
+    }
+    expect((await api(port, 'GET', `/tokens/${token}`)).json()).toMatchObject({ state: 'gone' });
+  });
+
+  test.each([
+    ['POST', '/tokens', undefined, OUTSIDE, 403, 'outside-network'],
+    ['GET', '/tokens', undefined, LOGIN, 405, 'method-not-allowed'],
+    ['GET', `/tokens/${UNKNOWN}`, undefined, LOGIN, 404, 'unknown-token'],
+    ['GET', '/tokens/%2e%2e', undefined, LOGIN, 404, 'unknown-token'],
+    ['DELETE', `/tokens/${UNKNOWN}`, undefined, LOGIN, 404, 'unknown-token'],
+    ['DELETE', '/tokens/TOKEN', undefined, OUTSIDE, 403, 'outside-network'],
+    ['POST', '/tokens/TOKEN/redeem', { port: 8888 }, OUTSIDE, 403, 'outside-network'],
+    ['POST', '/tokens/TOKEN/redeem', { port: 1023 }, NODE1, 400, 'bad-request'],
+    ['POST', '/tokens/TOKEN/redeem', {}, NODE1, 400, 'bad-request'],
+    ['POST', `/tokens/${UNKNOWN}/redeem`, { port: 8888 }, NODE1, 404, 'unknown-token'],
+    ['PUT', '/tokens/TOKEN/job', { jobId: '1' }, OUTSIDE, 403, 'outside-network'],
+    ['PUT', '/tokens/TOKEN/job', { jobId: 'rm -rf /' }, LOGIN, 400, 'bad-request'],
+    ['PUT', '/tokens/TOKEN/job', [], LOGIN, 400, 'bad-request'],
+    ['PUT', '/tokens/TOKEN/phase', { phase: 'dancing' }, LOGIN, 400, 'bad-request'],
+    ['PUT', '/tokens/TOKEN/phase', { phase: 'failed', reason: 7 }, LOGIN, 400, 'bad-request'],
+    ['PUT', '/tokens/TOKEN/phase', { phase: 'failed' }, OUTSIDE, 403, 'outside-network'],
+    ['POST', '/jobs', [], NODE1, 403, 'outside-network'],
+    ['GET', '/jobs', undefined, NODE1, 403, 'outside-network'],
+    ['POST', '/jobs', {}, LOGIN, 400, 'bad-request'],
+    ['POST', '/jobs', [{ id: '1', state: 'R', position: 0 }], LOGIN, 400, 'bad-request'],
+    ['POST', '/jobs', [{ id: '1', state: 'R', estimatedStart: 'soon' }], LOGIN, 400, 'bad-request'],
+    ['GET', '/nothing', undefined, LOGIN, 404, 'not-found'],
+  ])('%s %s %j from %s: %i %s', async (method, path, body, from, status, code) => {
+    const { port } = await satellite();
+    const token = await issue(port);
+    const answer = await api(port, method, path.replace('TOKEN', token), body, from);
+    expect([answer.status, answer.json().error]).toEqual([
+      status,
+      { code, message: expect.stringMatching(/\.$|:/) },
+    ]);
+    expect((await api(port, 'GET', `/tokens/${token}`)).json()).toMatchObject({
+      state: 'pending',
+      phase: null,
+    });
+  });
+
+  test('a token is redeemed once, and not after its end', async () => {
+    const { port } = await satellite();
+    const token = await redeemed(port, 8888);
+    const redeem = () => api(port, 'POST', `/tokens/${token}/redeem`, { port: 9999 }, NODE2);
+    expect((await redeem()).json().error).toMatchObject({ code: 'already-redeemed' });
+    await api(port, 'DELETE', `/tokens/${token}`, undefined, NODE1);
+    const late = await redeem();
+    expect([late.status, late.json().error]).toEqual([410, expect.objectContaining({ code: 'gone' })]);
+  });
+
+  test('one job, however often it is said', async () => {
+    const { port } = await satellite();
+    const token = await issue(port);
+    const put = (jobId: unknown) => api(port, 'PUT', `/tokens/${token}/job`, { jobId });
+    expect((await put('4711')).json().job).toEqual({
+      id: '4711',
+      state: null,
+      position: null,
+      estimatedStart: null,
+      reason: null,
+    });
+    expect((await put(4711)).status).toBe(200);
+    expect([(await put('4712')).status, (await put('4712')).json().error]).toEqual([
+      409,
+      expect.objectContaining({ code: 'already-linked' }),
+    ]);
+  });
+
+  test('a body that is no JSON, too large, or sent the old way', async () => {
+    const { port } = await satellite();
+    const token = await issue(port);
+    const path = `/api/v1/tokens/${token}/phase`;
+    const put = (body: string, type: string, method = 'PUT') =>
+      ask(port, { method, path, body, headers: { 'Content-Type': type } });
+    expect((await put('phase=jupyter', 'application/json')).status).toBe(400);
+    expect((await put(`"${'x'.repeat(70_000)}"`, 'application/json')).status).toBe(413);
+    expect((await put('{"phase":"environment"}', 'application/x-www-form-urlencoded')).json().phase).toBe(
+      'environment',
+    );
+    // wget before 1.15 can only POST.
+    expect((await put('{"phase":"jupyter"}', 'application/x-www-form-urlencoded', 'POST')).json().phase).toBe(
+      'jupyter',
+    );
+  });
+});
+
+describe('phases', () => {
+  test('of a pending token come from any internal host, of a mapped one from its own', async () => {
+    const { port } = await satellite();
+    const token = await issue(port);
+    const put = (phase: string, from: string, reason?: string) =>
+      api(port, 'PUT', `/tokens/${token}/phase`, { phase, reason }, from);
+    for (const phase of ['allocated', 'environment', 'jupyter', 'checking']) {
+      expect((await put(phase, NODE2)).json()).toMatchObject({ phase, reason: null });
+    }
+    await api(port, 'POST', `/tokens/${token}/redeem`, { port: 8888 }, NODE1);
+    expect((await put('failed', NODE2)).status).toBe(403);
+    expect((await put('ended', NODE1, 'Idle for an hour')).json()).toMatchObject({
+      state: 'mapped',
+      phase: 'ended',
+      reason: 'Idle for an hour',
+    });
+    await api(port, 'DELETE', `/tokens/${token}`, undefined, NODE1);
+    expect((await api(port, 'GET', `/tokens/${token}`)).json()).toMatchObject({
+      state: 'gone',
+      phase: 'ended',
+      reason: 'Idle for an hour',
+    });
+    expect((await put('jupyter', NODE1)).status).toBe(410);
+  });
+
+  test('a reason is cleaned and cut', async () => {
+    const { port } = await satellite();
+    const token = await issue(port);
+    const reason = `\u001b[31mred\u001b[0m\r\nsecond\u0000 line\u202e ${'x'.repeat(3000)}`;
+    const answer = await api(port, 'PUT', `/tokens/${token}/phase`, { phase: 'failed', reason });
+    const kept = answer.json<{ reason: string }>().reason;
+    expect(kept).toMatch(/^\[31mred \[0m\nsecond {2}line {2}x+$/);
+    expect(kept).toHaveLength(2000);
+  });
+});
+
+describe('jobs', () => {
+  test('a report fills in what is known about a session', async () => {
+    const { port } = await satellite();
+    const token = await issue(port);
+    await api(port, 'PUT', `/tokens/${token}/job`, { jobId: '4711' });
+    const report = {
+      state: 'PENDING',
+      position: 3,
+      estimatedStart: '2031-05-06T09:08:07+02:00',
+      reason: 'Priority',
+    };
+    expect((await api(port, 'POST', '/jobs', [{ id: '4711', ...report }])).json()).toEqual({ updated: 1 });
+    const look = async () => (await api(port, 'GET', `/tokens/${token}`)).json();
+    expect((await look()).job).toEqual({ ...report, id: '4711', estimatedStart: '2031-05-06T07:08:07.000Z' });
+    expect((await api(port, 'GET', '/jobs')).json()).toEqual([{ id: '4711', state: 'PENDING' }]);
+    await api(port, 'POST', '/jobs', [{ id: '4711', state: 'TIMEOUT' }]);
+    expect(await look()).toMatchObject({
+      state: 'gone',
+      phase: 'failed',
+      reason: 'The job reached its time limit.',
+    });
+    expect((await api(port, 'GET', '/jobs')).json()).toEqual([]);
+  });
+
+  test('thousands at once', async () => {
+    const { port } = await satellite();
+    const jobs = Array.from({ length: 20_000 }, (_, i) => ({
+      id: String(i),
+      state: 'PENDING',
+      position: i + 1,
+    }));
+    expect((await api(port, 'POST', '/jobs', jobs)).json()).toEqual({ updated: 20_000 });
+  });
+});
