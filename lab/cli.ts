@@ -45,9 +45,11 @@ program
   .description('say what is running; exit code 1 when the lab is not up')
   .action(() => {
     const { up: isUp, nodes, daemons } = status();
-    for (const [name, alive] of Object.entries({ ...nodes, ...daemons })) {
-      process.stdout.write(`${name.padEnd(14)}${alive ? 'up' : 'down'}\n`);
-    }
+    say(isUp ? 'up' : 'not up, or not completely: "npm run lab -- up" mends that');
+    const lines = Object.entries({ ...nodes, ...daemons }).map(
+      ([name, alive]) => `${name.padEnd(14)}${alive ? 'up' : 'down'}\n`,
+    );
+    process.stdout.write(lines.join(''));
     process.exitCode = isUp ? 0 : 1;
   });
 

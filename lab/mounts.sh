@@ -43,4 +43,4 @@ install -d -o slurm -g slurm -m 755 /run/slurm
 
 echo ready
 # Nothing may depend on whoever started the lab: neither its terminal nor its pipes.
-exec -a "start-jupyter-lab-$host" sleep infinity </dev/null >/dev/null 2>&1
+exec -a "start-jupyter-lab-$host" sleep infinity >/dev/null 2>&1
