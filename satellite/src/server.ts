@@ -21,7 +21,7 @@ export interface Satellite {
   readonly manageUrl: string;
   /** Where it really listens. */
   readonly address: { readonly host: string; readonly port: number };
-  /** Stops serving: no new connections, open ones are closed, the state is written. */
+  /** Stops serving: no new connections, open ones are closed, the state is written. Once, however often it is asked. */
   close(): Promise<void>;
 }
 
@@ -113,21 +113,23 @@ export async function startSatellite(
     config.tls === 'off' ? () => undefined : followCertificate(server as SecureServer, config.tls, log);
   log({ event: 'listening', ...address, domain: config.domain, manage: siteUrl('manage') });
 
+  const stop = async (): Promise<void> => {
+    stopFollowing();
+    prober.close();
+    const closed = servers.map((one) => new Promise((resolve) => one.close(resolve)));
+    pages.close();
+    engine.close();
+    for (const one of servers) one.closeAllConnections();
+    await Promise.all(closed);
+    registry.close();
+    log({ event: 'stopped' });
+  };
+  let stopping: Promise<void> | undefined;
   return {
     siteUrl,
     manageUrl: siteUrl('manage'),
     address,
-    close: async () => {
-      stopFollowing();
-      prober.close();
-      const closed = servers.map((one) => new Promise((resolve) => one.close(resolve)));
-      pages.close();
-      engine.close();
-      for (const one of servers) one.closeAllConnections();
-      await Promise.all(closed);
-      registry.close();
-      log({ event: 'stopped' });
-    },
+    close: () => (stopping ??= stop()),
   };
 }
 

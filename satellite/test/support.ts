@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
 import {
   createServer,
   type IncomingHttpHeaders,
@@ -13,6 +14,8 @@ import {
   type Socket,
   type Server as TcpServer,
 } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach } from 'vitest';
 import type { SatelliteConfigInput } from '../src/config.ts';
 import { type Satellite, type StartOptions, startSatellite } from '../src/index.ts';
@@ -162,6 +165,13 @@ export async function listenOn(server: TcpServer, port = 0): Promise<number> {
     for (const socket of sockets) socket.destroy();
   });
   return (server.address() as AddressInfo).port;
+}
+
+/** A folder that is removed after the test. */
+export async function scratch(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'satellite-test-'));
+  cleanup(() => rm(folder, { recursive: true }));
+  return folder;
 }
 
 /** A port of NODE1 on which nobody listens. */

@@ -220,8 +220,8 @@ describe('jobs and their tokens', () => {
   const redeem = (tokens: TokenRegistry, token: string) => tokens.redeem(token, NODE1, 8888);
 
   test.each([
-    ['CANCELLED by 1000', 'failed', 'The job was cancelled.'],
-    ['TO', 'failed', 'The job reached its time limit.'],
+    ['CANCELLED by 1000', 'ended', 'The job was cancelled.'],
+    ['TO', 'ended', 'The job reached its time limit.'],
     ['OUTOFMEMORY', 'failed', 'The job ran out of memory.'],
     ['OUT_OF_MEMORY', 'failed', 'The job ran out of memory.'],
     ['NODE_FAIL', 'failed', 'The compute node failed.'],
@@ -229,6 +229,11 @@ describe('jobs and their tokens', () => {
   ])('%s ends a live session: %s, %s', async (state, phase, reason) => {
     const { record } = await sessionIn(redeem, report(state));
     expect(record()).toMatchObject({ state: 'gone', goneBy: 'job', phase, reason });
+  });
+
+  test('a job that is cancelled in the queue never started', async () => {
+    const { record } = await sessionIn(report('PENDING'), report('CANCELLED'));
+    expect(record()).toMatchObject({ state: 'gone', phase: 'failed', reason: 'The job was cancelled.' });
   });
 
   test('a job that ends well without a notebook has failed all the same', async () => {

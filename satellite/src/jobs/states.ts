@@ -7,8 +7,10 @@ interface JobState {
   readonly stage: JobStage;
   /** For waiting and running: what to show. For finished: why, as a sentence. */
   readonly text: string;
-  /** Finished as it should. */
+  /** A live session that ends so has ended; any other finish is a failure. */
   readonly clean?: true;
+  /** Says nothing about why a session that never was live has ended. */
+  readonly bare?: true;
 }
 
 /**
@@ -31,10 +33,10 @@ const slurm: readonly [compact: string, long: string, state: JobState][] = [
   ['SO', 'STAGE_OUT', { stage: 'running', text: 'Moving its files out' }],
   ['ST', 'STOPPED', { stage: 'running', text: 'Stopped by a signal' }],
   ['S', 'SUSPENDED', { stage: 'running', text: 'Suspended by the scheduler' }],
-  ['CD', 'COMPLETED', { stage: 'finished', text: 'The job has ended.', clean: true }],
-  ['CA', 'CANCELLED', { stage: 'finished', text: 'The job was cancelled.' }],
-  ['TO', 'TIMEOUT', { stage: 'finished', text: 'The job reached its time limit.' }],
-  ['DL', 'DEADLINE', { stage: 'finished', text: 'The job reached its deadline.' }],
+  ['CD', 'COMPLETED', { stage: 'finished', text: 'The job has ended.', clean: true, bare: true }],
+  ['CA', 'CANCELLED', { stage: 'finished', text: 'The job was cancelled.', clean: true }],
+  ['TO', 'TIMEOUT', { stage: 'finished', text: 'The job reached its time limit.', clean: true }],
+  ['DL', 'DEADLINE', { stage: 'finished', text: 'The job reached its deadline.', clean: true }],
   ['OOM', 'OUT_OF_MEMORY', { stage: 'finished', text: 'The job ran out of memory.' }],
   ['F', 'FAILED', { stage: 'finished', text: 'The job failed.' }],
   ['NF', 'NODE_FAIL', { stage: 'finished', text: 'The compute node failed.' }],
@@ -45,10 +47,22 @@ const slurm: readonly [compact: string, long: string, state: JobState][] = [
     'RECONFIG_FAIL',
     { stage: 'finished', text: 'The compute node could not be reconfigured for the job.' },
   ],
-  ['PR', 'PREEMPTED', { stage: 'finished', text: 'The job was preempted by one with a higher priority.' }],
-  ['RV', 'REVOKED', { stage: 'finished', text: 'The job was started on another cluster of the federation.' }],
+  [
+    'PR',
+    'PREEMPTED',
+    { stage: 'finished', text: 'The job was preempted by one with a higher priority.', clean: true },
+  ],
+  [
+    'RV',
+    'REVOKED',
+    { stage: 'finished', text: 'The job was started on another cluster of the federation.', clean: true },
+  ],
   // Not Slurm's word but report-jobs's, for a job that has left the queue and the accounting.
-  ['GONE', 'GONE', { stage: 'finished', text: 'The job is no longer in the queue.', clean: true }],
+  [
+    'GONE',
+    'GONE',
+    { stage: 'finished', text: 'The job is no longer in the queue.', clean: true, bare: true },
+  ],
 ];
 
 const states = new Map<string, JobState>();

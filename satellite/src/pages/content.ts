@@ -76,24 +76,28 @@ export function contentOf(view: View): Content {
   }
 }
 
-function queued(view: Extract<View, { kind: 'queued' }>): Content {
-  const place =
-    view.position === null
-      ? view.state
-      : view.position === 1
-        ? 'Next in the queue'
-        : `Number ${view.position} in the queue`;
-  const start = view.estimatedStart === null ? null : new Date(view.estimatedStart);
-  const time = start && `<time datetime="${start.toISOString()}">${utc(start)}</time>`;
+function queued({
+  jobId,
+  state,
+  position,
+  estimatedStart,
+  reason,
+}: Extract<View, { kind: 'queued' }>): Content {
+  const place = position === 1 ? 'Next in the queue' : `Number ${position} in the queue`;
+  const start = estimatedStart === null ? '' : startTime(new Date(estimatedStart));
+  const because = reason === null ? '' : `<p>${escapeHtml(reason)}</p>`;
   return {
     kind: 'queued',
-    title: view.position === null ? 'Waiting in the queue' : `Waiting: ${place.toLowerCase()}`,
+    title: position === null ? 'Waiting in the queue' : `Waiting: ${place.toLowerCase()}`,
     heading: 'Waiting in the queue',
-    status: `${place}.`,
-    details: `${time ? `<p class="start"><span>Estimated start</span> ${time}</p>` : ''}${
-      view.reason === null ? '' : `<p>${escapeHtml(view.reason)}</p>`
-    }${facts([['Job', view.jobId]])}${KEEP_OPEN}`,
+    // Without a place, the reason is the news.
+    status: position === null ? (reason ?? `${state}.`) : `${place}.`,
+    details: `${start}${position === null ? '' : because}${facts([['Job', jobId]])}${KEEP_OPEN}`,
   };
+}
+
+function startTime(at: Date): string {
+  return `<p class="start"><span>Estimated start</span> <time datetime="${at.toISOString()}">${utc(at)}</time></p>`;
 }
 
 function utc(date: Date): string {

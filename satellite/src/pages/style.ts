@@ -2,7 +2,7 @@
 export const style = `
 :root { color-scheme: light dark; --paper: #fbfaf7; --ink: #1d2427; --soft: #5b666b; --line: #dcdad2; --accent: #0b6e75; }
 @media (prefers-color-scheme: dark) { :root { --paper: #14191b; --ink: #e8ebe9; --soft: #9ba8ac; --line: #2e3639; --accent: #5cc6cc; } }
-* { box-sizing: border-box; }
+*, ::before, ::after { box-sizing: border-box; }
 body { margin: 0; min-height: 100vh; background: var(--paper); color: var(--ink); font: 1.0625rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; display: grid; place-items: center; padding: 2rem 1.5rem; }
 main { width: 100%; max-width: 33rem; }
 svg { display: block; width: 4.5rem; height: 4.5rem; margin: 0 0 1.75rem -0.25rem; overflow: visible; }
@@ -22,8 +22,8 @@ dd { margin: 0; color: var(--ink); font-variant-numeric: tabular-nums; overflow-
 .note { color: var(--soft); font-size: 0.9375rem; border-top: 1px solid var(--line); padding-top: 1rem; margin-top: 1.75rem; }
 .steps { list-style: none; margin: 0 0 1.75rem; padding: 0; }
 .steps li { position: relative; padding: 0 0 1.125rem 2rem; color: var(--soft); }
-.steps li::before { content: ""; position: absolute; left: 0.25rem; top: 0.4375rem; width: 0.75rem; height: 0.75rem; border-radius: 50%; border: 1.5px solid var(--soft); background: var(--paper); }
-.steps li:not(:last-child)::after { content: ""; position: absolute; left: 0.59rem; top: 1.3125rem; bottom: -0.3rem; width: 1.5px; background: var(--line); }
+.steps li::before { content: ""; position: absolute; left: 0.1875rem; top: 0.375rem; width: 0.875rem; height: 0.875rem; border-radius: 50%; border: 1.5px solid var(--soft); background: var(--paper); }
+.steps li:not(:last-child)::after { content: ""; position: absolute; left: calc(0.625rem - 0.75px); top: 1.25rem; bottom: -0.375rem; width: 1.5px; background: var(--line); }
 .steps .done { color: var(--ink); }
 .steps .done::before { background: var(--accent); border-color: var(--accent); }
 .steps .done::after { background: var(--accent) !important; }

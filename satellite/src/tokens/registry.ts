@@ -226,7 +226,7 @@ export class TokenRegistry {
     if (gone.phase === 'failed' || gone.phase === 'ended') return gone;
     const state = jobState(job.state);
     if (state?.clean && record.state === 'mapped') return { ...gone, phase: 'ended', reason: state.text };
-    const reason = state?.clean ? 'The job ended before Jupyter was ready.' : (state?.text ?? null);
+    const reason = state?.bare ? 'The job ended before Jupyter was ready.' : (state?.text ?? null);
     return { ...gone, phase: 'failed', reason };
   }
 

@@ -1,0 +1,149 @@
+import type { Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { SatelliteConfigInput } from '../src/config.ts';
+import { openBrowser } from './browser.ts';
+import {
+  api,
+  cleanup,
+  freePort,
+  issue,
+  NODE1,
+  notebook,
+  redeemed,
+  satellite,
+  scratch,
+  siteHost,
+} from './support.ts';
+
+/** A real browser, opened while there is nothing to see yet. */
+let browser: Awaited<ReturnType<typeof openBrowser>>;
+beforeAll(async () => {
+  browser = await openBrowser();
+}, 60_000);
+afterAll(() => browser?.close());
+
+async function open(
+  port: number,
+  token: string,
+  { path = '/lab?token=secret#cell', javaScriptEnabled = true } = {},
+): Promise<Page> {
+  const page = await browser.newPage({ javaScriptEnabled });
+  cleanup(() => page.close());
+  const complaints: string[] = [];
+  page.on('console', (message) => {
+    if (/Content Security Policy|Refused/.test(message.text())) complaints.push(message.text());
+  });
+  cleanup(() => expect(complaints).toEqual([]));
+  await page.goto(`http://${siteHost(token)}:${port}${path}`);
+  return page;
+}
+
+const heading = (page: Page, text: string) => page.getByRole('heading', { name: text }).waitFor();
+const status = (page: Page, text: string) => page.getByRole('status').filter({ hasText: text }).waitFor();
+
+const jupyter = () =>
+  notebook((request, response) => {
+    response.setHeader('Content-Type', 'text/html');
+    response.end(`<h1>JupyterLab</h1><p id="url">${request.url}</p>`);
+  });
+
+describe('a page that was opened early', () => {
+  test('goes through queue and start to the notebook by itself', async () => {
+    const { port } = await satellite();
+    const upstream = await jupyter();
+    const token = await issue(port);
+    const page = await open(port, token);
+    await heading(page, 'Waiting for your session');
+    await api(port, 'PUT', `/tokens/${token}/job`, { jobId: '4711' });
+    const estimatedStart = new Date(Date.now() + 3600_000).toISOString();
+    await api(port, 'POST', '/jobs', [
+      { id: '4711', state: 'PENDING', position: 2, estimatedStart, reason: 'Priority' },
+    ]);
+    await heading(page, 'Waiting in the queue');
+    await status(page, 'Number 2 in the queue.');
+    await page.getByText(/in (1 h 0 min|59 min)/).waitFor();
+    await api(port, 'POST', '/jobs', [{ id: '4711', state: 'RUNNING' }]);
+    await heading(page, 'Starting Jupyter');
+    await api(port, 'PUT', `/tokens/${token}/phase`, { phase: 'checking' });
+    await status(page, 'Step 4 of 4');
+    expect(await page.locator('[aria-current=step]').textContent()).toBe('Checking that Jupyter answers');
+    await api(port, 'POST', `/tokens/${token}/redeem`, { port: upstream.port }, NODE1);
+    await heading(page, 'JupyterLab');
+    expect(await page.locator('#url').textContent()).toBe('/lab?token=secret');
+    expect(new URL(page.url()).hash).toBe('#cell');
+  });
+
+  test('shows why a session failed, and stays so', async () => {
+    const { port } = await satellite();
+    const token = await issue(port);
+    const page = await open(port, token);
+    await api(port, 'PUT', `/tokens/${token}/phase`, {
+      phase: 'failed',
+      reason: 'The disk is full.\n<b>df</b> says 0',
+    });
+    await api(port, 'DELETE', `/tokens/${token}`);
+    await heading(page, 'Jupyter did not start');
+    await status(page, 'The disk is full.');
+    await page.getByText('<b>df</b> says 0').waitFor();
+    await page.getByText('start-jupyter logs').waitFor();
+    await page.reload();
+    await heading(page, 'Jupyter did not start');
+  });
+
+  test('outlives a restart of the proxy', async () => {
+    const state = `${await scratch()}/state.sqlite`;
+    const config: Partial<SatelliteConfigInput> = { state };
+    const first = await satellite(config);
+    const upstream = await jupyter();
+    const token = await issue(first.port);
+    const page = await open(first.port, token);
+    await heading(page, 'Waiting for your session');
+    await first.close();
+    const second = await satellite({ ...config, listen: `127.0.0.1:${first.port}` });
+    await api(second.port, 'PUT', `/tokens/${token}/phase`, { phase: 'jupyter' });
+    await status(page, 'Step 3 of 4');
+    // And a start that ends while the proxy is away.
+    await second.close();
+    const third = await satellite({ ...config, listen: `127.0.0.1:${first.port}` });
+    await api(third.port, 'POST', `/tokens/${token}/redeem`, { port: upstream.port }, NODE1);
+    await heading(page, 'JupyterLab');
+  });
+
+  test('works without JavaScript', async () => {
+    const { port } = await satellite();
+    const upstream = await jupyter();
+    const token = await issue(port);
+    const page = await open(port, token, { path: '/lab?token=secret', javaScriptEnabled: false });
+    await heading(page, 'Waiting for your session');
+    await api(port, 'POST', `/tokens/${token}/redeem`, { port: upstream.port }, NODE1);
+    await heading(page, 'JupyterLab');
+  });
+});
+
+describe('a page about trouble', () => {
+  test('tries again until the notebook is back', async () => {
+    const { port } = await satellite();
+    const upstream = await jupyter();
+    const token = await redeemed(port, upstream.port);
+    const page = await open(port, token);
+    await heading(page, 'JupyterLab');
+    upstream.closeAllConnections();
+    await new Promise((resolve) => upstream.close(resolve));
+    await page.reload();
+    await heading(page, 'Jupyter does not answer');
+    upstream.listen(upstream.port, NODE1);
+    await heading(page, 'JupyterLab');
+  });
+
+  test('waits for a notebook that was redeemed too early', async () => {
+    const { port } = await satellite();
+    const target = await freePort();
+    const token = await redeemed(port, target);
+    const page = await open(port, token);
+    await status(page, 'Step 4 of 4');
+    const upstream = await jupyter();
+    await new Promise((resolve) => upstream.close(resolve));
+    upstream.listen(target, NODE1);
+    await heading(page, 'JupyterLab');
+  });
+});

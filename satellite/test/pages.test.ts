@@ -1,0 +1,191 @@
+import { createServer } from 'node:net';
+import { describe, expect, test } from 'vitest';
+import { EVENTS_PATH, STATE_PATH, STATE_TYPE } from '../src/pages/paths.ts';
+import {
+  api,
+  ask,
+  DOMAIN,
+  freePort,
+  issue,
+  listenOn,
+  NODE1,
+  notebook,
+  OUTSIDE,
+  redeemed,
+  satellite,
+  siteHost,
+  visit,
+  wire,
+} from './support.ts';
+
+const BROWSER = { Accept: 'text/html,application/xhtml+xml,*/*;q=0.8', 'Sec-Fetch-Dest': 'document' };
+
+/** The events of a site's page, as a browser receives them. */
+async function events(port: number, token: string) {
+  const client = await wire(port);
+  client.send(`GET ${EVENTS_PATH} HTTP/1.1\r\nHost: ${siteHost(token)}\r\nAccept: text/event-stream\r\n\r\n`);
+  const received = () =>
+    [...client.text.matchAll(/data: (.*)\n\n/g)].map(
+      ([, data]) => JSON.parse(data ?? '') as Record<string, string>,
+    );
+  return {
+    client,
+    /** All kinds so far, once the last is `kind` and its status or details match. */
+    async until(kind: string, pattern = /./) {
+      await client.until(
+        new RegExp(`data: \\{"kind":"${kind}"[^\\n]*${pattern.source}[^\\n]*\\n\\n(\\r\\n)?`),
+      );
+      return received();
+    },
+  };
+}
+
+describe('a page before its site is live', () => {
+  test('says what the scheduler and the job say, in words', async () => {
+    const { port } = await satellite();
+    const token = await issue(port);
+    const read = async () => (await visit(port, token, { headers: BROWSER, path: '/lab?token=secret' })).body;
+    expect(await read()).toContain('<h1 id="heading">Waiting for your session</h1>');
+    await api(port, 'PUT', `/tokens/${token}/job`, { jobId: '4711' });
+    const estimatedStart = '2031-05-06T07:08:09Z';
+    await api(port, 'POST', '/jobs', [
+      { id: '4711', state: 'PD', position: 2, estimatedStart, reason: 'Priority' },
+    ]);
+    const queued = await read();
+    expect(queued).toContain('Number 2 in the queue.');
+    expect(queued).toContain('<time datetime="2031-05-06T07:08:09.000Z">2031-05-06 07:08 UTC</time>');
+    expect(queued).toContain('higher priority');
+    await api(port, 'POST', '/jobs', [{ id: '4711', state: 'RUNNING' }]);
+    expect(await read()).toContain('Step 1 of 4: Compute node allocated.');
+    await api(port, 'PUT', `/tokens/${token}/phase`, { phase: 'jupyter' });
+    expect(await read()).toMatch(/<li class="now" aria-current="step">Starting Jupyter<\/li>/);
+    await api(port, 'PUT', `/tokens/${token}/phase`, {
+      phase: 'failed',
+      reason: 'No module named <b>notebook</b>',
+    });
+    const failed = await read();
+    expect(failed).toContain('No module named &#60;b&#62;notebook&#60;/b&#62;');
+    expect(failed).toContain('start-jupyter logs');
+    for (const page of [queued, failed]) {
+      expect(page).not.toContain('secret');
+      expect(page).not.toContain(token);
+    }
+  });
+
+  test('loads nothing, runs nothing but its own, and stays nowhere', async () => {
+    const { port } = await satellite();
+    const token = await issue(port);
+    const { headers, body } = await visit(port, token, { headers: BROWSER });
+    expect(headers).toMatchObject({ 'cache-control': 'no-store', 'referrer-policy': 'no-referrer' });
+    expect(headers['content-security-policy']).toMatch(
+      /^default-src 'none'; style-src 'sha256-[\w+/=]+'; script-src 'sha256-[\w+/=]+'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'$/,
+    );
+    expect(body).not.toMatch(/(src|href)="(?!data:|")/);
+    expect(body).toContain('<noscript><meta http-equiv="refresh" content="5"></noscript>');
+  });
+
+  test('programs, scripts and images get 503', async () => {
+    const { port } = await satellite();
+    const token = await issue(port);
+    for (const headers of [
+      { Accept: 'application/json' },
+      { Accept: 'image/avif,image/*' },
+      { Accept: '*/*', 'Sec-Fetch-Dest': 'empty' },
+      { Accept: 'text/html', 'Sec-Fetch-Dest': 'script' },
+    ]) {
+      const answer = await visit(port, token, { headers });
+      expect([answer.status, answer.headers['retry-after']], JSON.stringify(headers)).toEqual([503, '5']);
+      expect(answer.headers['content-type']).not.toBe('text/html');
+    }
+    const json = await visit(port, token, { headers: { Accept: 'application/json' } });
+    expect(json.json()).toEqual({ error: { code: 'waiting', message: expect.stringMatching(/^Waiting/) } });
+    expect((await visit(port, token, { method: 'POST', body: 'x', headers: BROWSER })).status).toBe(503);
+  });
+});
+
+describe('events', () => {
+  test('from the queue to live, each at once', async () => {
+    const upstream = await notebook((_request, response) => response.end('the notebook'));
+    const { port } = await satellite();
+    const token = await issue(port);
+    const page = await events(port, token);
+    await page.until('waiting');
+    await api(port, 'PUT', `/tokens/${token}/job`, { jobId: '4711' });
+    await api(port, 'POST', '/jobs', [{ id: '4711', state: 'PENDING', position: 2 }]);
+    await page.until('queued', /Number 2/);
+    await api(port, 'POST', '/jobs', [{ id: '4711', state: 'PENDING', position: 1 }]);
+    await page.until('queued', /Next in the queue/);
+    await api(port, 'PUT', `/tokens/${token}/phase`, { phase: 'environment' });
+    await page.until('starting', /Step 2/);
+    await api(port, 'POST', `/tokens/${token}/redeem`, { port: upstream.port }, NODE1);
+    const kinds = (await page.until('live')).map(({ kind }) => kind);
+    // Between redemption and the proxy's first connection lies one more "starting".
+    expect(kinds).toEqual(['waiting', 'queued', 'queued', 'starting', 'starting', 'live']);
+    await page.client.until(/\r\n0\r\n\r\n$/);
+    // From now on the path is the site's own.
+    expect((await visit(port, token, { path: EVENTS_PATH })).body).toBe('the notebook');
+    expect((await visit(port, token, { path: STATE_PATH })).headers['content-type']).not.toBe(STATE_TYPE);
+  });
+
+  test('a site that is redeemed before its notebook listens is live when it does', async () => {
+    const { port } = await satellite();
+    const target = await freePort();
+    const token = await redeemed(port, target);
+    const page = await events(port, token);
+    await page.until('starting', /Step 4/);
+    await listenOn(createServer(), target);
+    await page.until('live');
+    expect((await ask(port, { path: `/tokenjobstate.cgi?token=${token}` })).body).toBe('PR');
+  });
+
+  test('the end of a session, and then no more', async () => {
+    const { port } = await satellite();
+    const token = await issue(port);
+    const page = await events(port, token);
+    await api(port, 'PUT', `/tokens/${token}/phase`, { phase: 'failed', reason: 'the disk is full' });
+    await page.until('failed', /the disk is full/);
+    await page.client.until(/\r\n0\r\n\r\n$/);
+  });
+
+  test('the same by asking', async () => {
+    const { port } = await satellite();
+    const token = await issue(port);
+    const answer = await visit(port, token, { path: STATE_PATH });
+    expect([answer.status, answer.headers['content-type'], answer.json().kind]).toEqual([
+      200,
+      STATE_TYPE,
+      'waiting',
+    ]);
+    expect((await visit(port, token, { path: '/.well-known/satellite/else' })).status).toBe(404);
+  });
+});
+
+describe('names without a site', () => {
+  test('people get help, and learn nothing about other names', async () => {
+    const { port } = await satellite();
+    const pages = await Promise.all(
+      ['no-such-name', 'x', 'manage2', 'abacus-abdomen-abide'].map((token) =>
+        visit(port, token, { headers: BROWSER }),
+      ),
+    );
+    for (const { status, body } of pages) {
+      expect(status).toBe(404);
+      expect(body).toBe(pages[0]?.body);
+      expect(body).toContain('start-jupyter list');
+    }
+    const apex = await ask(port, { host: DOMAIN, from: OUTSIDE });
+    expect([apex.status, apex.body]).toEqual([200, 'Please see documentation on how to use this service.\n']);
+  });
+
+  test('a session that is over says why, with 410', async () => {
+    const { port } = await satellite();
+    const token = await issue(port);
+    await api(port, 'PUT', `/tokens/${token}/phase`, { phase: 'ended', reason: 'You shut Jupyter down.' });
+    await api(port, 'DELETE', `/tokens/${token}`);
+    const page = await visit(port, token, { headers: BROWSER });
+    expect(page.status).toBe(410);
+    expect(page.body).toContain('You shut Jupyter down.');
+    const plain = await visit(port, token);
+    expect([plain.status, plain.body]).toEqual([410, 'This session has ended. You shut Jupyter down.\n']);
+  });
+});
