@@ -1,12 +1,27 @@
-// Runs shellcheck over every shell file of the project where shellcheck is installed.
+// Runs shellcheck over every shell file of the project, and over the job scripts as they are submitted.
 import { spawnSync } from 'node:child_process';
-import { globSync } from 'node:fs';
+import { globSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { jobScripts } from './job-scripts.ts';
 
-const files = [...globSync('batch-templates/**/*.sh'), ...globSync('lab/**/*.sh'), 'bin/start-jupyter', 'bin/satellite'];
-const result = spawnSync('shellcheck', ['--severity=info', '-x', '--source-path=SCRIPTDIR', ...files], { stdio: 'inherit' });
-if (result.error?.code === 'ENOENT') {
-  if (process.env.CI) throw new Error('shellcheck is not installed, and CI must not leave it out');
-  console.error('lint: shellcheck is not installed; the shell files were not checked');
-} else {
-  process.exitCode = result.status ?? 1;
+const workspace = mkdtempSync(path.join(os.tmpdir(), 'start-jupyter-shellcheck-'));
+try {
+  const rendered = [...jobScripts()].map(([name, script]) => {
+    const file = path.join(workspace, `${name}.rendered.sh`);
+    writeFileSync(file, script);
+    return file;
+  });
+  const files = [...rendered, ...globSync('lab/**/*.sh'), 'bin/start-jupyter', 'bin/satellite'];
+  const result = spawnSync('shellcheck', ['--severity=info', '-x', '--source-path=SCRIPTDIR', ...files], {
+    stdio: 'inherit',
+  });
+  if (result.error?.code === 'ENOENT') {
+    if (process.env.CI) throw new Error('shellcheck is not installed, and CI must not leave it out');
+    console.error('lint: shellcheck is not installed; the shell files were not checked');
+  } else {
+    process.exitCode = result.status ?? 1;
+  }
+} finally {
+  rmSync(workspace, { recursive: true, force: true });
 }

@@ -41,6 +41,7 @@ end_jupyter() {
   kill -KILL "$jupyter_pid" 2>/dev/null
 }
 
+# shellcheck disable=SC2317 # called by the traps
 end_on_signal() {
   local requested
   if IFS= read -r -d '' requested 2>/dev/null <"$session_dir/stop-requested" || [[ -n $requested ]]; then
@@ -54,6 +55,7 @@ end_on_signal() {
   fi
 }
 
+# shellcheck disable=SC2317 # called by a trap, where the scheduler warns
 warn_of_time_limit() {
   local left=$((time_limit - SECONDS))
   say "WARNING: about $((left / 60)) minutes are left until the time limit. Save your notebooks."

@@ -23,21 +23,22 @@ const directory = path.join(installationRoot, 'batch-templates');
  * @throws Error for a placeholder without a value, in a place where it may not stand, or a directive of several lines
  */
 export function renderScript(templateName: string, directives: readonly string[], values: Readonly<Record<string, TemplateValue>>): string {
-  return renderLines(readTemplate(`${templateName}.sh`), directives, values);
+  return renderTemplate(readTemplate(`${templateName}.sh`), directives, values);
 }
 
 function readTemplate(name: string): string {
   return readFileSync(path.join(directory, name), 'utf8');
 }
 
-function renderLines(template: string, directives: readonly string[], values: Readonly<Record<string, TemplateValue>>): string {
+/** The same for the text of a template. */
+export function renderTemplate(template: string, directives: readonly string[], values: Readonly<Record<string, TemplateValue>>): string {
   const rendered = template
     .trimEnd()
     .split('\n')
     .flatMap((line) => {
       if (line === '# {{directives}}') return directives.map(oneLine);
       const partial = /^# \{\{> ([a-z-]+\.sh)\}\}$/.exec(line);
-      if (partial) return [renderLines(readTemplate(path.join('partials', partial[1] as string)), directives, values).trimEnd(), ''];
+      if (partial) return [renderTemplate(readTemplate(path.join('partials', partial[1] as string)), directives, values).trimEnd(), ''];
       return line.includes('{{') ? [renderAssignment(line, values)] : [line];
     });
   return `${rendered.join('\n')}\n`;

@@ -1,0 +1,98 @@
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { slurm } from '../../src/schedulers/slurm.ts';
+import { freshHome } from '../support/directories.ts';
+import { recording } from '../support/recordings.ts';
+import { type Stubs, stubCommands } from '../support/stubs.ts';
+
+afterEach(() => {
+  vi.unstubAllEnvs();
+});
+
+/** A Slurm on PATH that answers as it was recorded. */
+function recordedSlurm(answers: Readonly<Record<string, string>>): Stubs {
+  const stubs = stubCommands();
+  for (const [command, name] of Object.entries(answers)) stubs.add(command, recording(`slurm-22.05/${name}`));
+  vi.stubEnv('PATH', `${stubs.directory}:/usr/bin:/bin`);
+  vi.stubEnv('HOME', freshHome().path);
+  return stubs;
+}
+
+describe('the state of jobs', () => {
+  it('is asked for all of them at once, and accounting is left alone while the queue knows them', async () => {
+    const stubs = recordedSlurm({ squeue: 'squeue-running', sacct: 'sacct-running' });
+    expect((await slurm.jobs(['3'])).get('3')).toMatchObject({ kind: 'running', node: 'c1' });
+    expect(stubs.calls()).toEqual(['squeue --noheader --states=all --jobs=3 --format=%i|%T|%r|%S|%e|%N']);
+  });
+
+  it('comes from accounting once the queue has forgotten a job', async () => {
+    recordedSlurm({ squeue: 'squeue-unknown', sacct: 'sacct-out-of-memory' });
+    expect((await slurm.jobs(['10'])).get('10')).toMatchObject({
+      kind: 'ended',
+      failed: true,
+      reason: expect.stringContaining('memory'),
+    });
+  });
+
+  it('comes from the queue where accounting does not answer', async () => {
+    recordedSlurm({ squeue: 'squeue-failed', sacct: 'sacct-unreachable' });
+    expect((await slurm.jobs(['10'])).get('10')).toMatchObject({ kind: 'ended', failed: true });
+  });
+
+  it('is unknown where neither knows the job', async () => {
+    recordedSlurm({ squeue: 'squeue-unknown', sacct: 'sacct-unknown' });
+    expect((await slurm.jobs(['999999'])).get('999999')).toEqual({ kind: 'unknown' });
+  });
+
+  it('is unreachable, not gone, for every job while the controller is away', async () => {
+    const stubs = recordedSlurm({ squeue: 'squeue-unreachable-refused', sacct: 'sacct-unknown' });
+    const reports = await slurm.jobs(['3', '7']);
+    expect([...reports.values()].map(({ kind }) => kind)).toEqual(['unreachable', 'unreachable']);
+    expect(stubs.calls()).toHaveLength(1);
+  });
+
+  it('costs nothing where there are no jobs', async () => {
+    const stubs = recordedSlurm({ squeue: 'squeue-running' });
+    expect((await slurm.jobs([])).size).toBe(0);
+    expect(stubs.calls()).toEqual([]);
+  });
+});
+
+describe('a submission', () => {
+  it('hands on what the user has for sbatch, before the script', async () => {
+    const stubs = recordedSlurm({ sbatch: 'sbatch-ok' });
+    expect(await slurm.submit('/home/a/job.sh', ['--exclusive', '--comment=a b'])).toEqual({
+      kind: 'submitted',
+      jobId: '3',
+    });
+    expect(stubs.calls()).toEqual(['sbatch --parsable --exclusive --comment=a b /home/a/job.sh']);
+  });
+});
+
+describe('what this user may ask for', () => {
+  it('is what sinfo and sacctmgr say', async () => {
+    recordedSlurm({ sinfo: 'sinfo-partitions', sacctmgr: 'sacctmgr-accounts' });
+    expect(await slurm.offers()).toMatchObject({
+      partitions: [{ name: 'compute' }, { name: 'debug' }],
+      accounts: ['demo'],
+    });
+  });
+
+  it('is unknown as for accounts where there is no accounting', async () => {
+    recordedSlurm({ sinfo: 'sinfo-partitions', sacctmgr: 'sacct-unreachable' });
+    expect(await slurm.offers()).toMatchObject({ partitions: [{}, {}], accounts: undefined });
+  });
+
+  it('is unreachable where the controller is', async () => {
+    recordedSlurm({ sinfo: 'sinfo-unreachable-silent' });
+    expect(await slurm.offers()).toEqual({
+      kind: 'unreachable',
+      message: 'Socket timed out on send/recv operation',
+    });
+  });
+});
+
+it('cancels by job id', async () => {
+  const stubs = recordedSlurm({ scancel: 'scancel-ok' });
+  expect(await slurm.cancel('9')).toEqual({ kind: 'cancelled' });
+  expect(stubs.calls()).toEqual(['scancel 9']);
+});

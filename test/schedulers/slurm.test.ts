@@ -1,0 +1,210 @@
+import { describe, expect, it, test } from 'vitest';
+import {
+  parseAccounting,
+  parseCancel,
+  parsePartitions,
+  parseQueue,
+  parseSubmit,
+  submissionEnvironment,
+} from '../../src/schedulers/slurm.ts';
+import { recording } from '../support/recordings.ts';
+
+const slurm = (name: string) => recording(`slurm-22.05/${name}`);
+
+function inQueue(name: string, id: string) {
+  const queue = parseQueue(slurm(name));
+  if (queue.kind !== 'jobs') throw new Error(`${name} is ${queue.kind}`);
+  return queue.jobs.get(id);
+}
+
+describe('sbatch', () => {
+  test.each([
+    ['sbatch-ok', '3'],
+    ['sbatch-ok-cluster', '4'],
+    ['sbatch-ok-banner', '5'],
+  ])('%s is job %s', (name, jobId) => {
+    expect(parseSubmit(slurm(name))).toEqual({ kind: 'submitted', jobId });
+  });
+
+  test.each([
+    ['sbatch-bad-account', 'Invalid account or account/partition combination specified'],
+    ['sbatch-bad-partition', 'Invalid partition name specified'],
+    ['sbatch-time-limit', 'Requested time limit is invalid (missing or exceeds some limit)'],
+    ['sbatch-too-many-nodes', 'More processors requested than permitted'],
+    ['sbatch-bad-directive', 'Requested node configuration is not available'],
+  ])("%s is rejected in Slurm's own words", (name, message) => {
+    expect(parseSubmit(slurm(name))).toEqual({ kind: 'rejected', message });
+  });
+
+  test.each([
+    ['sbatch-unreachable-refused', 'Unable to contact slurm controller (connect failure)'],
+    ['sbatch-unreachable-silent', 'Socket timed out on send/recv operation'],
+  ])('%s is unreachable', (name, message) => {
+    expect(parseSubmit(slurm(name))).toEqual({ kind: 'unreachable', message });
+  });
+
+  it('that did not answer in time is unreachable', () => {
+    expect(parseSubmit({ stdout: '', stderr: '', exitCode: undefined })).toEqual({
+      kind: 'unreachable',
+      message: 'the command did not answer in time',
+    });
+  });
+
+  it('that succeeds without a job id submitted nothing, whatever digits its banner holds', () => {
+    const outcome = parseSubmit({ stdout: 'Welcome to Stampede3\n', stderr: '', exitCode: 0 });
+    expect(outcome.kind).toBe('rejected');
+  });
+
+  it('that fails after a line of digits submitted nothing', () => {
+    expect(parseSubmit({ stdout: '7\n', stderr: 'sbatch: error: no', exitCode: 1 })).toEqual({
+      kind: 'rejected',
+      message: 'no',
+    });
+  });
+});
+
+describe('squeue', () => {
+  test.each([
+    ['squeue-held', '4', 'JobHeldUser', undefined],
+    ['squeue-pending-dependency', '8', 'Dependency', undefined],
+    ['squeue-pending-estimate', '7', 'Resources', new Date(1795305585_000)],
+  ])('%s waits', (name, id, reason, estimatedStart) => {
+    expect(inQueue(name, id)).toEqual({ kind: 'queued', reason, estimatedStart });
+  });
+
+  it('shows a running job with its node, start and end', () => {
+    expect(inQueue('squeue-running', '3')).toEqual({
+      kind: 'running',
+      node: 'c1',
+      startedAt: new Date(1795303785_000),
+      endsAt: new Date(1795305585_000),
+    });
+  });
+
+  it('shows a completing job as still there: it holds its node and cleans up', () => {
+    expect(inQueue('squeue-completing', '9')).toMatchObject({ kind: 'running', node: 'c1' });
+  });
+
+  test.each([
+    ['squeue-completed', '11', false, /ended/],
+    ['squeue-cancelled', '7', false, /cancelled/],
+    ['squeue-timeout', '12', false, /time limit/],
+    ['squeue-failed', '10', true, /failed/],
+  ])('%s is over', (name, id, failed, reason) => {
+    expect(inQueue(name, id)).toEqual({ kind: 'ended', failed, reason: expect.stringMatching(reason) });
+  });
+
+  it('shows several jobs, and those that it does not know not at all', () => {
+    const queue = parseQueue(slurm('squeue-several'));
+    expect(queue.kind === 'jobs' && [...queue.jobs.keys()].sort()).toEqual(['3', '7']);
+  });
+
+  it('does not know a job any more', () => {
+    expect(parseQueue(slurm('squeue-unknown'))).toEqual({ kind: 'jobs', jobs: new Map() });
+  });
+
+  test.each(['squeue-unreachable-refused', 'squeue-unreachable-silent'])(
+    '%s: nothing may be concluded',
+    (name) => {
+      expect(parseQueue(slurm(name)).kind).toBe('unreachable');
+      // Some versions exit 0 whatever happened.
+      expect(parseQueue({ ...slurm(name), exitCode: 0 }).kind).toBe('unreachable');
+    },
+  );
+
+  it('that did not answer in time: nothing may be concluded', () => {
+    expect(parseQueue({ stdout: '', stderr: '', exitCode: undefined }).kind).toBe('unreachable');
+  });
+});
+
+describe('sacct', () => {
+  test.each([
+    ['sacct-completed', false, /ended/],
+    ['sacct-cancelled', false, /cancelled/],
+    ['sacct-cancelled-running', false, /cancelled/],
+    ['sacct-timeout', false, /time limit/],
+    ['sacct-failed', true, /failed/],
+    ['sacct-out-of-memory', true, /memory/],
+    ['sacct-node-fail', true, /node/],
+    ['sacct-preempted', true, /priority/],
+  ])('%s', (name, failed, reason) => {
+    expect(parseAccounting(slurm(name))).toEqual({
+      kind: 'ended',
+      failed,
+      reason: expect.stringMatching(reason),
+    });
+  });
+
+  test.each(['sacct-unknown', 'sacct-running', 'sacct-pending', 'sacct-unreachable'])(
+    '%s tells of no end',
+    (name) => {
+      expect(parseAccounting(slurm(name))).toBeUndefined();
+    },
+  );
+});
+
+describe('scancel', () => {
+  // This version says nothing about jobs that are over or unknown.
+  test.each(['scancel-ok', 'scancel-completed', 'scancel-unknown'])('%s is cancelled', (name) => {
+    expect(parseCancel(slurm(name))).toEqual({ kind: 'cancelled' });
+  });
+
+  test.each([
+    // Said only with --verbose, or by other versions.
+    'scancel: error: Kill job error on job id 9: Invalid job id specified',
+    'scancel: error: Kill job error on job id 9: Job/step already completing or completed',
+  ])('%j is gone', (stderr) => {
+    expect(parseCancel({ stdout: '', stderr, exitCode: 1 })).toEqual({ kind: 'gone' });
+  });
+
+  it("refuses somebody else's job", () => {
+    expect(parseCancel(slurm('scancel-somebody-elses'))).toEqual({
+      kind: 'refused',
+      message: 'Kill job error on job id 37: Access/permission denied',
+    });
+  });
+
+  test.each(['scancel-unreachable-refused', 'scancel-unreachable-silent'])(
+    '%s is neither cancelled nor gone',
+    (name) => {
+      expect(parseCancel(slurm(name)).kind).toBe('unreachable');
+    },
+  );
+});
+
+it('reads the partitions with their limits and the default', () => {
+  expect(parsePartitions(slurm('sinfo-partitions').stdout)).toEqual([
+    { name: 'compute', isDefault: true, available: true, maxSeconds: 172_800 },
+    { name: 'debug', isDefault: false, available: true, maxSeconds: 1800 },
+  ]);
+  expect(parsePartitions('long|down|infinite\n')).toEqual([
+    { name: 'long', isDefault: false, available: false, maxSeconds: undefined },
+  ]);
+});
+
+it('takes out of the environment what would bind the job to an outer one or to the login node', () => {
+  const kept = {
+    HOME: '/home/a',
+    PATH: '/bin',
+    SLURM_CONF: '/etc/slurm/slurm.conf',
+    LANG: 'C',
+    MODULEPATH: '/m',
+  };
+  const leaking = {
+    SLURM_JOB_ID: '1',
+    SLURM_CPU_BIND: 'x',
+    SLURM_CONF_SERVER: 'x',
+    SBATCH_PARTITION: 'x',
+    SALLOC_PARTITION: 'x',
+    SRUN_CPUS_PER_TASK: '1',
+    PMI_RANK: '0',
+    PMIX_RANK: '0',
+    XDG_RUNTIME_DIR: '/run/user/1',
+    DISPLAY: ':0',
+    SSH_CONNECTION: 'x',
+    JUPYTER_TOKEN: 'x',
+    JPY_PARENT_PID: '1',
+    START_JUPYTER_TIME: '5',
+  };
+  expect(submissionEnvironment({ ...kept, ...leaking })).toEqual(kept);
+});
