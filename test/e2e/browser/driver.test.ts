@@ -6,7 +6,12 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Browser, openBrowser } from './browser.ts';
-import { type DirectJupyter, startDebianNotebook, startJupyterLab, startPyPINotebook } from './driver/direct-jupyter.ts';
+import {
+  type DirectJupyter,
+  startDebianNotebook,
+  startJupyterLab,
+  startPyPINotebook,
+} from './driver/direct-jupyter.ts';
 import { type Certificate, makeCertificate, openTestSite, type TestSite } from './driver/test-site.ts';
 import type { JupyterPage } from './jupyter-page.ts';
 import { JupyterLabPage } from './jupyterlab-page.ts';
@@ -138,7 +143,9 @@ describe.each([
     const page = new Page(tab);
     await page.waitUntilReady();
     expect(await page.terminal('pwd; printf "no newline"')).toBe(`${jupyter.root}\nno newline`);
-    expect(await page.terminal('ls --color=always -d /usr /nowhere')).toMatch(/cannot access '\/nowhere'.*\n\/usr$/);
+    expect(await page.terminal('ls --color=always -d /usr /nowhere')).toMatch(
+      /cannot access '\/nowhere'.*\n\/usr$/,
+    );
   });
 });
 

@@ -28,11 +28,10 @@ export class JupyterLabPage implements JupyterPage {
 
   async runCell(code: string): Promise<string> {
     await this.#launch('.jp-LauncherCard[data-category="Notebook"]');
-    // The notebook's own indicator says idle while there is no kernel yet, and cells that are run then are dropped.
-    const kernelStatus = this.page.locator('#jp-main-statusbar .jp-StatusBar-TextItem');
-    await waitUntilShown('An idle kernel', kernelStatus.filter({ hasText: /\| Idle$/ }), answerTimeout);
+    const notebook = this.page.locator('.jp-NotebookPanel:visible');
+    await this.#waitForKernel(notebook);
     return runFirstCell(
-      this.page.locator('.jp-NotebookPanel:visible .jp-Cell'),
+      notebook.locator('.jp-Cell'),
       { editor: '.cm-content', prompt: '.jp-InputPrompt', output: '.jp-OutputArea-output' },
       code,
     );
@@ -60,7 +59,9 @@ export class JupyterLabPage implements JupyterPage {
       await waitUntilShown('The end of the upload', outcome, transferTimeout);
     }
     if (await dialog.isVisible()) {
-      throw new Error(`JupyterLab did not take ${basename(path)}: ${await visibleText(dialog.locator('.jp-Dialog-header, .jp-Dialog-body'))}`);
+      throw new Error(
+        `JupyterLab did not take ${basename(path)}: ${await visibleText(dialog.locator('.jp-Dialog-header, .jp-Dialog-body'))}`,
+      );
     }
   }
 
@@ -70,6 +71,18 @@ export class JupyterLabPage implements JupyterPage {
     const file = this.page.locator('.jp-DirListing-itemText').getByText(name, { exact: true });
     await file.click({ button: 'right' });
     await saveDownload(this.#menuItem('filebrowser:download'), to);
+  }
+
+  /**
+   * Waits until the status bar calls the kernel of this very notebook idle. The notebook's own indicator says so while
+   * there is no kernel yet, and cells that are run then are dropped.
+   */
+  async #waitForKernel(notebook: Locator): Promise<void> {
+    await waitUntilShown('The notebook', notebook, answerTimeout);
+    const tab = this.page.locator(`#${await notebook.getAttribute('aria-labelledby')}`);
+    const name = await visibleText(tab.locator('.lm-TabBar-tabLabel'));
+    const kernel = this.page.locator(`#jp-main-statusbar [title="Change kernel for ${name}"]`);
+    await waitUntilShown('An idle kernel', kernel.filter({ hasText: /\| Idle$/ }), answerTimeout);
   }
 
   /** Clicks a card of the launcher, opening one where none is shown. */

@@ -69,7 +69,9 @@ export class NotebookPage implements JupyterPage {
     const uploaded = this.#file(name, '#notebook_list:not(:has(.new-file))');
     await waitUntilShown('The end of the upload', uploaded.or(dialog).first(), transferTimeout);
     if (await dialog.isVisible()) {
-      throw new Error(`Jupyter Notebook did not take ${name}: ${await visibleText(dialog.locator('.modal-title, .modal-body'))}`);
+      throw new Error(
+        `Jupyter Notebook did not take ${name}: ${await visibleText(dialog.locator('.modal-title, .modal-body'))}`,
+      );
     }
   }
 

@@ -49,7 +49,8 @@ async function installFromPyPI(requirement: string, program: string): Promise<st
   const uid = process.getuid?.();
   const environment = join(tmpdir(), `start-jupyter-test-${uid}-${program}`);
   await mkdir(environment, { recursive: true, mode: 0o700 });
-  if ((await stat(environment)).uid !== uid) throw new Error(`${environment} belongs to someone else. Remove it.`);
+  if ((await stat(environment)).uid !== uid)
+    throw new Error(`${environment} belongs to someone else. Remove it.`);
   const mark = join(environment, 'complete');
   if (!existsSync(mark)) {
     await execa('/usr/bin/python3', ['-m', 'venv', '--clear', environment]);
