@@ -63,7 +63,7 @@ export async function startSatellite(
     log({ event: 'internal-error', stack: error instanceof Error ? error.stack : String(error) }),
   );
   const server = certificate
-    ? createSecureServer({ ...serverOptions, ...tlsOptions, ...certificate })
+    ? createSecureServer({ ...serverOptions, ...tlsOptions, ...certificate, handshakeTimeout: 20_000 })
     : createServer(serverOptions);
   const redirector = config.redirectHttpFrom && createServer(serverOptions);
   const servers = redirector ? [server, redirector] : [server];
@@ -107,6 +107,7 @@ export async function startSatellite(
     redirector.on('upgrade', (_request, socket) =>
       sendRaw(socket, 400, 'This service is at https:// only.\n'),
     );
+    log({ event: 'redirecting', ...addressOf(redirector) });
   }
   for (const one of servers) one.on('clientError', front.onUnreadable);
   const stopFollowing =

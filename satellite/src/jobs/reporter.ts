@@ -1,4 +1,6 @@
+import { lookup } from 'node:dns';
 import { readFileSync } from 'node:fs';
+import type { LookupFunction } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { getCACertificates } from 'node:tls';
 import { Agent, request } from 'undici';
@@ -49,7 +51,7 @@ export class JobReporter {
     const ca = [...getCACertificates('default'), ...getCACertificates('system')];
     if (caFile !== undefined) ca.push(readCa(caFile));
     this.#agent = new Agent({
-      connect: { ca, timeout: TIMEOUT_MS },
+      connect: { ca, timeout: TIMEOUT_MS, lookup: lookupLocalhost },
       headersTimeout: TIMEOUT_MS,
       bodyTimeout: TIMEOUT_MS,
     });
@@ -151,3 +153,8 @@ function readCa(file: string): string {
     throw new ConfigError(`the CA file can't be read: ${(error as Error).message}`);
   }
 }
+
+/** RFC 6761 section 6.3: names below localhost are this machine, also where the system's resolver doesn't know. */
+const lookupLocalhost: LookupFunction = (hostname, options, callback) => {
+  lookup(/(^|\.)localhost\.?$/.test(hostname) ? 'localhost' : hostname, options, callback as never);
+};

@@ -1,0 +1,199 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { statSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import { api, cleanup, DOMAIN, issue, NODE1, notebook, scratch, visit } from './support.ts';
+
+const program = fileURLToPath(new URL('../src/cli.ts', import.meta.url));
+
+function start(...args: string[]): ChildProcess & { lines: string[] } {
+  const child = spawn(process.execPath, [program, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  cleanup(() => child.kill('SIGKILL'));
+  const lines: string[] = [];
+  for (const stream of [child.stdout, child.stderr])
+    createInterface(stream).on('line', (line) => lines.push(line));
+  return Object.assign(child, { lines });
+}
+
+/** Runs to its end. */
+async function outcome(...args: string[]): Promise<{ code: number; lines: string[] }> {
+  const child = start(...args);
+  const [code] = await once(child, 'close');
+  return { code, lines: child.lines };
+}
+
+async function serve(
+  ...args: string[]
+): Promise<{ child: ChildProcess & { lines: string[] }; port: number }> {
+  const child = start(
+    'serve',
+    '--domain',
+    DOMAIN,
+    '--tls',
+    'off',
+    '--internal-networks',
+    '127.21.0.0/16',
+    ...args,
+  );
+  const port = await new Promise<number>((resolve, reject) => {
+    createInterface(child.stderr as NodeJS.ReadableStream).on('line', (line) => {
+      const entry = JSON.parse(line);
+      if (entry.event === 'listening') resolve(entry.port);
+    });
+    child.once('exit', () => reject(new Error(child.lines.join('\n'))));
+  });
+  return { child, port };
+}
+
+describe('satellite serve', () => {
+  test('what was answered "Success!" survives kill -9', async () => {
+    const state = join(await scratch(), 'state.sqlite');
+    const upstream = await notebook((_request, response) => response.end('the notebook'));
+    const first = await serve('--listen', '127.0.0.1:0', '--state', state);
+    const pending = await issue(first.port);
+    await api(first.port, 'PUT', `/tokens/${pending}/job`, { jobId: '4711' });
+    await api(first.port, 'PUT', `/tokens/${pending}/phase`, { phase: 'environment' });
+    const tokens = await Promise.all(Array.from({ length: 300 }, () => issue(first.port)));
+    const succeeded: string[] = [];
+    const killed = once(first.child, 'close');
+    await Promise.allSettled(
+      tokens.map(async (token) => {
+        const answer = await api(
+          first.port,
+          'POST',
+          `/tokens/${token}/redeem`,
+          { port: upstream.port },
+          NODE1,
+        );
+        if (answer.status !== 200) return;
+        succeeded.push(token);
+        // In the middle of the rest.
+        if (succeeded.length === 100) first.child.kill('SIGKILL');
+      }),
+    );
+    await killed;
+    expect(succeeded.length).toBeGreaterThanOrEqual(100);
+
+    const second = await serve('--listen', '127.0.0.1:0', '--state', state);
+    for (const token of succeeded) expect((await visit(second.port, token)).body, token).toBe('the notebook');
+    expect((await api(second.port, 'GET', `/tokens/${pending}`)).json()).toMatchObject({
+      state: 'pending',
+      phase: 'environment',
+      job: { id: '4711' },
+    });
+    for (const suffix of ['', '-wal']) expect(statSync(`${state}${suffix}`).mode & 0o777).toBe(0o600);
+  });
+
+  test('SIGTERM ends it in order, with open connections', async () => {
+    const { child, port } = await serve('--listen', '127.0.0.1:0', '--state', ':memory:');
+    const upstream = await notebook((_request, response) => void response.write('open'));
+    const token = await issue(port);
+    await api(port, 'POST', `/tokens/${token}/redeem`, { port: upstream.port }, NODE1);
+    const open = visit(port, token).catch(() => 'closed');
+    await once(upstream, 'request');
+    const ended = once(child, 'close');
+    child.kill('SIGTERM');
+    expect(await ended).toEqual([0, null]);
+    expect(await open).toBe('closed');
+    expect(JSON.parse(child.lines.at(-1) ?? '')).toMatchObject({ event: 'stopped' });
+  });
+
+  test('its log has no queries and no whole tokens', async () => {
+    const { child, port } = await serve('--listen', '127.0.0.1:0', '--state', ':memory:');
+    const token = await issue(port);
+    await visit(port, token, { path: '/lab?token=secret' });
+    await api(port, 'POST', `/tokens/${token}/redeem?x=secret`, { port: 9000 }, NODE1);
+    await api(port, 'GET', `/tokens/${token}`);
+    await api(port, 'DELETE', `/tokens/${token}`, undefined, NODE1);
+    const ended = once(child, 'close');
+    child.kill('SIGINT');
+    await ended;
+    const text = child.lines.join('\n');
+    expect(text).toContain(`${token.split('-')[0]}-…`);
+    expect(text).toContain('"path":"/lab"');
+    expect(text).not.toContain(token);
+    expect(text).not.toContain('secret');
+    for (const line of child.lines) expect(JSON.parse(line)).toMatchObject({ time: expect.any(String) });
+  });
+
+  test('a configuration file, and options over it', async () => {
+    const file = join(await scratch(), 'satellite.yaml');
+    const write = (text: string) => writeFile(file, text);
+    await write(`domain: wrong.test\nlisten: 127.0.0.1:0\ntls: off\nstate: ":memory:"\ntokenTtl: 2h\n`);
+    const { port } = await serve('--config', file);
+    const { expiresAt } = (await api(port, 'POST', '/tokens')).json<{ expiresAt: string }>();
+    expect(Math.round((Date.parse(expiresAt) - Date.now()) / 60_000)).toBe(120);
+
+    await write(
+      'domain: a.test\ntls: { cret: x, key: y }\nintrenalNetworks: []\nlisten: nowhere\ntokenTtl: soon\n',
+    );
+    const { code, lines } = await outcome('serve', '--config', file);
+    expect(code).toBe(3);
+    const text = lines.join('\n');
+    for (const fault of [
+      'intrenalNetworks: is not a known key; did you mean internalNetworks?',
+      'listen: "nowhere" is not an address to listen on; write HOST:PORT, such as 0.0.0.0:443',
+      'tokenTtl: "soon" is not a duration; write it as 49h, 90m or 1d12h',
+    ]) {
+      expect(text).toContain(`satellite: ${fault}`);
+    }
+    expect(text).not.toMatch(/\bat .*\.ts:\d+/);
+  });
+
+  test.each([
+    ['an option that does not exist', 2, ['serve', '--domian', 'x.test'], /--domain/],
+    [
+      'a file that does not exist',
+      3,
+      ['serve', '--config', '/nonexistent.yaml'],
+      /nonexistent\.yaml can't be read/,
+    ],
+    ['no domain', 3, ['serve', '--tls', 'off'], /domain: is needed/],
+    ['no certificate', 3, ['serve', '--domain', 'x.test'], /tls: is needed: cert and key files/],
+    ['half a certificate', 3, ['serve', '--domain', 'x.test', '--tls-cert', 'x.pem'], /tls/],
+    [
+      'a network that is none',
+      3,
+      ['serve', '--domain', 'x.test', '--tls', 'off', '--internal-networks', '10.0.0.0/99'],
+      /internalNetworks: "10\.0\.0\.0\/99" is not a network; write it as 10\.21\.0\.0\/16/,
+    ],
+    [
+      'a state that can not be kept',
+      4,
+      [
+        'serve',
+        '--domain',
+        'x.test',
+        '--tls',
+        'off',
+        '--listen',
+        '127.0.0.1:0',
+        '--state',
+        '/nonexistent/state',
+      ],
+      /Could not open the state in \/nonexistent\/state/,
+    ],
+    [
+      'an address that is not ours',
+      3,
+      ['serve', '--domain', 'x.test', '--tls', 'off', '--listen', '192.0.2.1:8080', '--state', ':memory:'],
+      /can't listen on 192\.0\.2\.1:8080/,
+    ],
+    ['a reporter without a proxy', 2, ['report-jobs', '--scheduler', 'slurm'], /--to/],
+    [
+      'a scheduler that is none',
+      2,
+      ['report-jobs', '--scheduler', 'cron', '--to', 'https://x.test/'],
+      /slurm/,
+    ],
+  ])('%s: exit code %i and a clear line', async (_what, code, args, message) => {
+    const result = await outcome(...args);
+    expect(result.code).toBe(code);
+    expect(result.lines.join('\n')).toMatch(message);
+    expect(result.lines.length).toBeLessThanOrEqual(3);
+  });
+});

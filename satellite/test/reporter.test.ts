@@ -1,0 +1,195 @@
+import { readFileSync } from 'node:fs';
+import { chmod, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { JobReporter } from '../src/jobs/reporter.ts';
+import { parseQueue, slurm } from '../src/jobs/slurm.ts';
+import type { LogEntry } from '../src/log.ts';
+import { api as apiOf, ask, cleanup, satellite, scratch } from './support.ts';
+
+describe("Slurm's queue", () => {
+  test('states, places, estimates and reasons of a real one', () => {
+    const text = readFileSync(new URL('slurm/squeue.txt', import.meta.url), 'utf8');
+    const jobs = new Map(parseQueue(text).map((job) => [job.id, job]));
+    expect(jobs.size).toBe(13);
+    expect(jobs.get('48')).toEqual({
+      id: '48',
+      state: 'PENDING',
+      position: 1,
+      estimatedStart: '2026-11-21T23:39:04Z',
+      reason: 'Resources',
+    });
+    const place = (id: string) => jobs.get(id)?.position;
+    expect([place('50_1'), place('50_2'), place('51')]).toEqual([2, 3, 4]);
+    expect([place('52'), place('53')]).toEqual([1, 2]);
+    // Fifth in one of its partitions, third in the other.
+    expect(jobs.get('54')).toMatchObject({ position: 3, estimatedStart: null, reason: 'odd|reason' });
+    expect(jobs.get('49')).toMatchObject({ position: null, estimatedStart: null, reason: 'JobHeldUser' });
+    expect(jobs.get('46')).toEqual({
+      id: '46',
+      state: 'RUNNING',
+      position: null,
+      estimatedStart: null,
+      reason: null,
+    });
+    expect(jobs.get('12')).toMatchObject({ state: 'TIMEOUT', position: null, estimatedStart: null });
+  });
+});
+
+/** A scheduler whose commands say what the test has written down, and a proxy that listens to reports about it. */
+async function cluster() {
+  const folder = await scratch();
+  const command = async (name: string, stdout: string, code = 0, stderr = '') => {
+    for (const [suffix, text] of Object.entries({ out: stdout, err: stderr })) {
+      await writeFile(join(folder, `${name}.${suffix}`), text);
+    }
+    const script = `#!/bin/sh\necho "$@" >> "$0.calls"\ncat "$0.out"\ncat "$0.err" >&2\nexit ${code}\n`;
+    await writeFile(join(folder, name), script);
+    await chmod(join(folder, name), 0o755);
+  };
+  await command('squeue', '');
+  await command('scontrol', '', 1, 'slurm_load_jobs error: Invalid job id specified\n');
+  await command('sacct', '');
+  const path = process.env.PATH;
+  process.env.PATH = `${folder}:${path}`;
+  cleanup(() => {
+    process.env.PATH = path;
+  });
+  const proxy = await satellite({
+    domain: 'localhost',
+    internalNetworks: ['127.0.0.0/8'],
+    jobStateNetworks: ['127.0.0.0/8'],
+  });
+  const log: LogEntry[] = [];
+  const newReporter = () => {
+    const reporter = new JobReporter({
+      scheduler: slurm,
+      to: new URL(proxy.manageUrl),
+      log: (entry) => log.push(entry),
+    });
+    cleanup(() => reporter.close());
+    return reporter;
+  };
+  const api = async (method: string, path: string, body?: unknown) => {
+    const text = body === undefined ? {} : { body: JSON.stringify(body) };
+    return (
+      await ask(proxy.port, { host: 'manage.localhost', method, path: `/api/v1${path}`, ...text })
+    ).json();
+  };
+  const session = async (jobId: string) => {
+    const { token } = await api('POST', '/tokens');
+    await api('PUT', `/tokens/${token}/job`, { jobId });
+    return () => api('GET', `/tokens/${token}`);
+  };
+  return { folder, command, newReporter, session, log };
+}
+
+describe('reports', () => {
+  test('tell what changed, and only that', async () => {
+    const { command, newReporter, session, log } = await cluster();
+    const look = await session('7');
+    const reporter = newReporter();
+    await command(
+      'squeue',
+      '7|PENDING|debug|10|2031-05-06T07:08:09|Priority\n8|PENDING|debug|20|N/A|Resources\n',
+    );
+    expect(await reporter.report()).toBeUndefined();
+    expect((await look()).job).toEqual({
+      id: '7',
+      state: 'PENDING',
+      position: 2,
+      estimatedStart: '2031-05-06T07:08:09.000Z',
+      reason: 'Priority',
+    });
+    await reporter.report();
+    await command('squeue', '7|PENDING|debug|10|2031-05-06T07:08:09|Priority\n8|RUNNING|debug|20|N/A|None\n');
+    await reporter.report();
+    expect(log.filter(({ event }) => event === 'reported')).toEqual([
+      { event: 'reported', jobs: 2, inQueue: 2 },
+      // 8 runs, and 7 is next.
+      { event: 'reported', jobs: 2, inQueue: 2 },
+    ]);
+    expect((await look()).job).toMatchObject({ state: 'PENDING', position: 1 });
+  });
+
+  test.each([
+    [
+      'the controller remembers',
+      'scontrol',
+      'JobId=7 JobName=x JobState=TIMEOUT Reason=TimeLimit\n',
+      'The job reached its time limit.',
+    ],
+    ['the accounting remembers', 'sacct', 'CANCELLED by 1000\n', 'The job was cancelled.'],
+    ['nobody remembers', 'sacct', '', 'The job ended before Jupyter was ready.'],
+  ])('a job that vanished, and %s', async (_what, name, output, reason) => {
+    const { command, newReporter, session } = await cluster();
+    const look = await session('7');
+    const reporter = newReporter();
+    await command('squeue', '7|RUNNING|debug|10|N/A|None\n');
+    await reporter.report();
+    await command('squeue', '');
+    await command(name, output);
+    await reporter.report();
+    expect(await look()).toMatchObject({ state: 'gone', phase: 'failed', reason });
+  });
+
+  test('a job that ended while no reporter ran, also with --once', async () => {
+    const { command, newReporter, session } = await cluster();
+    const look = await session('7');
+    await command('scontrol', 'JobId=7 JobState=OUT_OF_MEMORY\n');
+    await newReporter().report();
+    expect(await look()).toMatchObject({ state: 'gone', reason: 'The job ran out of memory.' });
+  });
+
+  test.each([
+    ['fails', 1, 'slurm_load_jobs error: Unable to contact slurm controller (connect failure)\n'],
+    ['fails and exits with 0', 0, 'slurm_load_jobs error: Socket timed out on send/recv operation\n'],
+  ])('a squeue that %s ends nothing', async (_what, code, stderr) => {
+    const { command, newReporter, session } = await cluster();
+    const look = await session('7');
+    const reporter = newReporter();
+    await command('squeue', '7|RUNNING|debug|10|N/A|None\n');
+    await reporter.report();
+    await command('squeue', '', code, stderr);
+    expect(await reporter.report()).toEqual({
+      by: 'scheduler',
+      message: expect.stringContaining(stderr.trim()),
+    });
+    expect(await look()).toMatchObject({ state: 'pending', job: { state: 'RUNNING' } });
+  });
+
+  test('a controller that stops answering between two questions ends nothing', async () => {
+    const { command, newReporter, session } = await cluster();
+    const look = await session('7');
+    const reporter = newReporter();
+    await command('squeue', '7|RUNNING|debug|10|N/A|None\n');
+    await reporter.report();
+    await command('squeue', '');
+    await command('scontrol', '', 1, 'slurm_load_jobs error: Unable to contact slurm controller\n');
+    await reporter.report();
+    expect(await look()).toMatchObject({ state: 'pending' });
+    await command('scontrol', 'JobId=7 JobState=NODE_FAIL\n');
+    await reporter.report();
+    expect(await look()).toMatchObject({ state: 'gone', reason: 'The compute node failed.' });
+  });
+
+  test('a proxy that is away hears everything when it is back', async () => {
+    const proxy = await satellite({ domain: 'localhost', jobStateNetworks: ['127.0.0.0/8'] });
+    const { command } = await cluster();
+    await command('squeue', '7|RUNNING|debug|10|N/A|None\n');
+    const to = new URL(proxy.manageUrl);
+    await proxy.close();
+    const reporter = new JobReporter({ scheduler: slurm, to, log: () => undefined });
+    cleanup(() => reporter.close());
+    expect(await reporter.report()).toMatchObject({ by: 'proxy', message: expect.stringContaining(to.host) });
+    const again = await satellite({
+      domain: 'localhost',
+      listen: `127.0.0.1:${proxy.port}`,
+      internalNetworks: ['127.0.0.0/8'],
+      jobStateNetworks: ['127.0.0.0/8'],
+    });
+    expect(await reporter.report()).toBeUndefined();
+    const wrongNetwork = await apiOf(again.port, 'GET', '/jobs');
+    expect(wrongNetwork.status).toBe(421);
+  });
+});
