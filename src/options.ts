@@ -25,8 +25,8 @@ export interface OptionDefinition {
 }
 
 /** A schema for values that are typed as text: runs `read` and turns its complaint into the schema's. */
-function typed<T>(read: (text: string) => T): z.ZodType<T> {
-  return z.union([z.string(), z.number()]).transform((value, context) => {
+export function typed<T>(read: (text: string) => T): z.ZodType<T> {
+  return z.union([z.string(), z.number()], 'must be a text or a number').transform((value, context) => {
     try {
       return read(String(value));
     } catch (error) {
@@ -37,10 +37,13 @@ function typed<T>(read: (text: string) => T): z.ZodType<T> {
   });
 }
 
-const switchType = z.union([
-  z.boolean(),
-  z.enum(['true', 'yes', '1', 'false', 'no', '0']).transform((text) => ['true', 'yes', '1'].includes(text)),
-]);
+const switchType = z.union(
+  [
+    z.boolean(),
+    z.enum(['true', 'yes', '1', 'false', 'no', '0']).transform((text) => ['true', 'yes', '1'].includes(text)),
+  ],
+  'must be true or false',
+);
 
 export const services = ['lab', 'notebook'] as const;
 export type Service = (typeof services)[number];
@@ -58,7 +61,7 @@ function oneOf<const T extends string>(names: readonly T[], what: string, synony
 }
 
 const modulesType = z
-  .union([z.string(), z.array(z.string())])
+  .union([z.string(), z.array(z.string())], 'must be a name or a list of names')
   .transform((value) => [value].flat())
   .transform((texts, context) => {
     try {
@@ -218,7 +221,7 @@ export const options = {
     argument: '[DURATION]',
     group: 'Output',
     help: 'stay until the site answers, or as long as DURATION; on failure nothing is left running',
-    type: z.union([z.literal(true), typed(parseDuration)]),
+    type: z.union([z.literal(true), typed(parseDuration)], 'must be true or a length of time'),
   },
   quiet: { flag: 'quiet', short: 'q', group: 'Output', help: 'print the URL and nothing else', type: switchType },
   info: {

@@ -130,7 +130,7 @@ export function parsePath(text: string): string {
 }
 
 /** Somebody's text as it may be shown in a message: one line, printable, not endless. */
-export function shown(text: string): string {
+export function shown(text: string, longest = 60): string {
   const printable = text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '�');
-  return printable.length > 60 ? `${printable.slice(0, 57)}…` : printable;
+  return printable.length > longest ? `${printable.slice(0, longest - 3)}…` : printable;
 }

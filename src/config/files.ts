@@ -15,11 +15,10 @@ export interface LoadedFile {
   readonly content: ConfigFile;
 }
 
-const loaders: Record<string, Loader> = {
-  '.yaml': defaultLoaders['.yaml'],
-  '.yml': defaultLoaders['.yml'],
-  '.json': defaultLoaders['.json'],
-};
+/** A file in which everything is commented out says nothing, which js-yaml takes for an error. */
+const loadYaml: Loader = (file, text) => (text.split('\n').every((line) => /^\s*(?:#|$)/.test(line)) ? {} : defaultLoaders['.yaml'](file, text));
+
+const loaders: Record<string, Loader> = { '.yaml': loadYaml, '.yml': loadYaml, '.json': defaultLoaders['.json'] };
 const projectFileNames = ['.start-jupyter.yaml', '.start-jupyter.yml', '.start-jupyter.json'];
 const explorer = cosmiconfig('start-jupyter', { searchPlaces: projectFileNames, searchStrategy: 'global', stopDir: '/', loaders, cache: false });
 
@@ -75,6 +74,8 @@ function refuseStrangersFile(file: string): void {
 }
 
 async function load(file: string, schema: z.ZodType): Promise<LoadedFile> {
+  // The library would run a .js or .ts file.
+  if (loaders[path.extname(file)] === undefined) throw unreadable(file, 'it is neither YAML nor JSON');
   const result = await read(file, () => explorer.load(file));
   return validated(result ?? { filepath: file, config: {} }, schema);
 }
@@ -84,8 +85,12 @@ async function read(subject: string, reader: () => Promise<CosmiconfigResult>): 
     return await reader();
   } catch (error) {
     const file = (error as { filepath?: string }).filepath ?? subject;
-    throw new ConfigurationError(`${file} can't be read: ${firstLine(error)}`, 'Configuration files are YAML or JSON (.yaml, .yml, .json).');
+    throw unreadable(file, firstLine(error));
   }
+}
+
+function unreadable(file: string, why: string): ConfigurationError {
+  return new ConfigurationError(`${file} can't be read: ${why}.`, 'Configuration files are YAML or JSON (.yaml, .yml, .json).');
 }
 
 function validated({ filepath, config, isEmpty }: NonNullable<CosmiconfigResult>, schema: z.ZodType): LoadedFile {
@@ -102,7 +107,7 @@ function complaint(file: string, schema: z.ZodType, error: z.ZodError): Configur
     const full = where === '' ? key : `${where}.${key}`;
     return new ConfigurationError(`${file}: "${shown(full)}" is not a setting.${suggestion(key, knownKeys(schema, issue.path))}`);
   }
-  return new ConfigurationError(`${file}: ${shown(where) || 'the file'}: ${issue.message}.`);
+  return new ConfigurationError(`${file}: ${shown(where) || 'the file'}: ${inWords(issue)}.`);
 }
 
 /** A union complains with one list per branch; the longest path is the branch that was meant. */
@@ -113,7 +118,25 @@ function deepest(issues: readonly z.core.$ZodIssue[]): z.core.$ZodIssue {
   return custom === undefined ? issue : { ...custom, path: [...issue.path, ...custom.path] };
 }
 
+const kinds: Readonly<Record<string, string>> = {
+  boolean: 'true or false',
+  string: 'a text',
+  int: 'a whole number',
+  number: 'a number',
+  array: 'a list',
+  object: 'a mapping of keys to values',
+  record: 'a mapping of names to values',
+};
+
+function inWords(issue: z.core.$ZodIssue): string {
+  if (issue.code === 'invalid_type') return issue.message.endsWith('received undefined') ? 'is missing' : `must be ${kinds[issue.expected] ?? issue.expected}`;
+  if (issue.code === 'invalid_value') return `must be ${issue.values.join(' or ')}`;
+  if (issue.code === 'too_small') return `must be more than ${issue.minimum}`;
+  return issue.message;
+}
+
+/** What is wrong, without the file's name, which the parsers put on a line before it. */
 function firstLine(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
-  return shown(text.split('\n')[0] ?? '');
+  return shown(text.replace(/^(?:YAML|JSON) Error in [^\n]*\n/, '').split('\n')[0] ?? '', 200);
 }

@@ -55,8 +55,8 @@ export function readOption<K extends OptionKey>(key: K, input: unknown, name: st
   const result = options[key].type.safeParse(input);
   if (result.success) return result.data as OptionValues[K];
   const issue = result.error.issues[0];
-  const custom = issue?.code === 'invalid_union' ? issue.errors.flat().find((inner) => inner.code === 'custom') : issue;
-  throw new UsageError(`${name}: ${custom?.message ?? 'this value is not understood'}.`);
+  const custom = issue?.code === 'invalid_union' ? issue.errors.flat().find((inner) => inner.code === 'custom') : undefined;
+  throw new UsageError(`${name}: ${(custom ?? issue)?.message}.`);
 }
 
 /** The systems of all files by name; a later file's keys win inside an entry, its `defaults` and `partitions` are merged key by key. */

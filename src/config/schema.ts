@@ -1,6 +1,6 @@
 /** The one schema of configuration files; types come from it. */
 import { z } from 'zod';
-import { isSetting, optionKeys, options } from '../options.ts';
+import { isSetting, optionKeys, options, typed } from '../options.ts';
 import { parseDuration } from '../values.ts';
 
 export const schedulerNames = ['slurm', 'none'] as const;
@@ -32,7 +32,7 @@ const hostAndPort = z.string().regex(/^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::\d{1,
 });
 
 const partitionSchema = z.strictObject({
-  maxTime: z.union([z.string(), z.number()]).transform((value) => parseDuration(String(value))).optional(),
+  maxTime: typed(parseDuration).optional(),
   gpu: z.boolean().optional(),
   maxGpus: z.number().int().positive().optional(),
 });

@@ -1,0 +1,367 @@
+import { chownSync, mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { beforeEach, describe, expect, it, test, vi } from 'vitest';
+import { ConfigurationError, PersonError, UsageError } from '../../src/errors.ts';
+import { launchSpec } from '../../src/launch-spec.ts';
+import type { OptionValues } from '../../src/options.ts';
+import { resolve } from '../../src/resolve.ts';
+import { freshHome, temporaryDirectory } from '../support/directories.ts';
+
+/** One person's machine: a home, a site file, a project directory with a directory inside where the work is done. */
+interface Place {
+  readonly site: string;
+  readonly user: string;
+  readonly project: string;
+  readonly extra: string;
+}
+
+let place: Place;
+
+beforeEach(() => {
+  vi.unstubAllEnvs();
+  vi.restoreAllMocks();
+  for (const name of Object.keys(process.env).filter((key) => key.startsWith('START_JUPYTER_'))) {
+    vi.stubEnv(name, undefined);
+  }
+  const home = freshHome();
+  const projectDirectory = temporaryDirectory();
+  const work = path.join(projectDirectory, 'deep', 'inside');
+  mkdirSync(work, { recursive: true });
+  place = {
+    site: path.join(temporaryDirectory(), 'site.yaml'),
+    user: path.join(home.path, '.config/start-jupyter/config.yaml'),
+    project: path.join(projectDirectory, '.start-jupyter.yaml'),
+    extra: path.join(work, 'extra.yaml'),
+  };
+  write(
+    place.site,
+    'systems: { test: { title: Test, scheduler: slurm, proxy: { endpoint: sites.test } } }\n',
+  );
+  vi.stubEnv('HOME', home.path);
+  vi.stubEnv('XDG_CONFIG_HOME', undefined);
+  vi.stubEnv('START_JUPYTER_SITE_CONFIG', place.site);
+  vi.spyOn(process, 'cwd').mockReturnValue(work);
+});
+
+function write(file: string, text: string): void {
+  mkdirSync(path.dirname(file), { recursive: true });
+  writeFileSync(file, text);
+}
+
+const settled = (typed: OptionValues = {}) => resolve({ system: 'test', ...typed }, { offline: true });
+
+/** What a person is told about a configuration. */
+async function complaint(typed: OptionValues = {}): Promise<PersonError> {
+  const error = await settled(typed).catch((thrown: unknown) => thrown);
+  expect(error).toBeInstanceOf(PersonError);
+  const { message, hint } = error as PersonError;
+  expect(`${message}${hint ?? ''}`).not.toMatch(/[\n\r]/);
+  return error as PersonError;
+}
+
+describe('the layers', () => {
+  it('are merged in their order, and each value knows where it comes from', async () => {
+    write(
+      place.site,
+      'partition: site\nsystems: { test: { scheduler: slurm, proxy: { endpoint: sites.test }, defaults: { partition: defaults } } }\n',
+    );
+    write(place.user, 'partition: user\n');
+    write(place.project, 'partition: project\n');
+    write(place.extra, 'partition: extra\n');
+    vi.stubEnv('START_JUPYTER_PARTITION', 'environment');
+    const partition = async (typed: OptionValues = {}) =>
+      (await settled({ config: 'extra.yaml', ...typed })).settings.partition;
+
+    expect(await partition({ partition: 'typed' })).toEqual({ value: 'typed', origin: '-p, --partition' });
+    expect(await partition()).toEqual({ value: 'environment', origin: 'START_JUPYTER_PARTITION' });
+    vi.stubEnv('START_JUPYTER_PARTITION', undefined);
+    expect(await partition()).toEqual({ value: 'extra', origin: place.extra });
+    write(place.extra, '');
+    expect(await partition()).toEqual({ value: 'project', origin: place.project });
+    write(place.project, '# nothing yet\n');
+    expect(await partition()).toEqual({ value: 'user', origin: place.user });
+    write(place.user, '{}\n');
+    expect(await partition()).toEqual({ value: 'site', origin: place.site });
+    write(
+      place.site,
+      'systems: { test: { scheduler: slurm, proxy: { endpoint: sites.test }, defaults: { partition: defaults } } }\n',
+    );
+    expect(await partition()).toEqual({ value: 'defaults', origin: 'defaults of test' });
+    write(place.site, 'systems: { test: { scheduler: slurm, proxy: { endpoint: sites.test } } }\n');
+    expect(await partition()).toBeUndefined();
+  });
+
+  it('do not hide each other: every key is merged by itself', async () => {
+    write(place.user, 'partition: debug\nmemory: 8\n');
+    write(place.project, 'memory: 512M\nmodule: [gcc, python/3.11]\n');
+    vi.stubEnv('START_JUPYTER_CPUS', '4');
+    const { settings } = await settled({ time: 60 });
+    expect(
+      Object.fromEntries(Object.entries(settings).map(([key, setting]) => [key, setting?.value])),
+    ).toEqual({
+      system: 'test',
+      partition: 'debug',
+      memory: 512,
+      module: ['gcc', 'python/3.11'],
+      cpus: 4,
+      time: 60,
+    });
+  });
+
+  it('let a false or an earlier true be overridden', async () => {
+    write(place.user, 'quiet: true\n');
+    expect((await settled()).settings.quiet?.value).toBe(true);
+    write(place.project, 'quiet: false\n');
+    expect((await settled()).settings.quiet?.value).toBe(false);
+    vi.stubEnv('START_JUPYTER_QUIET', '1');
+    expect((await settled()).settings.quiet?.value).toBe(true);
+  });
+
+  it('take an empty variable for one that is not set', async () => {
+    write(place.user, 'partition: debug\n');
+    vi.stubEnv('START_JUPYTER_PARTITION', '');
+    expect((await settled()).settings.partition?.value).toBe('debug');
+  });
+
+  it('find a project file upwards, the nearest one only', async () => {
+    write(place.project, 'partition: far\nmemory: 8\n');
+    const near = path.join(path.dirname(place.project), 'deep', '.start-jupyter.json');
+    write(near, '{ "partition": "near" }');
+    const { settings } = await settled();
+    expect(settings.partition).toEqual({ value: 'near', origin: near });
+    expect(settings.memory).toBeUndefined();
+  });
+
+  it("follow XDG_CONFIG_HOME to the user's file", async () => {
+    const elsewhere = temporaryDirectory();
+    write(path.join(elsewhere, 'start-jupyter/config.yaml'), 'partition: elsewhere\n');
+    write(place.user, 'partition: user\n');
+    vi.stubEnv('XDG_CONFIG_HOME', elsewhere);
+    expect((await settled()).settings.partition?.value).toBe('elsewhere');
+  });
+
+  it('merge a system that several files speak of', async () => {
+    write(
+      place.site,
+      'systems: { test: { title: Site, scheduler: slurm, proxy: { endpoint: sites.test }, defaults: { partition: debug, memory: 8 }, partitions: { debug: { maxTime: 30m }, gpu: { maxGpus: 2 } } } }\n',
+    );
+    write(
+      place.user,
+      'systems: { test: { title: Mine, defaults: { partition: gpu }, partitions: { debug: { maxTime: 1h } } } }\n',
+    );
+    const { system, settings } = await settled();
+    expect(system).toMatchObject({
+      title: 'Mine',
+      scheduler: 'slurm',
+      partitions: { debug: { maxTime: 3600 }, gpu: { maxGpus: 2 } },
+    });
+    expect(settings.partition?.value).toBe('gpu');
+    expect(settings.memory?.value).toBe(8192);
+  });
+});
+
+describe('a configuration file', () => {
+  test.each([
+    ['partiton: debug', '"partiton"', 'partition'],
+    ['Time: 30', '"Time"', 'time'],
+    ['modul: gcc', '"modul"', 'module'],
+    ['systms: {}', '"systms"', 'systems'],
+    ['systems: { test: { schduler: slurm } }', '"systems.test.schduler"', 'scheduler'],
+    [
+      'systems: { test: { proxy: { endpoint: a.test, cafile: x } } }',
+      '"systems.test.proxy.cafile"',
+      'caFile',
+    ],
+    ['systems: { test: { detect: { hostnam: x } } }', '"systems.test.detect.hostnam"', 'hostname'],
+    ['systems: { test: { defaults: { tim: 30 } } }', '"systems.test.defaults.tim"', 'time'],
+    [
+      'systems: { test: { partitions: { debug: { maxtime: 30 } } } }',
+      '"systems.test.partitions.debug.maxtime"',
+      'maxTime',
+    ],
+  ])('with %s is told the nearest key', async (text, key, near) => {
+    write(place.user, text);
+    const error = await complaint();
+    expect(error).toBeInstanceOf(ConfigurationError);
+    expect(error.message).toContain(place.user);
+    expect(error.message).toContain(key);
+    expect(error.message).toContain(`Did you mean "${near}"?`);
+  });
+
+  test.each([
+    ['a tab for indentation', 'systems:\n\ttest: {}\n', /tab.* \(2:1\)/],
+    ['an open brace', 'systems: { test: {\n', /\(\d+:\d+\)/],
+    ['an open quote', 'partition: "debug\n', /\(\d+:\d+\)/],
+    ['a key twice', 'partition: a\npartition: b\n', /duplicated .* \(2:1\)/],
+    ['an unknown tag', 'partition: !!js/function "function () {}"\n', /unknown .*tag/i],
+    ['two documents', 'partition: a\n---\npartition: b\n', /single document/],
+    ['a list', '- partition\n', /must be a mapping/],
+    ['a text', 'partition\n', /must be a mapping/],
+    ['a number', '5\n', /must be a mapping/],
+  ])('of %s is refused in one line that says what is wrong', async (_, text, says) => {
+    write(place.user, text);
+    const error = await complaint();
+    expect(error).toBeInstanceOf(ConfigurationError);
+    expect(error.message).toContain(place.user);
+    expect(error.message).toMatch(says);
+  });
+
+  it('may be JSON', async () => {
+    write(place.user.replace('.yaml', '.json'), '{ "partition": "debug" }');
+    expect((await settled()).settings.partition?.value).toBe('debug');
+  });
+
+  it('may be empty', async () => {
+    write(place.user, '');
+    expect((await settled()).settings.partition).toBeUndefined();
+  });
+
+  it.each(['config.js', 'config.cjs', 'config.mjs', 'config.ts', 'config.toml', 'config'])(
+    'called %s is never executed',
+    async (name) => {
+      const marker = path.join(temporaryDirectory(), 'ran');
+      const file = path.join(path.dirname(place.extra), name);
+      write(file, `require('node:fs').writeFileSync(${JSON.stringify(marker)}, ''); module.exports = {};`);
+      const error = await complaint({ config: file });
+      expect(error).toBeInstanceOf(ConfigurationError);
+      expect(error.message).toContain(file);
+      await expect(import('node:fs/promises').then(({ access }) => access(marker))).rejects.toThrow('ENOENT');
+    },
+  );
+
+  it.each([
+    ['missing', () => path.join(path.dirname(place.extra), 'nothing.yaml')],
+    ['a directory', () => path.dirname(place.extra)],
+  ])('that is %s is refused where it was named', async (_, file) => {
+    expect(await complaint({ config: file() })).toBeInstanceOf(ConfigurationError);
+    vi.stubEnv('START_JUPYTER_SITE_CONFIG', file());
+    expect(await complaint()).toBeInstanceOf(ConfigurationError);
+  });
+
+  it('of a project may not hold systems: who can write to a directory must not say which proxy is trusted', async () => {
+    write(place.project, 'systems: { test: { proxy: { endpoint: evil.test } } }\n');
+    const error = await complaint();
+    expect(error).toBeInstanceOf(ConfigurationError);
+    expect(error.message).toContain('systems');
+  });
+
+  it.runIf(process.getuid?.() === 0)(
+    "of a project that is another user's is refused until it is named",
+    async () => {
+      write(place.project, 'partition: theirs\n');
+      chownSync(place.project, 12_345, 12_345);
+      const error = await complaint();
+      expect(error).toBeInstanceOf(ConfigurationError);
+      expect(error.message).toContain('another user');
+      expect(error.hint).toContain('--config');
+    },
+  );
+});
+
+describe('a value in a file', () => {
+  test.each([
+    ['time: 0', 'time'],
+    ['time: -5', 'time'],
+    ['time: banana', 'time'],
+    ['time: [30]', 'time'],
+    ['memory: lots', 'memory'],
+    ['memory: { size: 8 }', 'memory'],
+    ['gpu: banana', 'gpu'],
+    ['gpu: true', 'gpu'],
+    ['nodes: 1.5', 'nodes'],
+    ['cpus: -1', 'cpus'],
+    ['account: "a b"', 'account'],
+    ['partition: "$(id)"', 'partition'],
+    ['module: [gcc, "a;b"]', 'module'],
+    ['module: { gcc: 12 }', 'module'],
+    ['service: emacs', 'service'],
+    ['access: telepathy', 'access'],
+    ['quiet: maybe', 'quiet'],
+    ['quiet: 5', 'quiet'],
+    ['wait: never', 'wait'],
+    ['dir: ""', 'dir'],
+    ['systems: { test: { scheduler: cron } }', 'systems.test.scheduler'],
+    ['systems: { test: { detect: { hostname: "(" } } }', 'systems.test.detect.hostname'],
+    ['systems: { test: { proxy: { endpoint: "https://a.test" } } }', 'systems.test.proxy.endpoint'],
+    ['systems: { test: { proxy: { endpoint: "a.test/x" } } }', 'systems.test.proxy.endpoint'],
+    ['systems: { test: { proxy: {} } }', 'systems.test.proxy.endpoint'],
+    ['systems: { test: { nodeAddress: "$(hostname)" } }', 'systems.test.nodeAddress'],
+    ['systems: { test: { nodeAddress: "{hostname -i}" } }', 'systems.test.nodeAddress'],
+    ['systems: { test: { gpuDirective: both } }', 'systems.test.gpuDirective'],
+    ['systems: { test: { requireAccount: 1 } }', 'systems.test.requireAccount'],
+    [
+      'systems: { test: { partitions: { debug: { maxTime: soon } } } }',
+      'systems.test.partitions.debug.maxTime',
+    ],
+    ['systems: { test: { partitions: { debug: { maxGpus: 0 } } } }', 'systems.test.partitions.debug.maxGpus'],
+    ['systems: { test: { defaults: { time: soon } } }', 'systems.test.defaults.time'],
+    ['systems: []', 'systems'],
+  ])('%s is refused with its file and key', async (text, key) => {
+    write(place.user, text);
+    const error = await complaint();
+    expect(error).toBeInstanceOf(ConfigurationError);
+    expect(error.message).toContain(`${place.user}: ${key}: `);
+    expect(error.message).not.toContain('undefined');
+    expect(error.message).not.toMatch(/Invalid/);
+  });
+
+  test.each(['info: true', 'json: true', 'dryRun: true', 'config: x.yaml', 'lab: true', 'notebook: true'])(
+    '%s is for the command line only',
+    async (text) => {
+      write(place.user, text);
+      expect((await complaint()).message).toContain('is not a setting');
+    },
+  );
+});
+
+test.each([
+  ['START_JUPYTER_TIME', 'banana'],
+  ['START_JUPYTER_GPU', '0'],
+  ['START_JUPYTER_QUIET', 'maybe'],
+  ['START_JUPYTER_MODULE', 'a;b'],
+  ['START_JUPYTER_SERVICE', 'emacs'],
+  ['START_JUPYTER_WAIT', 'never'],
+])('the variable %s=%s is refused by its name', async (name, value) => {
+  vi.stubEnv(name, value);
+  const error = await complaint();
+  expect(error.message).toMatch(new RegExp(`^${name}: `));
+});
+
+describe('what was typed', () => {
+  const cases: [string, OptionValues][] = [
+    ['--lab with --notebook', { lab: true, notebook: true }],
+    ['--lab with --service notebook', { lab: true, service: 'notebook' }],
+    ['--notebook with --service lab', { notebook: true, service: 'lab' }],
+    ['--quiet with --json', { quiet: true, json: true }],
+    ['--quiet with --info', { quiet: true, info: true }],
+    ['--quiet with --dry-run', { quiet: true, dryRun: true }],
+    ['--json with --dry-run', { json: true, dryRun: true }],
+    ['--info with --dry-run', { info: true, dryRun: true }],
+    ['--wait with --dry-run', { wait: true, dryRun: true }],
+    ['--wait with --info', { wait: true, info: true }],
+  ];
+  it.each(cases)('is refused as %s', async (_, typed) => {
+    const error = await complaint(typed);
+    expect(error).toBeInstanceOf(UsageError);
+    expect(error.message).toContain('contradict');
+  });
+
+  it('may say the same thing twice', async () => {
+    expect((await settled({ lab: true, service: 'lab' })).settings.service?.value).toBe('lab');
+  });
+
+  it("wins over a file's opposite", async () => {
+    write(place.user, 'service: notebook\n');
+    expect((await settled({ lab: true })).settings.service).toEqual({
+      value: 'lab',
+      origin: '-s, --service',
+    });
+  });
+});
+
+it('takes relative paths from the working directory and ~ from home', async () => {
+  const { settings, system } = await settled({ dir: 'notebooks', venv: '~/venv' });
+  const spec = launchSpec(settings, system, process.cwd());
+  expect(spec.directory).toBe(path.join(process.cwd(), 'notebooks'));
+  expect(spec.environment.venv).toBe(path.join(process.env.HOME ?? '', 'venv'));
+});
