@@ -1,0 +1,203 @@
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { describe, expect, it, test } from 'vitest';
+import { loadFiles } from '../../src/config/files.ts';
+import { mergeSystems } from '../../src/config/layers.ts';
+import type { SystemEntry } from '../../src/config/schema.ts';
+import { ConfigurationError, UsageError } from '../../src/errors.ts';
+import { findSystem, type MachineFacts, machineFacts } from '../../src/systems/detect.ts';
+import { temporaryDirectory } from '../support/directories.ts';
+
+interface Machine {
+  readonly hostname?: string;
+  readonly clusterName?: string;
+  readonly commands?: readonly string[];
+  readonly environment?: Record<string, string>;
+  readonly files?: readonly string[];
+}
+
+/** A machine as it would present itself; `asked` tells whether Slurm was asked for its name. */
+function machine({
+  hostname = 'somewhere',
+  clusterName,
+  commands = [],
+  environment = {},
+  files = [],
+}: Machine) {
+  const facts = {
+    hostnames: [hostname],
+    environment,
+    asked: false as boolean,
+    fileExists: (file: string) => files.includes(file),
+    hasCommand: (name: string) => commands.includes(name),
+    clusterName: async () => {
+      facts.asked = true;
+      return clusterName;
+    },
+  } satisfies MachineFacts & { asked: boolean };
+  return facts;
+}
+
+const catalogue = (entries: Readonly<Record<string, SystemEntry>>) => new Map(Object.entries(entries));
+const scheduler = 'slurm' as const;
+
+describe('a system is recognised', () => {
+  const systems = catalogue({
+    byHost: { scheduler, detect: { hostname: '^login\\d+\\.one\\.edu$' } },
+    byCluster: { scheduler, detect: { clusterName: 'two' } },
+    byEnvironment: { scheduler, detect: { env: { CENTRE: '^three$', ZONE: '.' } } },
+    byFile: { scheduler, detect: { file: '/etc/four' } },
+    byAll: {
+      scheduler,
+      detect: { hostname: '^all', clusterName: 'five', env: { CENTRE: 'five' }, file: '/etc/five' },
+    },
+    never: { scheduler },
+    neverEither: { scheduler, detect: {} },
+  });
+
+  test.each<[string, Machine]>([
+    ['byHost', { hostname: 'login2.one.edu' }],
+    ['byCluster', { clusterName: 'two' }],
+    ['byEnvironment', { environment: { CENTRE: 'three', ZONE: 'b' } }],
+    ['byFile', { files: ['/etc/four'] }],
+    [
+      'byAll',
+      { hostname: 'all-1', clusterName: 'five', environment: { CENTRE: 'five' }, files: ['/etc/five'] },
+    ],
+  ])('%s', async (name, facts) => {
+    expect((await findSystem(systems, undefined, machine(facts))).name).toBe(name);
+  });
+
+  test.each<[string, Machine]>([
+    ['a host name that only holds it', { hostname: 'xlogin2.one.edu.evil' }],
+    ['a cluster name that only begins so', { clusterName: 'two-b' }],
+    ['one of two variables', { environment: { CENTRE: 'three' } }],
+    ['an empty variable', { environment: { CENTRE: 'three', ZONE: '' } }],
+    ['another file', { files: ['/etc/fourth'] }],
+    ['all but one rule', { hostname: 'all-1', clusterName: 'five', environment: { CENTRE: 'five' } }],
+  ])('not by %s', async (_, facts) => {
+    expect((await findSystem(systems, undefined, machine(facts))).name).toBe('generic-none');
+  });
+
+  it('without asking Slurm where cheaper facts rule it out', async () => {
+    const facts = machine({ hostname: 'laptop' });
+    await findSystem(
+      catalogue({ x: { scheduler, detect: { hostname: '^login', clusterName: 'x' } } }),
+      undefined,
+      facts,
+    );
+    expect(facts.asked).toBe(false);
+  });
+});
+
+it('refuses to choose between several, and says how to', async () => {
+  const systems = catalogue({
+    one: { scheduler, detect: { hostname: 'login' } },
+    two: { scheduler, detect: { env: { X: '1' } } },
+    three: { scheduler, detect: { hostname: 'other' } },
+  });
+  const error: unknown = await findSystem(
+    systems,
+    undefined,
+    machine({ hostname: 'login1', environment: { X: '1' } }),
+  ).catch((thrown: unknown) => thrown);
+  expect(error).toBeInstanceOf(ConfigurationError);
+  expect(error).toMatchObject({
+    message: expect.stringMatching(/one, two\./),
+    hint: expect.stringContaining('--system'),
+  });
+});
+
+describe('a named system', () => {
+  const systems = catalogue({
+    expanse: { scheduler, title: 'SDSC Expanse', detect: { hostname: '^login' } },
+    other: { scheduler, detect: { hostname: 'elsewhere' } },
+    unfinished: { title: 'No scheduler' },
+  });
+
+  it('is taken, whatever machine this is', async () => {
+    expect(await findSystem(systems, 'other', machine({ hostname: 'login1' }))).toMatchObject({
+      name: 'other',
+      title: 'other',
+    });
+  });
+
+  it('that is unknown is told the nearest and all that are known', async () => {
+    const error: unknown = await findSystem(systems, 'expnase', machine({})).catch(
+      (thrown: unknown) => thrown,
+    );
+    expect(error).toBeInstanceOf(UsageError);
+    expect(error).toMatchObject({
+      message: expect.stringContaining('Did you mean "expanse"?'),
+      hint: expect.stringContaining('expanse, other'),
+    });
+  });
+
+  it('that says nothing of its scheduler is a mistake in its file', async () => {
+    await expect(findSystem(systems, 'unfinished', machine({}))).rejects.toThrow(ConfigurationError);
+  });
+
+  it('gets what its entry leaves out', async () => {
+    expect(await findSystem(systems, 'other', machine({}))).toEqual({
+      name: 'other',
+      title: 'other',
+      scheduler: 'slurm',
+      proxy: undefined,
+      nodeAddress: undefined,
+      requireAccount: false,
+      gpuDirective: 'gpus',
+      partitions: {},
+    });
+  });
+});
+
+describe('a machine that nobody has described', () => {
+  test.each<[string, Machine, string, string]>([
+    ['without a scheduler', {}, 'generic-none', 'none'],
+    ['with Slurm that answers', { commands: ['sbatch'], clusterName: 'x' }, 'generic-slurm', 'slurm'],
+    ['with Slurm packages but no cluster', { commands: ['sbatch'] }, 'generic-none', 'none'],
+    ['with a cluster but no sbatch', { clusterName: 'x' }, 'generic-none', 'none'],
+  ])('%s is a generic one', async (_, facts, name, expected) => {
+    expect(await findSystem(new Map(), undefined, machine(facts))).toMatchObject({
+      name,
+      scheduler: expected,
+    });
+  });
+});
+
+describe('the built-in catalogue', () => {
+  test.each([
+    ['login01', 'expanse', 'expanse'],
+    ['login02.expanse.sdsc.edu', 'expanse', 'expanse'],
+    // Every second cluster has a login1; the cluster's own name decides.
+    ['login1', 'stampede3', 'generic-slurm'],
+    ['login1', undefined, 'generic-none'],
+    ['laptop', undefined, 'generic-none'],
+  ])('takes %s of cluster %s for %s', async (hostname, clusterName, name) => {
+    const facts = machine({
+      hostname,
+      commands: ['sbatch'],
+      ...(clusterName === undefined ? {} : { clusterName }),
+    });
+    const empty = path.join(temporaryDirectory(), 'site.yaml');
+    writeFileSync(empty, '');
+    const systems = mergeSystems(
+      await loadFiles({ START_JUPYTER_SITE_CONFIG: empty, XDG_CONFIG_HOME: path.dirname(empty) }, '/'),
+    );
+    expect((await findSystem(systems, undefined, facts)).name).toBe(name);
+  });
+});
+
+describe('the facts of this machine', () => {
+  it('hold the name in slurm.conf without asking anybody', async () => {
+    const file = path.join(temporaryDirectory(), 'slurm.conf');
+    writeFileSync(file, '# ClusterName=commented\nControlMachine=x\nclustername = mine # ours\n');
+    expect(await machineFacts({ SLURM_CONF: file, PATH: '' }, { offline: true }).clusterName()).toBe('mine');
+  });
+
+  it('hold a command only where PATH has an executable of that name', () => {
+    const facts = machineFacts({ PATH: '/nowhere::/bin:/usr/bin' }, { offline: true });
+    expect(facts.hasCommand('sh')).toBe(true);
+    expect(facts.hasCommand('no-such-command')).toBe(false);
+  });
+});
