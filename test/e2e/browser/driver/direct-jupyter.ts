@@ -89,7 +89,8 @@ async function start(
   const stop = async () => {
     jupyter.kill('SIGTERM');
     await jupyter;
-    await rm(home, { recursive: true });
+    // Its shells and kernels write their histories when it has gone.
+    await rm(home, { recursive: true, maxRetries: 10 });
   };
   // It listens before it prints this line.
   for await (const line of createInterface(jupyter.stderr)) {
