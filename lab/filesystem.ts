@@ -156,7 +156,7 @@ function writeFile(path: string, text: string): void {
 
 function writeModules(): void {
   appendFileSync(labPath('etc/environment-modules/initrc'), '\nmodule use --append {/opt/modulefiles}\n');
-  for (const name of ['jupyterlab', 'brokenenv']) {
+  for (const name of ['jupyterlab', 'notebook6', 'brokenenv']) {
     cpSync(join(files, `${name}.modulefile`), labPath(`opt/modulefiles/${name}`));
   }
   mkdirSync(labPath('opt/brokenenv/bin'), { recursive: true });
@@ -202,10 +202,10 @@ async function writeCertificates(ids: Ids): Promise<void> {
   appendFileSync(labPath('etc/ssl/certs/ca-certificates.crt'), readFileSync(certificates.ca));
 }
 
-/** Puts JupyterLab 4 into `/opt/jupyterlab` of the lab's machines. */
-export async function installJupyterLab(say: Say): Promise<void> {
-  say('installing JupyterLab from PyPI');
-  const script = join(checkout, 'lab/jupyterlab.sh');
+/** Puts JupyterLab 4 and Notebook 6 into `/opt` of the lab's machines. */
+export async function installJupyters(say: Say): Promise<void> {
+  say('installing JupyterLab and Notebook from PyPI');
+  const script = join(checkout, 'lab/jupyters.sh');
   const result = await execa('unshare', ['--mount', '--', 'bash', script, labPath('opt')], {
     reject: false,
     all: true,
@@ -213,7 +213,7 @@ export async function installJupyterLab(say: Say): Promise<void> {
   });
   if (result.exitCode !== 0) {
     throw new LabError(
-      `JupyterLab could not be installed:\n${lastLines(result.all)}\nCheck that PyPI can be reached ("pip download jupyterlab").`,
+      `Jupyter could not be installed:\n${lastLines(result.all)}\nCheck that PyPI can be reached ("pip download jupyterlab").`,
     );
   }
 }

@@ -5,7 +5,7 @@ import { execa } from 'execa';
 import { makeAccountingDatabase, makeAccounts, makeDatabase } from './accounting.ts';
 import { type DaemonName, daemonNames, isComplete, isRunning, killDaemon, startDaemon } from './daemons.ts';
 import { LabError, lastLines } from './errors.ts';
-import { checkCheckout, installJupyterLab, makeFilesystem } from './filesystem.ts';
+import { checkCheckout, installJupyters, makeFilesystem } from './filesystem.ts';
 import { holder, startHosts, stopHosts } from './hosts.ts';
 import { withLock } from './lock.ts';
 import { allowDaemons, installCluster, type Say } from './packages.ts';
@@ -114,7 +114,7 @@ async function make(say: Say): Promise<void> {
   say('making the nodes: login, c1, c2');
   await startHosts();
   // The longest part goes on beside the others. Where one fails the other is waited for: it is not to go on unseen.
-  const parts = await Promise.allSettled([startCluster(say), installJupyterLab(say)]);
+  const parts = await Promise.allSettled([startCluster(say), installJupyters(say)]);
   for (const part of parts) if (part.status === 'rejected') throw part.reason;
   writeFileSync(completeFile, '');
 }

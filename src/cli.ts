@@ -122,6 +122,14 @@ function bracketed(argument: string): string {
   return argument.startsWith('[') ? argument : `<${argument}>`;
 }
 
+// Whoever reads our output may stop before its end ("| head"): that is no error of ours.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(process.exitCode ?? 0);
+    throw error;
+  });
+}
+
 void main(process.argv.slice(2))
   .catch(reportError)
   .then((exitCode) => {

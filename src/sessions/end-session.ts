@@ -1,10 +1,11 @@
 /** Ends a session and sees it through: no job, no token, no secret. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { SchedulerError } from '../errors.ts';
+import { SatelliteClient } from '../access/satellite.ts';
+import { ProxyError, SchedulerError } from '../errors.ts';
 import { schedulers } from '../schedulers/registry.ts';
 import { type Observation, observe } from './observe.ts';
 import { isOver, type SessionRecord } from './session.ts';
-import { requestStop } from './store.ts';
+import { readEvents, readSecrets, requestStop } from './store.ts';
 
 /** Slurm gives a job 30 s between TERM and KILL by default; sites give more. */
 const patience = 90_000;
@@ -20,6 +21,7 @@ export async function endSession(record: SessionRecord, reason: string): Promise
   } catch {
     // Only the words of the reason depend on it: a full disk must not keep a job running.
   }
+  await announceEnd(record, reason);
   await cancel(record);
 
   const deadline = Date.now() + patience;
@@ -29,6 +31,23 @@ export async function endSession(record: SessionRecord, reason: string): Promise
     if (seen.job?.kind === 'unreachable') throw new SchedulerError(`The scheduler took the request and then stopped answering: ${seen.job.message}.`, `Look again with "start-jupyter status ${record.id}".`);
     if (Date.now() > deadline) throw new SchedulerError('The job was asked to end and still runs.', `Look again with "start-jupyter status ${record.id}".`);
     await sleep(delay);
+  }
+}
+
+/**
+ * Tells the waiting page why, before the scheduler's "cancelled" gets there. Only for a job that has not begun: one that
+ * runs says it itself, from the host that the proxy takes it from.
+ */
+async function announceEnd(record: SessionRecord, reason: string): Promise<void> {
+  const secrets = readSecrets(record.id);
+  if (secrets === undefined || readEvents(record.id).length > 0) return;
+  const client = new SatelliteClient({ manageUrl: record.manageUrl, caFile: record.caFile ?? undefined });
+  try {
+    await client.reportPhase(secrets.proxyToken, 'ended', reason);
+  } catch (error) {
+    if (!(error instanceof ProxyError)) throw error;
+  } finally {
+    await client.close();
   }
 }
 

@@ -1,0 +1,72 @@
+/**
+ * The whole test run: unit and integration tests, then, where this machine can carry it, the cluster lab with the
+ * end-to-end tests. The last line counts. What is left out is said with its reason; with START_JUPYTER_TEST_COMPLETE
+ * set, leaving anything out is a failure.
+ */
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { execa } from 'execa';
+
+interface Counts {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+const complete = Boolean(process.env['START_JUPYTER_TEST_COMPLETE']);
+const workspace = mkdtempSync(path.join(os.tmpdir(), 'start-jupyter-test-'));
+const total: Counts = { passed: 0, failed: 0, skipped: 0 };
+const leftOut: string[] = [];
+
+try {
+  await run('node', ['scripts/build.mjs']);
+  await vitest('without the lab', ['unit', 'satellite', 'integration']);
+  const obstacle = labObstacle();
+  if (obstacle === undefined) {
+    await vitest('in the lab', ['e2e']);
+    await run('node', ['lab/cli.ts', 'down']);
+  } else {
+    leftOut.push(`The end-to-end tests in the cluster lab were left out: ${obstacle}.`);
+  }
+} finally {
+  rmSync(workspace, { recursive: true, force: true });
+}
+
+for (const line of leftOut) console.log(line);
+if (total.skipped > 0) console.log('Skipped tests say why in their names or above.');
+if (complete && (leftOut.length > 0 || total.skipped > 0)) {
+  console.log('START_JUPYTER_TEST_COMPLETE is set: leaving something out is a failure.');
+  total.failed += leftOut.length + total.skipped;
+}
+console.log(`${total.passed} passed, ${total.failed} failed${total.skipped > 0 ? `, ${total.skipped} skipped` : ''}`);
+process.exitCode = total.failed > 0 ? 1 : 0;
+
+/** Why the lab can't come up on a machine like this; undefined where it can. */
+function labObstacle(): string | undefined {
+  if (process.getuid?.() !== 0) return 'it makes network namespaces and users, for which it needs root';
+  if (!existsSync('/etc/debian_version')) return 'it installs its parts as Debian packages, and this is neither Debian nor Ubuntu';
+  return undefined;
+}
+
+async function vitest(title: string, projects: readonly string[]): Promise<void> {
+  const outputFile = path.join(workspace, `${projects[0]}.json`);
+  console.log(`\n── Tests ${title} ──`);
+  const args = ['run', ...projects.flatMap((project) => ['--project', project]), '--reporter=default', '--reporter=json', `--outputFile.json=${outputFile}`];
+  const { exitCode } = await execa('vitest', args, { stdio: 'inherit', reject: false, preferLocal: true });
+  const counts = existsSync(outputFile) ? readCounts(outputFile) : { passed: 0, failed: 0, skipped: 0 };
+  // A run that broke outside of any test counts too.
+  if (exitCode !== 0 && counts.failed === 0) counts.failed = 1;
+  total.passed += counts.passed;
+  total.failed += counts.failed;
+  total.skipped += counts.skipped;
+}
+
+function readCounts(file: string): Counts {
+  const report = JSON.parse(readFileSync(file, 'utf8'));
+  return { passed: report.numPassedTests, failed: report.numFailedTests, skipped: report.numPendingTests + report.numTodoTests };
+}
+
+async function run(command: string, args: readonly string[]): Promise<void> {
+  await execa(command, args, { stdio: 'inherit', preferLocal: true });
+}

@@ -1,0 +1,113 @@
+/** Every way out of a session ends with no job, no token, no secret, and a page that says why. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { labExec, up } from '../../lab/lab.ts';
+import { fetchSite, launch, type LaunchReport, pageText, secretsIn, sessionStatus, stopAll } from './support/launcher.ts';
+import { filesWith, processesWith, schedulerRecords } from './support/secrets.ts';
+
+beforeAll(() => up());
+afterAll(() => stopAll('alice'));
+
+/** The proxy's own database keeps a token that is gone, to say why; only the proxy can read it. */
+const proxyDatabase = /^(login|c1|c2):\/var\/lib\/satellite\//;
+
+async function nodeOf(jobId: string): Promise<'c1' | 'c2'> {
+  return (await labExec(['squeue', '-h', '-j', jobId, '-o', '%N'])).stdout.trim() as 'c1' | 'c2';
+}
+
+async function untilJobIsGone(jobId: string): Promise<void> {
+  await expect
+    .poll(async () => (await labExec(['squeue', '-h', '-t', 'all', '-j', jobId, '-o', '%T'])).stdout, { timeout: 120_000, interval: 500 })
+    .toMatch(/^(CANCELLED|COMPLETED|TIMEOUT|FAILED)?$/);
+}
+
+async function expectNothingIsLeft(session: LaunchReport): Promise<void> {
+  const { jupyterToken, proxyToken } = secretsIn(session.url);
+  const secrets = [jupyterToken, proxyToken];
+  expect((await filesWith(secrets)).filter((file) => !proxyDatabase.test(file))).toEqual([]);
+  expect(processesWith(secrets)).toEqual([]);
+  const records = await schedulerRecords(session.jobId, { user: 'root' });
+  for (const secret of secrets) expect(records).not.toContain(secret);
+  for (const node of ['c1', 'c2'] as const) expect((await labExec(['ls', '/tmp'], { user: 'root', node })).stdout).not.toMatch(/sj-/);
+}
+
+const endings: { name: string; args?: string[]; end(session: LaunchReport): Promise<unknown>; state: string; reason: RegExp }[] = [
+  {
+    name: 'stop',
+    end: ({ id }) => labExec(['start-jupyter', 'stop', id]),
+    state: 'ended',
+    reason: /Stopped with "start-jupyter stop"/,
+  },
+  {
+    name: 'scancel from outside',
+    end: ({ jobId }) => labExec(['scancel', jobId]),
+    state: 'ended',
+    reason: /The job was cancelled/,
+  },
+  {
+    name: 'kill -9 of Jupyter',
+    end: async ({ jobId }) => labExec(['pkill', '-KILL', '-u', 'alice', '-f', 'jupyter-lab'], { user: 'root', node: await nodeOf(jobId) }),
+    state: 'failed',
+    reason: /Jupyter was killed on c[12] \(signal 9\)/,
+  },
+  {
+    name: 'the time limit',
+    args: ['-t', '1'],
+    end: async () => {},
+    state: 'ended',
+    reason: /The time limit was reached/,
+  },
+];
+
+describe.each(endings)('$name', ({ args = [], end, state, reason }) => {
+  test('ends the job, closes the site with the reason, and leaves no secret', async () => {
+    const session = await launch(['--lab', '-e', 'jupyterlab', '--wait', ...args]);
+    await end(session);
+    await untilJobIsGone(session.jobId);
+    await expect.poll(() => pageText(session.url), { timeout: 10_000 }).toMatch(reason);
+    const status = await sessionStatus(session.id);
+    expect(status.state).toBe(state);
+    expect(status.reason).toMatch(reason);
+    expect(status.url).toBeNull();
+    await expectNothingIsLeft(session);
+  });
+});
+
+test('a job that is stopped while it waits in the queue is gone with its token, and the page says why', async () => {
+  const session = await launch(['--lab', '-e', 'jupyterlab', '--', '--begin=now+600']);
+  await labExec(['start-jupyter', 'stop', session.id]);
+  await untilJobIsGone(session.jobId);
+  expect(await pageText(session.url)).toMatch(/Stopped with "start-jupyter stop"/);
+  await expectNothingIsLeft(session);
+});
+
+test('while a session runs, another user finds its secrets nowhere', async () => {
+  const session = await launch(['--lab', '-e', 'jupyterlab', '--wait']);
+  const { jupyterToken, proxyToken } = secretsIn(session.url);
+  const secrets = [jupyterToken, proxyToken];
+
+  expect(await filesWith(secrets, 'bob')).toEqual([]);
+  expect(processesWith(secrets)).toEqual([]);
+  const records = await schedulerRecords(session.jobId, { user: 'bob' });
+  for (const secret of secrets) expect(records).not.toContain(secret);
+  for (const path of [session.log, session.script, session.log.replace('job.log', 'secrets/jupyter-token')]) {
+    expect((await labExec(['cat', path], { user: 'bob', reject: false })).stderr).toMatch(/Permission denied/);
+  }
+
+  // The owner's own files hold them in two places, both private: the session, and Jupyter's runtime directory.
+  const held = (await filesWith(secrets)).filter((file) => !proxyDatabase.test(file));
+  expect(held.length).toBeGreaterThan(0);
+  for (const file of held) expect(file).toMatch(/:\/home\/alice\/\.local\/state\/start-jupyter\/sessions\/\w+\/secrets\/|\/tmp\/sj-\w+\//);
+  await labExec(['start-jupyter', 'stop', session.id]);
+});
+
+test('a stranger who knows the name of a site gets nothing from Jupyter without its token', async () => {
+  const session = await launch(['--lab', '-e', 'jupyterlab', '--wait']);
+  const { origin } = new URL(session.url);
+  // Pages lead to the login, the API refuses.
+  for (const path of ['/lab', '/files/.bashrc']) expect((await fetchSite(`${origin}${path}`)).status, path).toBe(302);
+  expect(await pageText(`${origin}/login`)).toMatch(/Token authentication is enabled/);
+  for (const path of ['/api/sessions', '/api/contents', '/api/kernels', '/api/terminals']) {
+    expect((await fetchSite(`${origin}${path}`, { accept: 'application/json' })).status, path).toBe(403);
+  }
+  await labExec(['start-jupyter', 'stop', session.id]);
+});

@@ -1,0 +1,91 @@
+/** The main job: a waiting browser turns into Jupyter by itself, and Jupyter works in it. */
+import { createHash, randomBytes } from 'node:crypto';
+import { createReadStream, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { address, caFile, domain, labExec, up } from '../../lab/lab.ts';
+import { type Browser, openBrowser } from './browser/browser.ts';
+import type { JupyterPage } from './browser/jupyter-page.ts';
+import { JupyterLabPage } from './browser/jupyterlab-page.ts';
+import { NotebookPage } from './browser/notebook-page.ts';
+import { watchText } from './browser/watch-text.ts';
+import { launch, sessionStatus, stopAll } from './support/launcher.ts';
+
+let browser: Browser;
+let files: string;
+
+beforeAll(async () => {
+  await up();
+  files = mkdtempSync(path.join(tmpdir(), 'main-job-'));
+  browser = await openBrowser({ caFile, hostMap: { [`*.${domain}`]: address } });
+});
+
+afterAll(async () => {
+  await stopAll('alice');
+  await browser.close();
+  rmSync(files, { recursive: true, force: true });
+});
+
+const faces = [
+  { name: 'JupyterLab 4', args: ['--lab', '-e', 'jupyterlab'], open: (page: JupyterPage['page']): JupyterPage => new JupyterLabPage(page) },
+  { name: 'Notebook 6', args: ['--notebook', '-e', 'notebook6'], open: (page: JupyterPage['page']): JupyterPage => new NotebookPage(page) },
+];
+
+describe.each(faces)('$name', ({ args, open }) => {
+  test('opened before the job starts, the page shows the queue, the start, and then Jupyter, which works', async () => {
+    const directory = `work-${randomBytes(4).toString('hex')}`;
+    await labExec(['mkdir', directory]);
+    // A begin time keeps the job in the queue while the browser opens the link.
+    const session = await launch([...args, '-d', directory, '-t', '20', '--', '--begin=now+8']);
+    const page = await browser.newPage();
+    const shown = await watchText(page, 'h1');
+    await page.goto(session.url);
+    const jupyter = open(page);
+    await jupyter.waitUntilReady();
+
+    const headings = shown.join('\n');
+    expect(headings).toMatch(/queue/i);
+    expect(headings).toMatch(/start/i);
+    expect(headings.search(/queue/i)).toBeLessThan(headings.search(/starting/i));
+    expect((await sessionStatus(session.id)).state).toBe('ready');
+
+    expect(await jupyter.runCell('6*7')).toBe('42');
+    expect(await jupyter.terminal('echo $((6*7)) on $(hostname)')).toMatch(/42 on c[12]/);
+
+    const sent = path.join(files, 'sent.bin');
+    const received = path.join(files, 'received.bin');
+    writeFileSync(sent, randomBytes(200 * 1024 * 1024));
+    await jupyter.upload(sent);
+    await jupyter.download('sent.bin', received);
+    expect(await sha256(received)).toBe(await sha256(sent));
+    const { stdout } = await labExec(['sha256sum', `${directory}/sent.bin`]);
+    expect(stdout.split(' ')[0]).toBe(await sha256(sent));
+
+    await page.close();
+    await labExec(['start-jupyter', 'stop', session.id]);
+    await labExec(['rm', '-r', directory]);
+  });
+});
+
+test('--wait ends when the site answers, with one JSON object of the promised keys', async () => {
+  const session = await launch(['--lab', '-e', 'jupyterlab', '--wait']);
+  expect(session.state).toBe('ready');
+  expect(Object.keys(session).toSorted()).toEqual(
+    ['access', 'directory', 'expiresAt', 'id', 'jobId', 'log', 'scheduler', 'script', 'state', 'submittedAt', 'system', 'url'],
+  );
+});
+
+test('a GPU that is asked for is scheduled', async () => {
+  const session = await launch(['--notebook', '--gpu', '1', '--wait']);
+  const { stdout } = await labExec(['scontrol', 'show', 'job', '-d', session.jobId]);
+  expect(stdout).toMatch(/NodeList=c2/);
+  expect(stdout).toMatch(/gres\/gpu=1|gres:gpu:1|gpu:.*1/);
+});
+
+async function sha256(file: string): Promise<string> {
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(file), hash);
+  return hash.digest('hex');
+}

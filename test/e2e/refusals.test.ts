@@ -1,0 +1,94 @@
+/** What refuses a launch, or isn't there: one clear line, the right exit code, nothing left behind. */
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { killDaemon, labExec, startDaemon, startSatellite, stopSatellite, up } from '../../lab/lab.ts';
+import { startJupyter, stopAll } from './support/launcher.ts';
+
+beforeAll(() => up());
+afterAll(() => stopAll('alice'));
+
+const sessions = '.local/state/start-jupyter/sessions';
+
+async function sessionNames(): Promise<string[]> {
+  return (await labExec(['bash', '-c', `ls -A ${sessions} 2>/dev/null; true`])).stdout.split('\n').filter((name) => name !== '');
+}
+
+async function jobsOfAlice(): Promise<string> {
+  return (await labExec(['squeue', '-h', '-u', 'alice', '-o', '%i'])).stdout;
+}
+
+let before: string[];
+beforeEach(async () => {
+  before = await sessionNames();
+});
+
+/** One line that says what happened, at most one more that says what to do, and no trace of the attempt. */
+async function expectRefusal(args: string[], exitCode: number, message: RegExp): Promise<void> {
+  const result = await startJupyter(args);
+  const said = result.stderr.split('\n').filter((line) => line.startsWith('start-jupyter:') || line.startsWith('  '));
+  expect(result.exitCode, result.stderr).toBe(exitCode);
+  expect(said[0]).toMatch(message);
+  expect(said.length).toBeLessThanOrEqual(2);
+  expect(result.stdout).toBe('');
+  expect(await sessionNames()).toEqual(before);
+}
+
+describe('proxy', () => {
+  afterEach(() => startSatellite());
+
+  test('that is down', async () => {
+    await stopSatellite();
+    await expectRefusal(['--lab', '-e', 'jupyterlab'], 4, /proxy manage\.user-content\.test can't be reached: it refuses connections/);
+    expect(await jobsOfAlice()).toBe('');
+  });
+
+  test('that goes down between the token and the job: the launch stands, and the site opens when it is back', async () => {
+    const result = await startJupyter(['--lab', '-e', 'jupyterlab', '--json', '--', '--begin=now+4']);
+    expect(result.exitCode).toBe(0);
+    const { id } = JSON.parse(result.stdout);
+    await stopSatellite();
+    await expect.poll(async () => (await labExec(['start-jupyter', 'logs', id])).stdout, { timeout: 60_000 }).toMatch(/The proxy does not answer/);
+    await startSatellite();
+    await expect.poll(async () => (await labExec(['start-jupyter', 'logs', id])).stdout, { timeout: 60_000 }).toMatch(/The site is open/);
+    await labExec(['start-jupyter', 'stop', id]);
+  });
+});
+
+describe('scheduler', () => {
+  test.each([
+    ['an unknown account', ['-A', 'nobody'], 2, /does not let you use the account "nobody"/],
+    ['an unknown partition', ['-p', 'computee'], 2, /there is no partition "computee"/],
+    ['more time than the partition allows', ['-p', 'debug', '-t', '31'], 2, /allows 30m at most/],
+  ])('%s is refused before the proxy is asked', async (_name, args, exitCode, message) => {
+    await expectRefusal(args, exitCode as number, message as RegExp);
+  });
+
+  test('sbatch that rejects the job: its own words, and the token is given back', async () => {
+    await expectRefusal(['--notebook', '--', '--nodelist=c9'], 5, /Slurm refuses the job: Invalid node name specified/);
+    expect(await jobsOfAlice()).toBe('');
+  });
+
+  test('a controller that can not be reached', async () => {
+    await killDaemon('slurmctld');
+    try {
+      await expectRefusal(['--notebook'], 5, /Slurm can't be reached: .*Unable to contact slurm controller/);
+    } finally {
+      await startDaemon('slurmctld');
+    }
+  });
+
+  test('a controller that goes away while a session runs: its state is kept, and stop says that nothing was stopped', async () => {
+    const { id } = JSON.parse((await startJupyter(['--notebook', '--wait', '--json'])).stdout);
+    await killDaemon('slurmctld');
+    try {
+      const status = JSON.parse((await startJupyter(['status', id, '--json'])).stdout);
+      expect(status.state).toBe('ready');
+      expect(status.url).toMatch(/^https:/);
+      const stop = await startJupyter(['stop', id]);
+      expect(stop.exitCode).toBe(5);
+      expect(stop.stderr).toMatch(/can't be reached/);
+    } finally {
+      await startDaemon('slurmctld');
+    }
+    await labExec(['start-jupyter', 'stop', id]);
+  });
+});
