@@ -16,7 +16,9 @@ for (const { entry, outfile } of programs) {
     target: 'node24',
     format: 'esm',
     // Bundled CommonJS dependencies call require() for Node's own modules.
-    banner: { js: "import { createRequire as _cr } from 'node:module'; const require = _cr(import.meta.url);" },
+    banner: {
+      js: "import { createRequire as _cr } from 'node:module'; const require = _cr(import.meta.url);",
+    },
     logLevel: 'warning',
   });
   chmodSync(outfile, 0o644);

@@ -39,20 +39,29 @@ if (complete && (leftOut.length > 0 || total.skipped > 0)) {
   console.log('START_JUPYTER_TEST_COMPLETE is set: leaving something out is a failure.');
   total.failed += leftOut.length + total.skipped;
 }
-console.log(`${total.passed} passed, ${total.failed} failed${total.skipped > 0 ? `, ${total.skipped} skipped` : ''}`);
+console.log(
+  `${total.passed} passed, ${total.failed} failed${total.skipped > 0 ? `, ${total.skipped} skipped` : ''}`,
+);
 process.exitCode = total.failed > 0 ? 1 : 0;
 
 /** Why the lab can't come up on a machine like this; undefined where it can. */
 function labObstacle(): string | undefined {
   if (process.getuid?.() !== 0) return 'it makes network namespaces and users, for which it needs root';
-  if (!existsSync('/etc/debian_version')) return 'it installs its parts as Debian packages, and this is neither Debian nor Ubuntu';
+  if (!existsSync('/etc/debian_version'))
+    return 'it installs its parts as Debian packages, and this is neither Debian nor Ubuntu';
   return undefined;
 }
 
 async function vitest(title: string, projects: readonly string[]): Promise<void> {
   const outputFile = path.join(workspace, `${projects[0]}.json`);
   console.log(`\n── Tests ${title} ──`);
-  const args = ['run', ...projects.flatMap((project) => ['--project', project]), '--reporter=default', '--reporter=json', `--outputFile.json=${outputFile}`];
+  const args = [
+    'run',
+    ...projects.flatMap((project) => ['--project', project]),
+    '--reporter=default',
+    '--reporter=json',
+    `--outputFile.json=${outputFile}`,
+  ];
   const { exitCode } = await execa('vitest', args, { stdio: 'inherit', reject: false, preferLocal: true });
   const counts = existsSync(outputFile) ? readCounts(outputFile) : { passed: 0, failed: 0, skipped: 0 };
   // A run that broke outside of any test counts too.
@@ -64,7 +73,11 @@ async function vitest(title: string, projects: readonly string[]): Promise<void>
 
 function readCounts(file: string): Counts {
   const report = JSON.parse(readFileSync(file, 'utf8'));
-  return { passed: report.numPassedTests, failed: report.numFailedTests, skipped: report.numPendingTests + report.numTodoTests };
+  return {
+    passed: report.numPassedTests,
+    failed: report.numFailedTests,
+    skipped: report.numPendingTests + report.numTodoTests,
+  };
 }
 
 async function run(command: string, args: readonly string[]): Promise<void> {

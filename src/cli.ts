@@ -4,7 +4,7 @@ import { readOption } from './config/layers.ts';
 import { UsageError } from './errors.ts';
 import { version } from './installation.ts';
 import { suggestion } from './nearest.ts';
-import { type OptionDefinition, type OptionKey, optionKeys, options, type OptionValues } from './options.ts';
+import { type OptionDefinition, type OptionKey, type OptionValues, optionKeys, options } from './options.ts';
 import { reportError } from './ui/report-error.ts';
 
 const examples = `
@@ -47,23 +47,33 @@ function declare(schedulerArguments: readonly string[], done: Done): Command {
     .helpCommand(false)
     .enablePositionalOptions()
     .showSuggestionAfterError()
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: (.)/, (_, first: string) => `start-jupyter: ${first.toUpperCase()}`)) })
+    .configureOutput({
+      outputError: (text, write) =>
+        write(text.replace(/^error: (.)/, (_, first: string) => `start-jupyter: ${first.toUpperCase()}`)),
+    })
     .configureHelp({ helpWidth: 80, showGlobalOptions: false })
     .exitOverride()
     .addHelpText('after', examples);
 
   const commandNames = () => program.commands.map((command) => command.name());
   declareLaunch(program.argument('[COMMAND]'), async (typed, [name]) => {
-    if (name !== undefined) throw new UsageError(`There is no command "${name.slice(0, 60)}".${suggestion(name, commandNames())}`, `Commands: ${commandNames().join(', ')}. "start-jupyter --help" shows more.`);
+    if (name !== undefined)
+      throw new UsageError(
+        `There is no command "${name.slice(0, 60)}".${suggestion(name, commandNames())}`,
+        `Commands: ${commandNames().join(', ')}. "start-jupyter --help" shows more.`,
+      );
     const { run } = await import('./commands/launch.ts');
     await done(run(typed, schedulerArguments));
   });
 
   program.commandsGroup('Commands:');
-  declareLaunch(program.command('launch').description('start Jupyter and print its link (the default)'), async (typed) => {
-    const { run } = await import('./commands/launch.ts');
-    await done(run(typed, schedulerArguments));
-  });
+  declareLaunch(
+    program.command('launch').description('start Jupyter and print its link (the default)'),
+    async (typed) => {
+      const { run } = await import('./commands/launch.ts');
+      await done(run(typed, schedulerArguments));
+    },
+  );
   program
     .command('list')
     .description('list your sessions')
@@ -104,12 +114,21 @@ function declareLaunch(command: Command, action: LaunchAction): void {
     const definition: OptionDefinition = options[key];
     const take = (input: unknown) => {
       const value = readOption(key, input);
-      typed[key] = definition.repeatable && Array.isArray(typed[key]) && Array.isArray(value) ? [...typed[key], ...value] : value;
+      typed[key] =
+        definition.repeatable && Array.isArray(typed[key]) && Array.isArray(value)
+          ? [...typed[key], ...value]
+          : value;
       return value;
     };
-    const names = [[definition.short && `-${definition.short}`, `--${definition.flag}`].filter(Boolean).join(', '), ...(definition.aliases ?? []).map((alias) => `--${alias}`)];
+    const names = [
+      [definition.short && `-${definition.short}`, `--${definition.flag}`].filter(Boolean).join(', '),
+      ...(definition.aliases ?? []).map((alias) => `--${alias}`),
+    ];
     names.forEach((name, index) => {
-      const option = new Option(definition.argument === undefined ? name : `${name} ${bracketed(definition.argument)}`, definition.help).helpGroup(`${definition.group}:`);
+      const option = new Option(
+        definition.argument === undefined ? name : `${name} ${bracketed(definition.argument)}`,
+        definition.help,
+      ).helpGroup(`${definition.group}:`);
       command.addOption(index === 0 ? option : option.hideHelp());
       command.on(`option:${option.name()}`, (text: string | null | undefined) => take(text ?? true));
     });

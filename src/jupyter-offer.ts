@@ -44,40 +44,65 @@ function programsOf(service: Service | undefined): string[] {
 /** `~/.local/share/start-jupyter/jupyter` */
 function privateEnvironment(): string {
   const base = process.env['XDG_DATA_HOME'];
-  return path.join(base !== undefined && path.isAbsolute(base) ? base : path.join(os.homedir(), '.local', 'share'), 'start-jupyter', 'jupyter');
+  return path.join(
+    base !== undefined && path.isAbsolute(base) ? base : path.join(os.homedir(), '.local', 'share'),
+    'start-jupyter',
+    'jupyter',
+  );
 }
 
-async function askFirst(service: Service | undefined, directory: string, { accept, progress }: Circumstances): Promise<void> {
+async function askFirst(
+  service: Service | undefined,
+  directory: string,
+  { accept, progress }: Circumstances,
+): Promise<void> {
   if (accept) return;
   const what = service === 'notebook' ? 'Jupyter Notebook' : 'JupyterLab';
   if (process.stdin.isTTY && process.stderr.isTTY) {
     progress.end();
     const { confirm } = await import('@inquirer/prompts');
     const question = `${what} is not installed here. Install it into ${directory}?`;
-    if (await confirm({ message: question, default: true }, { output: process.stderr }).catch(declined)) return;
+    if (await confirm({ message: question, default: true }, { output: process.stderr }).catch(declined))
+      return;
   }
-  throw new ConfigurationError(`${what} is not installed on this machine.`, `Install it (pip install ${packageOf(service)}), name an environment with --venv, or add --yes to have it installed into ${directory}.`);
+  throw new ConfigurationError(
+    `${what} is not installed on this machine.`,
+    `Install it (pip install ${packageOf(service)}), name an environment with --venv, or add --yes to have it installed into ${directory}.`,
+  );
 }
 
 /** A Ctrl-C at the question. */
 function declined(error: Error): never {
-  throw error.name === 'ExitPromptError' ? new InterruptedError('Interrupted; nothing was installed.') : error;
+  throw error.name === 'ExitPromptError'
+    ? new InterruptedError('Interrupted; nothing was installed.')
+    : error;
 }
 
 function packageOf(service: Service | undefined): string {
   return service === 'notebook' ? 'notebook' : 'jupyterlab';
 }
 
-async function install(service: Service | undefined, directory: string, circumstances: Circumstances): Promise<void> {
+async function install(
+  service: Service | undefined,
+  directory: string,
+  circumstances: Circumstances,
+): Promise<void> {
   const fromPyPI = await installFromPyPI(packageOf(service), directory, circumstances);
   if (fromPyPI === undefined) return;
   const fromDebian = await installFromDebian(service, circumstances);
   if (fromDebian === undefined) return;
-  throw new ConfigurationError(`Jupyter could not be installed: ${fromPyPI}.`, `${fromDebian} Name an environment that has it with --venv PATH.`);
+  throw new ConfigurationError(
+    `Jupyter could not be installed: ${fromPyPI}.`,
+    `${fromDebian} Name an environment that has it with --venv PATH.`,
+  );
 }
 
 /** @returns why it did not work */
-async function installFromPyPI(packageName: string, directory: string, circumstances: Circumstances): Promise<string | undefined> {
+async function installFromPyPI(
+  packageName: string,
+  directory: string,
+  circumstances: Circumstances,
+): Promise<string | undefined> {
   const { progress } = circumstances;
   if (commandOnPath('python3', process.env) === undefined) return 'there is no python3';
   progress.status(`Making a Python environment in ${directory}`);
@@ -86,29 +111,59 @@ async function installFromPyPI(packageName: string, directory: string, circumsta
   if (problem === undefined) {
     progress.status(`Installing ${packageName} from PyPI (a minute or two)`);
     const pip = path.join(directory, 'bin', 'python');
-    problem = await attempt(pip, ['-m', 'pip', 'install', '--disable-pip-version-check', '--no-input', packageName], circumstances);
+    problem = await attempt(
+      pip,
+      ['-m', 'pip', 'install', '--disable-pip-version-check', '--no-input', packageName],
+      circumstances,
+    );
   }
   if (problem !== undefined) rmSync(directory, { recursive: true, force: true });
   return problem;
 }
 
 /** Debian's packages bring the classic Notebook. @returns why it can't be */
-async function installFromDebian(service: Service | undefined, circumstances: Circumstances): Promise<string | undefined> {
+async function installFromDebian(
+  service: Service | undefined,
+  circumstances: Circumstances,
+): Promise<string | undefined> {
   if (commandOnPath('apt-get', process.env) === undefined) return 'There are no Debian packages here either.';
   if (service === 'lab') return "Debian's packages have the classic Notebook: try --notebook.";
-  if (process.getuid?.() !== 0) return 'Ask an administrator for the package jupyter-notebook, or try again when PyPI can be reached.';
-  circumstances.progress.status("PyPI can't be reached; installing Debian's jupyter-notebook (a few minutes)");
+  if (process.getuid?.() !== 0)
+    return 'Ask an administrator for the package jupyter-notebook, or try again when PyPI can be reached.';
+  circumstances.progress.status(
+    "PyPI can't be reached; installing Debian's jupyter-notebook (a few minutes)",
+  );
   const update = await attempt('apt-get', ['update', '-qq'], circumstances);
-  const problem = update ?? (await attempt('apt-get', ['install', '-y', '-qq', '--no-install-recommends', 'jupyter-notebook'], circumstances));
+  const problem =
+    update ??
+    (await attempt(
+      'apt-get',
+      ['install', '-y', '-qq', '--no-install-recommends', 'jupyter-notebook'],
+      circumstances,
+    ));
   return problem && `Debian's package could not be installed either: ${problem}.`;
 }
 
 /** @returns the command's last words where it failed */
-async function attempt(command: string, args: readonly string[], { interrupted }: Circumstances): Promise<string | undefined> {
-  const result = await execa(command, args, { reject: false, all: true, stdin: 'ignore', cancelSignal: interrupted, env: { DEBIAN_FRONTEND: 'noninteractive' } });
+async function attempt(
+  command: string,
+  args: readonly string[],
+  { interrupted }: Circumstances,
+): Promise<string | undefined> {
+  const result = await execa(command, args, {
+    reject: false,
+    all: true,
+    stdin: 'ignore',
+    cancelSignal: interrupted,
+    env: { DEBIAN_FRONTEND: 'noninteractive' },
+  });
   interrupted.throwIfAborted();
   if (!result.failed) return undefined;
   const lines = (result.all ?? '').split('\n').filter((line) => line.trim() !== '');
-  const complaint = lines.findLast((line) => /error/i.test(line)) ?? lines.at(-1) ?? result.shortMessage ?? 'it failed without a word';
+  const complaint =
+    lines.findLast((line) => /error/i.test(line)) ??
+    lines.at(-1) ??
+    result.shortMessage ??
+    'it failed without a word';
   return shown(complaint.replace(/^(ERROR|E|Error): /, ''));
 }

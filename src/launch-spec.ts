@@ -18,7 +18,10 @@ export interface LaunchSpec {
   /** Absolute. */
   readonly directory: string;
   readonly resources: Resources;
-  readonly environment: { readonly modules: readonly string[]; /** Absolute. */ readonly venv: string | undefined };
+  readonly environment: {
+    readonly modules: readonly string[] /** Absolute. */;
+    readonly venv: string | undefined;
+  };
 }
 
 export interface Resources {
@@ -34,7 +37,16 @@ export interface Resources {
   readonly gres: string | undefined;
 }
 
-const resourceKeys: readonly OptionKey[] = ['account', 'partition', 'time', 'nodes', 'cpus', 'memory', 'gpu', 'gres'];
+const resourceKeys: readonly OptionKey[] = [
+  'account',
+  'partition',
+  'time',
+  'nodes',
+  'cpus',
+  'memory',
+  'gpu',
+  'gres',
+];
 
 /** A launch without a time limit of its own gets this one (seconds). */
 export const defaultTimeLimit = 30 * 60;
@@ -48,7 +60,12 @@ export function launchSpec(settings: Settings, system: System, workingDirectory:
   const here = settings.here?.value ?? system.scheduler === 'none';
   const access = settings.access?.value ?? (system.proxy === undefined && here ? 'local' : 'satellite');
   if (access === 'local' && !here) {
-    refuse(settings, 'access', 'local access needs Jupyter on this machine', 'Add --here, or leave --access out.');
+    refuse(
+      settings,
+      'access',
+      'local access needs Jupyter on this machine',
+      'Add --here, or leave --access out.',
+    );
   }
   if (access === 'satellite' && system.proxy === undefined) {
     throw new ConfigurationError(
@@ -88,7 +105,10 @@ function checkResources({ resources, system }: LaunchSpec, settings: Settings): 
     refuse(settings, 'gpu', '--gpu and --gres both ask for GPUs', 'Keep one of them.');
   }
   if (system.requireAccount && resources.account === undefined) {
-    throw new UsageError(`${system.title} charges every job to an account, and none is named.`, 'Add -A NAME, or "account: NAME" in ~/.config/start-jupyter/config.yaml.');
+    throw new UsageError(
+      `${system.title} charges every job to an account, and none is named.`,
+      'Add -A NAME, or "account: NAME" in ~/.config/start-jupyter/config.yaml.',
+    );
   }
   if (resources.partition === undefined) return;
   for (const name of resources.partition.split(',')) {
@@ -96,11 +116,22 @@ function checkResources({ resources, system }: LaunchSpec, settings: Settings): 
     if (partition === undefined) continue;
     const { maxTime, maxGpus } = partition;
     if (maxTime !== undefined && resources.timeLimit !== undefined && resources.timeLimit > maxTime) {
-      const origin = settings.time === undefined ? `the default time of ${formatDuration(defaultTimeLimit)}` : `${formatDuration(resources.timeLimit)} (${settings.time.origin})`;
-      throw new UsageError(`The partition "${name}" allows ${formatDuration(maxTime)} at most, and ${origin} is more.`, `Write -t ${Math.floor(maxTime / 60)}, or choose another partition.`);
+      const origin =
+        settings.time === undefined
+          ? `the default time of ${formatDuration(defaultTimeLimit)}`
+          : `${formatDuration(resources.timeLimit)} (${settings.time.origin})`;
+      throw new UsageError(
+        `The partition "${name}" allows ${formatDuration(maxTime)} at most, and ${origin} is more.`,
+        `Write -t ${Math.floor(maxTime / 60)}, or choose another partition.`,
+      );
     }
     if (maxGpus !== undefined && resources.gpu && resources.gpu.count > maxGpus) {
-      refuse(settings, 'gpu', `the partition "${name}" gives ${maxGpus} GPUs at most`, `Write -g ${maxGpus}, or choose another partition.`);
+      refuse(
+        settings,
+        'gpu',
+        `the partition "${name}" gives ${maxGpus} GPUs at most`,
+        `Write -g ${maxGpus}, or choose another partition.`,
+      );
     }
   }
 }
@@ -110,8 +141,13 @@ function refuseResourcesHere(settings: Settings): void {
   const typed = resourceKeys.filter((key) => settings[key]?.origin === commandLineOrigin(key));
   const [first] = typed;
   if (first === undefined) return;
-  const why = settings.here?.value ? 'with --here nothing is submitted' : 'no scheduler was found on this machine, so Jupyter would run right here';
-  throw new UsageError(`${flagOf(first)} asks a scheduler for resources, but ${why}.`, 'Leave it out, or start on a login node of your cluster.');
+  const why = settings.here?.value
+    ? 'with --here nothing is submitted'
+    : 'no scheduler was found on this machine, so Jupyter would run right here';
+  throw new UsageError(
+    `${flagOf(first)} asks a scheduler for resources, but ${why}.`,
+    'Leave it out, or start on a login node of your cluster.',
+  );
 }
 
 /** The origin of a value that was typed. */
@@ -122,7 +158,8 @@ export function commandLineOrigin(key: OptionKey): string {
 /** Refuses one setting's value: as wrong usage where it was typed, as a mistake in its file otherwise. */
 function refuse(settings: Settings, key: OptionKey, message: string, hint: string): never {
   const origin = settings[key]?.origin ?? '';
-  if (origin === commandLineOrigin(key) || origin === '') throw new UsageError(`${flagOf(key)}: ${message}.`, hint);
+  if (origin === commandLineOrigin(key) || origin === '')
+    throw new UsageError(`${flagOf(key)}: ${message}.`, hint);
   throw new ConfigurationError(`${origin}: ${key}: ${message}.`, hint);
 }
 

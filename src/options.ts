@@ -3,7 +3,17 @@
  * An option has no default: the merge of the layers (`config/layers.ts`) is the only place where a value gets its value.
  */
 import { z } from 'zod';
-import { InvalidValue, parseCount, parseDuration, parseGpu, parseGres, parseMemory, parseModules, parseName, parsePath } from './values.ts';
+import {
+  InvalidValue,
+  parseCount,
+  parseDuration,
+  parseGpu,
+  parseGres,
+  parseMemory,
+  parseModules,
+  parseName,
+  parsePath,
+} from './values.ts';
 
 export type OptionGroup = 'What to start' | 'Resources' | 'Environment' | 'Where and how' | 'Output';
 
@@ -52,10 +62,15 @@ export const accessWays = ['satellite', 'local'] as const;
 export type Access = (typeof accessWays)[number];
 
 /** One of `names`; a message that lists them otherwise. */
-function oneOf<const T extends string>(names: readonly T[], what: string, synonyms: Readonly<Record<string, NoInfer<T>>> = {}): z.ZodType<T> {
+function oneOf<const T extends string>(
+  names: readonly T[],
+  what: string,
+  synonyms: Readonly<Record<string, NoInfer<T>>> = {},
+): z.ZodType<T> {
   return typed((text) => {
     const name = synonyms[text] ?? names.find((candidate) => candidate === text);
-    if (name === undefined) throw new InvalidValue(`"${text.slice(0, 60)}" is not ${what}; write ${names.join(' or ')}`);
+    if (name === undefined)
+      throw new InvalidValue(`"${text.slice(0, 60)}" is not ${what}; write ${names.join(' or ')}`);
     return name;
   });
 }
@@ -83,8 +98,20 @@ export const options = {
     help: 'lab or notebook; without it JupyterLab, or Notebook where JupyterLab is missing',
     type: oneOf(services, 'a service', { jupyterlab: 'lab' }),
   },
-  lab: { flag: 'lab', group: 'What to start', help: 'the same as --service lab', type: switchType, commandLineOnly: true },
-  notebook: { flag: 'notebook', group: 'What to start', help: 'the same as --service notebook', type: switchType, commandLineOnly: true },
+  lab: {
+    flag: 'lab',
+    group: 'What to start',
+    help: 'the same as --service lab',
+    type: switchType,
+    commandLineOnly: true,
+  },
+  notebook: {
+    flag: 'notebook',
+    group: 'What to start',
+    help: 'the same as --service notebook',
+    type: switchType,
+    commandLineOnly: true,
+  },
   dir: {
     flag: 'dir',
     short: 'd',
@@ -223,7 +250,13 @@ export const options = {
     help: 'stay until the site answers, or as long as DURATION; on failure nothing is left running',
     type: z.union([z.literal(true), typed(parseDuration)], 'must be true or a length of time'),
   },
-  quiet: { flag: 'quiet', short: 'q', group: 'Output', help: 'print the URL and nothing else', type: switchType },
+  quiet: {
+    flag: 'quiet',
+    short: 'q',
+    group: 'Output',
+    help: 'print the URL and nothing else',
+    type: switchType,
+  },
   info: {
     flag: 'info',
     short: 'I',
@@ -232,7 +265,13 @@ export const options = {
     type: switchType,
     commandLineOnly: true,
   },
-  json: { flag: 'json', group: 'Output', help: 'print one JSON object', type: switchType, commandLineOnly: true },
+  json: {
+    flag: 'json',
+    group: 'Output',
+    help: 'print one JSON object',
+    type: switchType,
+    commandLineOnly: true,
+  },
   dryRun: {
     flag: 'dry-run',
     group: 'Output',
@@ -263,5 +302,7 @@ export function isSetting(key: OptionKey): boolean {
 /** `-g, --gpu` for messages. */
 export function flagOf(key: OptionKey): string {
   const definition: OptionDefinition = options[key];
-  return definition.short === undefined ? `--${definition.flag}` : `-${definition.short}, --${definition.flag}`;
+  return definition.short === undefined
+    ? `--${definition.flag}`
+    : `-${definition.short}, --${definition.flag}`;
 }

@@ -15,27 +15,51 @@ import { formatDuration, shown } from './values.ts';
 /** @throws UsageError, ConfigurationError: what was asked for isn't there */
 export function checkThisMachine(spec: LaunchSpec, settings: Settings): void {
   const problem = directoryProblem(spec.directory);
-  if (problem !== undefined) throw complaint(settings, 'dir', `${shown(spec.directory)}: ${problem}`, 'Write the path of a directory that exists.');
+  if (problem !== undefined)
+    throw complaint(
+      settings,
+      'dir',
+      `${shown(spec.directory)}: ${problem}`,
+      'Write the path of a directory that exists.',
+    );
   checkVenv(spec, settings);
   probeHome();
   if (spec.system.scheduler === 'none' || spec.here) {
-    if (commandOnPath('bash', process.env) === undefined) throw new ConfigurationError('Jupyter is started by a bash script, and bash is not here.', 'Install bash and try again.');
+    if (commandOnPath('bash', process.env) === undefined)
+      throw new ConfigurationError(
+        'Jupyter is started by a bash script, and bash is not here.',
+        'Install bash and try again.',
+      );
     return;
   }
   const scheduler = schedulers[spec.system.scheduler];
   const missing = scheduler.commands.filter((command) => commandOnPath(command, process.env) === undefined);
   if (missing.length > 0) {
-    throw new ConfigurationError(`${spec.system.title} uses ${scheduler.title}, and ${missing.join(', ')} can't be found here.`, 'Start on a login node, load its module, or add --here to run on this machine.');
+    throw new ConfigurationError(
+      `${spec.system.title} uses ${scheduler.title}, and ${missing.join(', ')} can't be found here.`,
+      'Start on a login node, load its module, or add --here to run on this machine.',
+    );
   }
 }
 
 /** Existence only: the login node's CPU is not the compute node's, so nothing is run. */
 function checkVenv({ environment: { venv }, service }: LaunchSpec, settings: Settings): void {
   if (venv === undefined) return;
-  if (!existsSync(path.join(venv, 'bin', 'python'))) throw complaint(settings, 'venv', `${shown(venv)} is not a virtual environment`, 'It should hold bin/python; make one with "python3 -m venv PATH".');
+  if (!existsSync(path.join(venv, 'bin', 'python')))
+    throw complaint(
+      settings,
+      'venv',
+      `${shown(venv)} is not a virtual environment`,
+      'It should hold bin/python; make one with "python3 -m venv PATH".',
+    );
   const programs = service === undefined ? ['jupyter-lab', 'jupyter-notebook'] : [`jupyter-${service}`];
   if (!programs.some((program) => existsSync(path.join(venv, 'bin', program)))) {
-    throw complaint(settings, 'venv', `${shown(venv)} has no ${programs.join(' or ')}`, `Install it: ${path.join(venv, 'bin', 'pip')} install ${service === 'notebook' ? 'notebook' : 'jupyterlab'}`);
+    throw complaint(
+      settings,
+      'venv',
+      `${shown(venv)} has no ${programs.join(' or ')}`,
+      `Install it: ${path.join(venv, 'bin', 'pip')} install ${service === 'notebook' ? 'notebook' : 'jupyterlab'}`,
+    );
   }
 }
 
@@ -43,31 +67,70 @@ function checkVenv({ environment: { venv }, service }: LaunchSpec, settings: Set
  * Holds partition, account and time against what the scheduler reports.
  * @throws UsageError, ConfigurationError; SchedulerError where it can't be reached
  */
-export async function checkWithScheduler(spec: LaunchSpec, settings: Settings, scheduler: Scheduler): Promise<void> {
+export async function checkWithScheduler(
+  spec: LaunchSpec,
+  settings: Settings,
+  scheduler: Scheduler,
+): Promise<void> {
   const offers = await scheduler.offers();
-  if ('kind' in offers) throw new SchedulerError(`${scheduler.title} can't be reached: ${offers.message}.`, 'Nothing was submitted. Try again in a few minutes, or ask your site.');
+  if ('kind' in offers)
+    throw new SchedulerError(
+      `${scheduler.title} can't be reached: ${offers.message}.`,
+      'Nothing was submitted. Try again in a few minutes, or ask your site.',
+    );
   checkPartition(spec, settings, offers);
   const { account } = spec.resources;
-  if (account !== undefined && offers.accounts !== undefined && offers.accounts.length > 0 && !offers.accounts.includes(account)) {
-    throw complaint(settings, 'account', `${scheduler.title} does not let you use the account "${shown(account)}"${suggestion(account, offers.accounts).replace(/^\./, '')}`, `Yours: ${offers.accounts.join(', ')}.`);
+  if (
+    account !== undefined &&
+    offers.accounts !== undefined &&
+    offers.accounts.length > 0 &&
+    !offers.accounts.includes(account)
+  ) {
+    throw complaint(
+      settings,
+      'account',
+      `${scheduler.title} does not let you use the account "${shown(account)}"${suggestion(account, offers.accounts).replace(/^\./, '')}`,
+      `Yours: ${offers.accounts.join(', ')}.`,
+    );
   }
 }
 
-function checkPartition({ resources: { partition, timeLimit } }: LaunchSpec, settings: Settings, { partitions }: Offers): void {
+function checkPartition(
+  { resources: { partition, timeLimit } }: LaunchSpec,
+  settings: Settings,
+  { partitions }: Offers,
+): void {
   if (partition === undefined || partitions === undefined) return;
   for (const name of partition.split(',')) {
     const known = partitions.find((candidate) => candidate.name === name);
     const names = partitions.map((candidate) => candidate.name);
-    if (known === undefined) throw complaint(settings, 'partition', `there is no partition "${shown(name)}"`, `${suggestion(name, names).trim()} Known: ${names.join(', ')}.`.trim());
+    if (known === undefined)
+      throw complaint(
+        settings,
+        'partition',
+        `there is no partition "${shown(name)}"`,
+        `${suggestion(name, names).trim()} Known: ${names.join(', ')}.`.trim(),
+      );
     if (known.maxSeconds !== undefined && timeLimit !== undefined && timeLimit > known.maxSeconds) {
-      throw complaint(settings, 'time', `the partition "${name}" allows ${formatDuration(known.maxSeconds)} at most, and ${formatDuration(timeLimit)} is more`, `Write -t ${Math.floor(known.maxSeconds / 60)}, or choose another partition.`);
+      throw complaint(
+        settings,
+        'time',
+        `the partition "${name}" allows ${formatDuration(known.maxSeconds)} at most, and ${formatDuration(timeLimit)} is more`,
+        `Write -t ${Math.floor(known.maxSeconds / 60)}, or choose another partition.`,
+      );
     }
   }
 }
 
 /** Wrong usage where it was typed, a mistake in its file otherwise. */
-function complaint(settings: Settings, key: OptionKey, message: string, hint: string): UsageError | ConfigurationError {
+function complaint(
+  settings: Settings,
+  key: OptionKey,
+  message: string,
+  hint: string,
+): UsageError | ConfigurationError {
   const origin = settings[key]?.origin;
-  if (origin === undefined || origin === commandLineOrigin(key)) return new UsageError(`${commandLineOrigin(key)}: ${message}.`, hint);
+  if (origin === undefined || origin === commandLineOrigin(key))
+    return new UsageError(`${commandLineOrigin(key)}: ${message}.`, hint);
   return new ConfigurationError(`${origin}: ${key}: ${message}.`, hint);
 }

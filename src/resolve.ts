@@ -1,9 +1,17 @@
 /** From the command line to settings with their origins, and the system that they are for. */
-import { fileLayer, environmentLayers, type Layer, mergeLayers, mergeSystems, type Settings } from './config/layers.ts';
+
 import { loadFiles } from './config/files.ts';
+import {
+  environmentLayers,
+  fileLayer,
+  type Layer,
+  mergeLayers,
+  mergeSystems,
+  type Settings,
+} from './config/layers.ts';
 import { UsageError } from './errors.ts';
 import { commandLineOrigin } from './launch-spec.ts';
-import { type OptionKey, optionKeys, type OptionValues } from './options.ts';
+import { type OptionKey, type OptionValues, optionKeys } from './options.ts';
 import { findSystem, machineFacts } from './systems/detect.ts';
 import type { System } from './systems/system.ts';
 
@@ -12,22 +20,33 @@ import type { System } from './systems/system.ts';
  * @param offline asks nobody over the network
  * @throws UsageError, ConfigurationError
  */
-export async function resolve(typed: OptionValues, { offline }: { readonly offline: boolean }): Promise<{ settings: Settings; system: System }> {
+export async function resolve(
+  typed: OptionValues,
+  { offline }: { readonly offline: boolean },
+): Promise<{ settings: Settings; system: System }> {
   refuseConflicts(typed);
   const files = await loadFiles(process.env, process.cwd(), typed.config);
   const upper = [...files.map(fileLayer), ...environmentLayers(process.env), ...typedLayers(typed)];
   const systems = mergeSystems(files);
   const { system: named } = mergeLayers(upper);
   const system = await findSystem(systems, named?.value, machineFacts(process.env, { offline }));
-  const defaults: Layer = { origin: `defaults of ${system.name}`, values: (systems.get(system.name)?.defaults ?? {}) as OptionValues };
+  const defaults: Layer = {
+    origin: `defaults of ${system.name}`,
+    values: (systems.get(system.name)?.defaults ?? {}) as OptionValues,
+  };
   return { settings: mergeLayers([defaults, ...upper]), system };
 }
 
 /** One layer an option, since each has an origin of its own; `--lab` and `--notebook` are ways to say `--service`. */
 function typedLayers(typed: OptionValues): Layer[] {
   const { lab, notebook, ...rest } = typed;
-  const values: OptionValues = { ...rest, ...(lab ? { service: 'lab' as const } : notebook ? { service: 'notebook' as const } : {}) };
-  return optionKeys.filter((key) => values[key] !== undefined).map((key) => ({ origin: commandLineOrigin(key), values: { [key]: values[key] } }));
+  const values: OptionValues = {
+    ...rest,
+    ...(lab ? { service: 'lab' as const } : notebook ? { service: 'notebook' as const } : {}),
+  };
+  return optionKeys
+    .filter((key) => values[key] !== undefined)
+    .map((key) => ({ origin: commandLineOrigin(key), values: { [key]: values[key] } }));
 }
 
 const conflicts: readonly (readonly [OptionKey, OptionKey, string])[] = [
@@ -43,10 +62,17 @@ const conflicts: readonly (readonly [OptionKey, OptionKey, string])[] = [
 
 function refuseConflicts(typed: OptionValues): void {
   for (const [one, other, hint] of conflicts) {
-    if (typed[one] && typed[other]) throw new UsageError(`${commandLineOrigin(one)} and ${commandLineOrigin(other)} contradict each other.`, hint);
+    if (typed[one] && typed[other])
+      throw new UsageError(
+        `${commandLineOrigin(one)} and ${commandLineOrigin(other)} contradict each other.`,
+        hint,
+      );
   }
   const shorthand = typed.lab ? 'lab' : typed.notebook ? 'notebook' : undefined;
   if (shorthand !== undefined && typed.service !== undefined && typed.service !== shorthand) {
-    throw new UsageError(`--${shorthand} and --service ${typed.service} contradict each other.`, 'Keep the one that you want.');
+    throw new UsageError(
+      `--${shorthand} and --service ${typed.service} contradict each other.`,
+      'Keep the one that you want.',
+    );
   }
 }

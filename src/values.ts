@@ -32,14 +32,25 @@ function readDuration(text: string, wanted: string): number {
   const clock = /^(?:(\d{1,4})-)?(\d{1,5}):([0-5]?\d):([0-5]?\d)$/.exec(text);
   if (clock) {
     const [days = '0', hours = '0', minutes = '0', seconds = '0'] = clock.slice(1);
-    if (clock[1] !== undefined && Number(hours) > 23) throw new InvalidValue(`"${text}" has more than 23 hours beside its days; ${wanted}`);
-    return Number(days) * secondsPerUnit.d + Number(hours) * secondsPerUnit.h + Number(minutes) * secondsPerUnit.m + Number(seconds);
+    if (clock[1] !== undefined && Number(hours) > 23)
+      throw new InvalidValue(`"${text}" has more than 23 hours beside its days; ${wanted}`);
+    return (
+      Number(days) * secondsPerUnit.d +
+      Number(hours) * secondsPerUnit.h +
+      Number(minutes) * secondsPerUnit.m +
+      Number(seconds)
+    );
   }
 
   const units = /^(?=\d)(?:(\d{1,4})d)?(?:(\d{1,5})h)?(?:(\d{1,6})m(?:in)?)?(?:(\d{1,7})s)?$/i.exec(text);
   if (units) {
     const [days = '0', hours = '0', minutes = '0', seconds = '0'] = units.slice(1);
-    return Number(days) * secondsPerUnit.d + Number(hours) * secondsPerUnit.h + Number(minutes) * secondsPerUnit.m + Number(seconds);
+    return (
+      Number(days) * secondsPerUnit.d +
+      Number(hours) * secondsPerUnit.h +
+      Number(minutes) * secondsPerUnit.m +
+      Number(seconds)
+    );
   }
   throw new InvalidValue(`"${shown(text)}" is not a length of time; ${wanted}`);
 }
@@ -72,23 +83,29 @@ export function parseMemory(text: string): number {
   const unit = (match[2] ?? 'G').toUpperCase() as keyof typeof mebibytesPerUnit;
   const mebibytes = Math.ceil(Number(match[1]) * mebibytesPerUnit[unit]);
   if (mebibytes < 1) throw new InvalidValue(`"${shown(text)}" is no memory at all; ${wanted}`);
-  if (mebibytes > 1024 * mebibytesPerUnit.T) throw new InvalidValue(`"${shown(text)}" is more than any node has; ${wanted}`);
+  if (mebibytes > 1024 * mebibytesPerUnit.T)
+    throw new InvalidValue(`"${shown(text)}" is more than any node has; ${wanted}`);
   return mebibytes;
 }
 
 /** A whole number from 1 to `most`, of the things named by `what`. */
 export function parseCount(text: string, what: string, most: number): number {
-  if (!/^\d{1,7}$/.test(text.trim())) throw new InvalidValue(`"${shown(text)}" is not a number of ${what}; write a whole number such as 1`);
+  if (!/^\d{1,7}$/.test(text.trim()))
+    throw new InvalidValue(`"${shown(text)}" is not a number of ${what}; write a whole number such as 1`);
   const count = Number(text);
   if (count < 1) throw new InvalidValue(`${count} ${what} can't run anything; write 1 or more`);
-  if (count > most) throw new InvalidValue(`${count} ${what} is more than any system has; write at most ${most}`);
+  if (count > most)
+    throw new InvalidValue(`${count} ${what} is more than any system has; write at most ${most}`);
   return count;
 }
 
 /** `2` or `a100:2`. */
 export function parseGpu(text: string): GpuRequest {
   const match = /^(?:([A-Za-z][\w.-]{0,63}):)?(\d{1,4})$/.exec(text.trim());
-  if (!match) throw new InvalidValue(`"${shown(text)}" is not a number of GPUs; write 1, or a type and a number such as a100:1`);
+  if (!match)
+    throw new InvalidValue(
+      `"${shown(text)}" is not a number of GPUs; write 1, or a type and a number such as a100:1`,
+    );
   const count = parseCount(match[2] as string, 'GPUs', 1024);
   return match[1] === undefined ? { count } : { type: match[1], count };
 }
@@ -97,7 +114,9 @@ export function parseGpu(text: string): GpuRequest {
 export function parseGres(text: string): string {
   const item = String.raw`[A-Za-z][\w.-]*(?::[A-Za-z][\w.-]*)?(?::[1-9]\d{0,8}[KMGT]?)?`;
   if (text.length > 256 || !new RegExp(`^${item}(?:,${item})*$`).test(text)) {
-    throw new InvalidValue(`"${shown(text)}" is not a list of generic resources; write gpu:1 or gpu:a100:2,nvme:200`);
+    throw new InvalidValue(
+      `"${shown(text)}" is not a list of generic resources; write gpu:1 or gpu:a100:2,nvme:200`,
+    );
   }
   return text;
 }
@@ -105,7 +124,9 @@ export function parseGres(text: string): string {
 /** A name that the scheduler knows something by (account, partition): no spaces, quotes or shell characters. */
 export function parseName(text: string, what: string): string {
   if (!/^[A-Za-z0-9_][\w.:@+/-]{0,127}$/.test(text)) {
-    throw new InvalidValue(`"${shown(text)}" can't be the name of ${what}; use letters, digits and any of _ . : @ + / -`);
+    throw new InvalidValue(
+      `"${shown(text)}" can't be the name of ${what}; use letters, digits and any of _ . : @ + / -`,
+    );
   }
   return text;
 }
@@ -115,7 +136,9 @@ export function parseModules(text: string): string[] {
   const names = text.split(',').map((name) => name.trim());
   for (const name of names) {
     if (!/^[A-Za-z0-9_][\w.+/@:=~-]{0,199}$/.test(name)) {
-      throw new InvalidValue(`"${shown(name)}" can't be the name of a module; write NAME, NAME/VERSION, or several with commas between`);
+      throw new InvalidValue(
+        `"${shown(name)}" can't be the name of a module; write NAME, NAME/VERSION, or several with commas between`,
+      );
     }
   }
   return names;

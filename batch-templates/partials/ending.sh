@@ -19,12 +19,14 @@ finish() {
 # Schedulers leave little time between TERM and KILL: what matters most comes first.
 end() {
   [[ -z ${jupyter_pid-} ]] || kill -TERM "$jupyter_pid" 2>/dev/null
-  record "$1" "$2"
+  local recorded=yes
+  record "$1" "$2" || recorded=
   if [[ -n ${http_tool-} && $http_tool != none ]]; then
     tell_proxy "$1" "$2"
     http GET "/destroytoken.cgi?token=$proxy_token"
   fi
   rm -rf "$secrets"
+  [[ $recorded ]] || record "$1" "$2" # in a full home there may be room now
   [[ -z ${runtime-} ]] || rm -f "$runtime/jupyter-token"
   [[ -z ${jupyter_pid-} ]] || end_jupyter
   [[ -z ${launcher_watch-} ]] || kill "$launcher_watch" 2>/dev/null

@@ -23,9 +23,22 @@ choose_jupyter() {
   local name names=(lab notebook)
   [[ -z $service ]] || names=("$service")
   for name in "${names[@]}"; do
-    jupyter=$(command -v "jupyter-$name") && return
+    if jupyter=$(command -v "jupyter-$name"); then
+      check_interpreter
+      return
+    fi
   done
   fail "jupyter-${names[0]} was not found on $(hostname)${modules:+ after loading ${modules[*]}}${venv:+ in $venv}."
+}
+
+# A moved or half-removed environment leaves programs behind whose Python is gone; the kernel's own words for that
+# ("required file not found") name neither.
+check_interpreter() {
+  local line interpreter
+  IFS= read -r line 2>/dev/null <"$jupyter"
+  [[ $line == '#!'* ]] || return
+  read -r interpreter _ <<<"${line#'#!'}"
+  [[ -x $interpreter ]] || fail "$jupyter is broken on $(hostname): its Python, $interpreter, does not exist. Make the environment anew."
 }
 
 # From outside the range that the kernel hands out for connections, so that only listeners compete.
@@ -118,7 +131,7 @@ last_words() {
     kill -0 "$relay_pid" 2>/dev/null || break
     sleep 0.1
   done
-  lines=$(cat "$runtime/last-words.old" "$runtime/last-words" 2>/dev/null | grep -v '^[[:space:]]*$' | tail -n 3)
+  lines=$(cat "$runtime/last-words.old" "$runtime/last-words" 2>/dev/null | sed -e '/^[[:space:]]*$/d' -e "s|^$0: line [0-9]*: ||" | tail -n 3)
   [[ -n $lines ]] || lines="it ended with status ${jupyter_status-?} and said nothing"
   one_line "$lines"
 }

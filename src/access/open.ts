@@ -28,8 +28,17 @@ export function plannedAddress(spec: LaunchSpec): SatelliteAddress {
 async function openLocalAccess(): Promise<OpenAccess> {
   const { startSatellite } = await import('satellite');
   const satellite = await startSatellite(
-    { domain: 'localhost', listen: '127.0.0.1:0', tls: 'off', internalNetworks: ['127.0.0.0/8'], state: ':memory:' },
+    {
+      domain: 'localhost',
+      listen: '127.0.0.1:0',
+      tls: 'off',
+      internalNetworks: ['127.0.0.0/8'],
+      state: ':memory:',
+    },
     { log: () => {} },
   );
-  return { proxy: { manageUrl: satellite.manageUrl.replace(/\/$/, ''), connectTo: '127.0.0.1' }, close: () => satellite.close() };
+  return {
+    proxy: { manageUrl: satellite.manageUrl.replace(/\/$/, ''), connectTo: '127.0.0.1' },
+    close: () => satellite.close(),
+  };
 }

@@ -1,6 +1,7 @@
 /** A client of the Satellite protocol, for our own proxy and for SDSC's original. */
-import { readFileSync } from 'node:fs';
+
 import { lookup as dnsLookup, type LookupAddress } from 'node:dns';
+import { readFileSync } from 'node:fs';
 import { Agent, request } from 'undici';
 import { ConfigurationError, ProxyError } from '../errors.ts';
 import { shown } from '../values.ts';
@@ -89,7 +90,11 @@ export class SatelliteClient {
     if (answer.status !== 200) return undefined;
     const { state, phase, reason } = parseObject(answer.body);
     if (state !== 'pending' && state !== 'mapped' && state !== 'gone') return undefined;
-    return { state, phase: typeof phase === 'string' ? phase : undefined, reason: typeof reason === 'string' ? reason : undefined };
+    return {
+      state,
+      phase: typeof phase === 'string' ? phase : undefined,
+      reason: typeof reason === 'string' ? reason : undefined,
+    };
   }
 
   /** Why a session that ends before it was live did so, for its waiting page. Best effort: an original has no such thing. */
@@ -100,13 +105,17 @@ export class SatelliteClient {
   /** Gives a token back. One that is mapped can be destroyed by its own compute node only; that refusal is no error here. */
   async destroyToken(token: string): Promise<void> {
     const answer = await this.#send('DELETE', `/api/v1/tokens/${token}`);
-    if (answer.status === 404 || answer.status === 405) await this.#send('GET', `/destroytoken.cgi?token=${token}`);
+    if (answer.status === 404 || answer.status === 405)
+      await this.#send('GET', `/destroytoken.cgi?token=${token}`);
   }
 
   /** Whether the notebook behind a site answers through the proxy: Jupyter's `/api` is open and tells its version. */
   async siteAnswers(site: string): Promise<boolean> {
     try {
-      const { statusCode, body } = await request(new URL('/api', site), { dispatcher: this.#agent, headers: { accept: 'application/json' } });
+      const { statusCode, body } = await request(new URL('/api', site), {
+        dispatcher: this.#agent,
+        headers: { accept: 'application/json' },
+      });
       const text = await body.text();
       return statusCode === 200 && typeof parseObject(text)['version'] === 'string';
     } catch {
@@ -123,12 +132,18 @@ export class SatelliteClient {
       const response = await request(`${this.#address.manageUrl}${path}`, {
         method,
         dispatcher: this.#agent,
-        headers: { accept: 'application/json, text/plain', ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
+        headers: {
+          accept: 'application/json, text/plain',
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        },
         body: body === undefined ? null : JSON.stringify(body),
       });
       return { status: response.statusCode, body: await response.body.text() };
     } catch (error) {
-      throw new ProxyError(`The proxy ${this.#host} can't be reached: ${transportProblem(error)}.`, 'Ask your site whether it is down; nothing was submitted or left behind.');
+      throw new ProxyError(
+        `The proxy ${this.#host} can't be reached: ${transportProblem(error)}.`,
+        'Ask your site whether it is down; nothing was submitted or left behind.',
+      );
     }
   }
 
@@ -138,16 +153,33 @@ export class SatelliteClient {
 
   #refusal({ status, body }: Answer): ProxyError {
     const { error } = parseObject(body);
-    const said = typeof error === 'object' && error !== null && 'message' in error ? String(error.message) : body.trim().replace(/^Oops!\s*/, '');
-    return new ProxyError(`The proxy ${this.#host} refuses: ${shownLine(said) || `status ${status}`}`, 'Start from a login node of the cluster; if you are on one, tell your site.');
+    const said =
+      typeof error === 'object' && error !== null && 'message' in error
+        ? String(error.message)
+        : body.trim().replace(/^Oops!\s*/, '');
+    return new ProxyError(
+      `The proxy ${this.#host} refuses: ${shownLine(said) || `status ${status}`}`,
+      'Start from a login node of the cluster; if you are on one, tell your site.',
+    );
   }
 
   #nonsense(): ProxyError {
-    return new ProxyError(`${this.#host} does not answer as a Satellite proxy does.`, 'Check proxy.endpoint in the configuration ("start-jupyter --info" shows where it comes from).');
+    return new ProxyError(
+      `${this.#host} does not answer as a Satellite proxy does.`,
+      'Check proxy.endpoint in the configuration ("start-jupyter --info" shows where it comes from).',
+    );
   }
 
   /** Sites live at the management host's address where the DNS of this machine doesn't know them (no wildcard inside). */
-  #lookup(hostname: string, options: object, callback: (error: NodeJS.ErrnoException | null, address: string | LookupAddress[], family?: number) => void): void {
+  #lookup(
+    hostname: string,
+    options: object,
+    callback: (
+      error: NodeJS.ErrnoException | null,
+      address: string | LookupAddress[],
+      family?: number,
+    ) => void,
+  ): void {
     const { connectTo, manageUrl } = this.#address;
     const manageHost = new URL(manageUrl).hostname;
     if (connectTo !== undefined) {
@@ -167,7 +199,10 @@ function trusted(caFile: string | undefined): { ca?: Buffer } {
   try {
     return { ca: readFileSync(caFile) };
   } catch (error) {
-    throw new ConfigurationError(`The proxy's certificate authority ${caFile} can't be read: ${(error as Error).message}.`, 'Check proxy.caFile in the configuration.');
+    throw new ConfigurationError(
+      `The proxy's certificate authority ${caFile} can't be read: ${(error as Error).message}.`,
+      'Check proxy.caFile in the configuration.',
+    );
   }
 }
 
@@ -207,6 +242,7 @@ const transportProblems: Record<string, string> = {
 function transportProblem(error: unknown): string {
   const code = String((error as { code?: unknown }).code ?? '');
   const message = error instanceof Error ? error.message : String(error);
-  if (/CERT|SELF_SIGNED|UNABLE_TO_|ERR_TLS|SSL/.test(code)) return `its certificate is not trusted (${message})`;
+  if (/CERT|SELF_SIGNED|UNABLE_TO_|ERR_TLS|SSL/.test(code))
+    return `its certificate is not trusted (${message})`;
   return transportProblems[code] ?? shown(message);
 }

@@ -18,7 +18,8 @@ export function jobScript(spec: LaunchSpec, sessionId: string, proxy: SatelliteA
     venv: spec.environment.venv ?? '',
     nodeAddress: spec.access === 'local' ? '127.0.0.1' : (nodeAddress ?? ''),
     // Where names of sites lead to one known address, curl and wget are sent there with the name in the Host header.
-    manageUrl: proxy.connectTo === undefined ? manage.origin : `${manage.protocol}//${proxy.connectTo}:${manage.port}`,
+    manageUrl:
+      proxy.connectTo === undefined ? manage.origin : `${manage.protocol}//${proxy.connectTo}:${manage.port}`,
     manageHost: manage.host,
     caFile: proxy.caFile ?? '',
     timeLimitSeconds: spec.resources.timeLimit ?? '',

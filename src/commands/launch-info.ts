@@ -15,16 +15,28 @@ export function printInfo(settings: Settings, system: System, json: boolean): vo
   }
   const dim = (text: string) => paint(process.stdout, 'dim', text);
   const rows = [
-    ['system', `${system.name} (${system.title})`, system.scheduler === 'none' ? 'no scheduler' : `scheduler: ${system.scheduler}`],
+    [
+      'system',
+      `${system.name} (${system.title})`,
+      system.scheduler === 'none' ? 'no scheduler' : `scheduler: ${system.scheduler}`,
+    ],
     ['proxy', system.proxy?.endpoint ?? dim('none'), ''],
     ...keys.map((key) => {
       const setting = settings[key];
-      return [options[key].flag, setting === undefined ? dim('not set') : valueText(key, setting.value), setting?.origin ?? ''];
+      return [
+        options[key].flag,
+        setting === undefined ? dim('not set') : valueText(key, setting.value),
+        setting?.origin ?? '',
+      ];
     }),
   ];
-  const widths = [0, 1].map((column) => Math.max(...rows.map((row) => stripVTControlCharacters(row[column] ?? '').length)));
+  const widths = [0, 1].map((column) =>
+    Math.max(...rows.map((row) => stripVTControlCharacters(row[column] ?? '').length)),
+  );
   for (const [name = '', value = '', origin = ''] of rows) {
-    process.stdout.write(`${`${padded(name, widths[0] ?? 0)}  ${padded(value, widths[1] ?? 0)}  ${dim(origin)}`.trimEnd()}\n`);
+    process.stdout.write(
+      `${`${padded(name, widths[0] ?? 0)}  ${padded(value, widths[1] ?? 0)}  ${dim(origin)}`.trimEnd()}\n`,
+    );
   }
 }
 

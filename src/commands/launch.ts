@@ -1,17 +1,18 @@
 /** `start-jupyter [launch]`: from the command line to one URL. */
-import { jobScript } from '../batch/job-script.ts';
+
 import { plannedAddress } from '../access/open.ts';
+import { jobScript } from '../batch/job-script.ts';
 import { PersonError, UsageError } from '../errors.ts';
 import { interruption } from '../interruption.ts';
 import { offerJupyter } from '../jupyter-offer.ts';
 import { launchHere } from '../launch/here.ts';
 import { launchJob } from '../launch/job.ts';
+import { printFailure } from '../launch/print-session.ts';
 import { launchSpec } from '../launch-spec.ts';
 import type { OptionValues } from '../options.ts';
 import { checkThisMachine } from '../preflight.ts';
 import { resolve } from '../resolve.ts';
 import { createProgress } from '../ui/progress.ts';
-import { printFailure } from '../launch/print-session.ts';
 import { printInfo } from './launch-info.ts';
 
 /**
@@ -27,7 +28,10 @@ export async function run(typed: OptionValues, schedulerArguments: readonly stri
   }
   const spec = launchSpec(settings, system, process.cwd());
   if (schedulerArguments.length > 0 && spec.here) {
-    throw new UsageError(`"-- ${schedulerArguments.join(' ')}" is for a scheduler, and nothing is submitted here.`, 'Leave it out.');
+    throw new UsageError(
+      `"-- ${schedulerArguments.join(' ')}" is for a scheduler, and nothing is submitted here.`,
+      'Leave it out.',
+    );
   }
   if (typed.dryRun) {
     process.stdout.write(jobScript(spec, 'dryrun', plannedAddress(spec)));
@@ -39,7 +43,13 @@ export async function run(typed: OptionValues, schedulerArguments: readonly stri
   const progress = createProgress(process.stderr, quiet);
   using interrupted = interruption();
   try {
-    const ready = spec.here ? await offerJupyter(spec, { accept: settings.yes?.value ?? false, progress, interrupted: interrupted.signal }) : spec;
+    const ready = spec.here
+      ? await offerJupyter(spec, {
+          accept: settings.yes?.value ?? false,
+          progress,
+          interrupted: interrupted.signal,
+        })
+      : spec;
     checkThisMachine(ready, settings);
     const launch = { spec: ready, settings, output, progress, interrupted: interrupted.signal };
     return ready.here ? await launchHere(launch) : await launchJob(launch, schedulerArguments);

@@ -5,7 +5,13 @@ import { listSessions } from '../sessions/store.ts';
 import { paint } from '../ui/style.ts';
 import { formatDuration } from '../values.ts';
 
-export async function run({ json, all }: { readonly json?: boolean; readonly all?: boolean }): Promise<number> {
+export async function run({
+  json,
+  all,
+}: {
+  readonly json?: boolean;
+  readonly all?: boolean;
+}): Promise<number> {
   const observed = (await observe(listSessions())).map(sessionReport);
   const shown = observed.filter(({ state }) => all || json || !isOver(state)).toSorted(runningFirst);
   if (json) {
@@ -17,10 +23,22 @@ export async function run({ json, all }: { readonly json?: boolean; readonly all
     process.stderr.write(`No session is running.${over}\n`);
     return 0;
   }
-  const rows = shown.map((report) => [report.id, report.state, report.jobId ?? '-', report.system, timeLeft(report), report.directory]);
+  const rows = shown.map((report) => [
+    report.id,
+    report.state,
+    report.jobId ?? '-',
+    report.system,
+    timeLeft(report),
+    report.directory,
+  ]);
   const header = ['SESSION', 'STATE', 'JOB', 'SYSTEM', 'LEFT', 'DIRECTORY'];
-  const widths = header.map((title, column) => Math.max(title.length, ...rows.map((row) => (row[column] as string).length)));
-  const line = (cells: readonly string[]) => cells.map((cell, column) => (column === cells.length - 1 ? cell : cell.padEnd(widths[column] as number))).join('  ');
+  const widths = header.map((title, column) =>
+    Math.max(title.length, ...rows.map((row) => (row[column] as string).length)),
+  );
+  const line = (cells: readonly string[]) =>
+    cells
+      .map((cell, column) => (column === cells.length - 1 ? cell : cell.padEnd(widths[column] as number)))
+      .join('  ');
   process.stdout.write(`${paint(process.stdout, 'bold', line(header))}\n${rows.map(line).join('\n')}\n`);
   return 0;
 }

@@ -31,7 +31,9 @@ async function printJson(record: SessionRecord, log: string): Promise<number> {
   const chunks: Buffer[] = [];
   if (existsSync(log)) for await (const chunk of createReadStream(log)) chunks.push(chunk as Buffer);
   const { state, reason } = await look(record);
-  process.stdout.write(`${JSON.stringify({ id: record.id, state, ...(reason === undefined ? {} : { reason }), log: Buffer.concat(chunks).toString() })}\n`);
+  process.stdout.write(
+    `${JSON.stringify({ id: record.id, state, ...(reason === undefined ? {} : { reason }), log: Buffer.concat(chunks).toString() })}\n`,
+  );
   return 0;
 }
 
@@ -43,6 +45,7 @@ async function look(record: SessionRecord): Promise<Observation> {
 async function copy(file: string, from: number): Promise<number> {
   const size = existsSync(file) ? statSync(file).size : 0;
   if (size <= from) return from;
-  for await (const chunk of createReadStream(file, { start: from, end: size - 1 })) process.stdout.write(chunk as Buffer);
+  for await (const chunk of createReadStream(file, { start: from, end: size - 1 }))
+    process.stdout.write(chunk as Buffer);
   return size;
 }

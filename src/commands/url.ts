@@ -7,7 +7,11 @@ import { findSession } from '../sessions/store.ts';
 export async function run(id: string, { json }: { readonly json?: boolean }): Promise<number> {
   const [seen] = (await observe([findSession(id)])) as [Observation];
   const report = sessionReport(seen);
-  if (report.url === null) throw new SessionError(`Session ${report.id} is over: ${report.reason ?? 'its link is gone.'}`, 'Start another one: start-jupyter');
+  if (report.url === null)
+    throw new SessionError(
+      `Session ${report.id} is over: ${report.reason ?? 'its link is gone.'}`,
+      'Start another one: start-jupyter',
+    );
   process.stdout.write(`${json ? JSON.stringify({ id: report.id, url: report.url }) : report.url}\n`);
   return 0;
 }

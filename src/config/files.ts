@@ -16,23 +16,42 @@ export interface LoadedFile {
 }
 
 /** A file in which everything is commented out says nothing, which js-yaml takes for an error. */
-const loadYaml: Loader = (file, text) => (text.split('\n').every((line) => /^\s*(?:#|$)/.test(line)) ? {} : defaultLoaders['.yaml'](file, text));
+const loadYaml: Loader = (file, text) =>
+  text.split('\n').every((line) => /^\s*(?:#|$)/.test(line)) ? {} : defaultLoaders['.yaml'](file, text);
 
-const loaders: Record<string, Loader> = { '.yaml': loadYaml, '.yml': loadYaml, '.json': defaultLoaders['.json'] };
+const loaders: Record<string, Loader> = {
+  '.yaml': loadYaml,
+  '.yml': loadYaml,
+  '.json': defaultLoaders['.json'],
+};
 const projectFileNames = ['.start-jupyter.yaml', '.start-jupyter.yml', '.start-jupyter.json'];
-const explorer = cosmiconfig('start-jupyter', { searchPlaces: projectFileNames, searchStrategy: 'global', stopDir: '/', loaders, cache: false });
+const explorer = cosmiconfig('start-jupyter', {
+  searchPlaces: projectFileNames,
+  searchStrategy: 'global',
+  stopDir: '/',
+  loaders,
+  cache: false,
+});
 
 /**
  * The files of all layers, lowest first: built-in catalogue, site, user, project, `--config`.
  * @throws ConfigurationError for a file that can't be read, isn't YAML, or holds what the schema doesn't know.
  */
-export async function loadFiles(environment: NodeJS.ProcessEnv, workingDirectory: string, extraFile?: string): Promise<LoadedFile[]> {
+export async function loadFiles(
+  environment: NodeJS.ProcessEnv,
+  workingDirectory: string,
+  extraFile?: string,
+): Promise<LoadedFile[]> {
   const files = [await load(path.join(installationRoot, 'systems.yaml'), fileSchema)];
 
   const site = siteFile(environment);
   if (site !== undefined) files.push(await load(site, fileSchema));
 
-  const user = firstExisting(['config.yaml', 'config.yml', 'config.json'].map((name) => path.join(userConfigDirectory(environment), name)));
+  const user = firstExisting(
+    ['config.yaml', 'config.yml', 'config.json'].map((name) =>
+      path.join(userConfigDirectory(environment), name),
+    ),
+  );
   if (user !== undefined) files.push(await load(user, fileSchema));
 
   const project = await read(workingDirectory, () => explorer.search(workingDirectory));
@@ -48,7 +67,10 @@ export async function loadFiles(environment: NodeJS.ProcessEnv, workingDirectory
 /** `~/.config/start-jupyter`, or where XDG_CONFIG_HOME says. */
 function userConfigDirectory(environment: NodeJS.ProcessEnv): string {
   const base = environment['XDG_CONFIG_HOME'];
-  return path.join(base !== undefined && path.isAbsolute(base) ? base : path.join(os.homedir(), '.config'), 'start-jupyter');
+  return path.join(
+    base !== undefined && path.isAbsolute(base) ? base : path.join(os.homedir(), '.config'),
+    'start-jupyter',
+  );
 }
 
 /** A named site file must exist; the two usual places need not. */
@@ -90,10 +112,16 @@ async function read(subject: string, reader: () => Promise<CosmiconfigResult>): 
 }
 
 function unreadable(file: string, why: string): ConfigurationError {
-  return new ConfigurationError(`${file} can't be read: ${why}.`, 'Configuration files are YAML or JSON (.yaml, .yml, .json).');
+  return new ConfigurationError(
+    `${file} can't be read: ${why}.`,
+    'Configuration files are YAML or JSON (.yaml, .yml, .json).',
+  );
 }
 
-function validated({ filepath, config, isEmpty }: NonNullable<CosmiconfigResult>, schema: z.ZodType): LoadedFile {
+function validated(
+  { filepath, config, isEmpty }: NonNullable<CosmiconfigResult>,
+  schema: z.ZodType,
+): LoadedFile {
   const parsed = schema.safeParse(isEmpty ? {} : (config ?? {}));
   if (!parsed.success) throw complaint(filepath, schema, parsed.error);
   return { path: filepath, content: parsed.data as ConfigFile };
@@ -105,7 +133,9 @@ function complaint(file: string, schema: z.ZodType, error: z.ZodError): Configur
   if (issue.code === 'unrecognized_keys') {
     const key = issue.keys[0] as string;
     const full = where === '' ? key : `${where}.${key}`;
-    return new ConfigurationError(`${file}: "${shown(full)}" is not a setting.${suggestion(key, knownKeys(schema, issue.path))}`);
+    return new ConfigurationError(
+      `${file}: "${shown(full)}" is not a setting.${suggestion(key, knownKeys(schema, issue.path))}`,
+    );
   }
   return new ConfigurationError(`${file}: ${shown(where) || 'the file'}: ${inWords(issue)}.`);
 }
@@ -129,7 +159,10 @@ const kinds: Readonly<Record<string, string>> = {
 };
 
 function inWords(issue: z.core.$ZodIssue): string {
-  if (issue.code === 'invalid_type') return issue.message.endsWith('received undefined') ? 'is missing' : `must be ${kinds[issue.expected] ?? issue.expected}`;
+  if (issue.code === 'invalid_type')
+    return issue.message.endsWith('received undefined')
+      ? 'is missing'
+      : `must be ${kinds[issue.expected] ?? issue.expected}`;
   if (issue.code === 'invalid_value') return `must be ${issue.values.join(' or ')}`;
   if (issue.code === 'too_small') return `must be more than ${issue.minimum}`;
   return issue.message;

@@ -1,6 +1,14 @@
 /** The merge of the layers: each setting's value and where it came from; the last layer that says something wins. */
 import { UsageError } from '../errors.ts';
-import { environmentVariable, flagOf, isSetting, type OptionKey, type OptionValues, optionKeys, options } from '../options.ts';
+import {
+  environmentVariable,
+  flagOf,
+  isSetting,
+  type OptionKey,
+  type OptionValues,
+  optionKeys,
+  options,
+} from '../options.ts';
 import type { LoadedFile } from './files.ts';
 import type { SystemEntry } from './schema.ts';
 
@@ -43,7 +51,9 @@ export function environmentLayers(environment: NodeJS.ProcessEnv): Layer[] {
   return optionKeys.filter(isSetting).flatMap((key) => {
     const variable = environmentVariable(key);
     const text = environment[variable];
-    return text === undefined || text === '' ? [] : [{ origin: variable, values: { [key]: readOption(key, text, variable) } }];
+    return text === undefined || text === ''
+      ? []
+      : [{ origin: variable, values: { [key]: readOption(key, text, variable) } }];
   });
 }
 
@@ -51,11 +61,18 @@ export function environmentLayers(environment: NodeJS.ProcessEnv): Layer[] {
  * Reads one option's text with the option's own schema.
  * @throws UsageError that names the flag (or variable), the reason and what to type instead.
  */
-export function readOption<K extends OptionKey>(key: K, input: unknown, name: string = flagOf(key)): OptionValues[K] {
+export function readOption<K extends OptionKey>(
+  key: K,
+  input: unknown,
+  name: string = flagOf(key),
+): OptionValues[K] {
   const result = options[key].type.safeParse(input);
   if (result.success) return result.data as OptionValues[K];
   const issue = result.error.issues[0];
-  const custom = issue?.code === 'invalid_union' ? issue.errors.flat().find((inner) => inner.code === 'custom') : undefined;
+  const custom =
+    issue?.code === 'invalid_union'
+      ? issue.errors.flat().find((inner) => inner.code === 'custom')
+      : undefined;
   throw new UsageError(`${name}: ${(custom ?? issue)?.message}.`);
 }
 

@@ -58,7 +58,10 @@ const systemSchema = z.strictObject({
 
 /** A project's file holds settings only: who can write to a directory must not say which proxy is trusted. */
 export const projectFileSchema = z.strictObject(settingShape);
-export const fileSchema = z.strictObject({ ...settingShape, systems: z.record(z.string(), systemSchema).optional() });
+export const fileSchema = z.strictObject({
+  ...settingShape,
+  systems: z.record(z.string(), systemSchema).optional(),
+});
 
 export type SystemEntry = z.output<typeof systemSchema>;
 export type ConfigFile = z.output<typeof fileSchema>;

@@ -59,7 +59,12 @@ function runScript(id: string): ChildProcess {
 }
 
 /** The session once its site answers; undefined where it ended instead. */
-async function waitUntilReady({ progress, interrupted }: Launch, record: SessionRecord, client: SatelliteClient, ended: Promise<unknown>): Promise<Observation | undefined> {
+async function waitUntilReady(
+  { progress, interrupted }: Launch,
+  record: SessionRecord,
+  client: SatelliteClient,
+  ended: Promise<unknown>,
+): Promise<Observation | undefined> {
   let over = false;
   void ended.then(() => {
     over = true;
@@ -67,7 +72,8 @@ async function waitUntilReady({ progress, interrupted }: Launch, record: Session
   while (!over) {
     const [seen] = (await observe([record])) as [Observation];
     if (isOver(seen.state)) return undefined;
-    if (seen.state === 'ready' && seen.secrets !== undefined && (await client.siteAnswers(seen.secrets.site))) return seen;
+    if (seen.state === 'ready' && seen.secrets !== undefined && (await client.siteAnswers(seen.secrets.site)))
+      return seen;
     progress.status(describe(seen));
     await pause(100, interrupted);
   }
@@ -83,14 +89,23 @@ async function untilAborted(ended: Promise<unknown>, interrupted: AbortSignal): 
 async function finalObservation(record: SessionRecord): Promise<Observation> {
   const [seen] = (await observe([record])) as [Observation];
   if (isOver(seen.state)) return seen;
-  settle(record, { state: 'failed', reason: 'It was ended without a chance to clean up.', at: new Date().toISOString() });
+  settle(record, {
+    state: 'failed',
+    reason: 'It was ended without a chance to clean up.',
+    at: new Date().toISOString(),
+  });
   return ((await observe([record])) as [Observation])[0];
 }
 
 function conclude({ output, interrupted, progress }: Launch, seen: Observation): number {
   progress.end();
   interrupted.throwIfAborted();
-  if (seen.state === 'failed') throw new SessionError(`Jupyter did not run: ${seen.reason}`, `See the log: start-jupyter logs ${seen.record.id}`, sessionReport(seen));
+  if (seen.state === 'failed')
+    throw new SessionError(
+      `Jupyter did not run: ${seen.reason}`,
+      `See the log: start-jupyter logs ${seen.record.id}`,
+      sessionReport(seen),
+    );
   if (!output.quiet && !output.json) process.stderr.write(`${seen.reason}\n`);
   return 0;
 }

@@ -29,8 +29,16 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
 
   progress.status(`Submitting the job to ${scheduler.title}`);
   const outcome = await scheduler.submit(sessionFiles(prepared.id).script, schedulerArguments);
-  if (outcome.kind === 'rejected') throw new SchedulerError(`${scheduler.title} refuses the job: ${outcome.message}.`, 'Nothing was submitted. "--dry-run" shows the script with its directives.');
-  if (outcome.kind === 'unreachable') throw new SchedulerError(`${scheduler.title} can't be reached: ${outcome.message}.`, 'Nothing was submitted. Try again in a few minutes, or ask your site.');
+  if (outcome.kind === 'rejected')
+    throw new SchedulerError(
+      `${scheduler.title} refuses the job: ${outcome.message}.`,
+      'Nothing was submitted. "--dry-run" shows the script with its directives.',
+    );
+  if (outcome.kind === 'unreachable')
+    throw new SchedulerError(
+      `${scheduler.title} can't be reached: ${outcome.message}.`,
+      'Nothing was submitted. Try again in a few minutes, or ask your site.',
+    );
 
   // From here on a job has the token: the session is ended as a session, no longer unmade step by step.
   const record: SessionRecord = { ...prepared, jobId: outcome.jobId };
@@ -42,7 +50,11 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
     const wait = settings.wait?.value;
     if (wait === undefined) {
       const [seen] = (await observe([record])) as [Observation];
-      printSession(seen, output, `Submitted as job ${outcome.jobId}. The page at this link shows how it goes, and turns into Jupyter:`);
+      printSession(
+        seen,
+        output,
+        `Submitted as job ${outcome.jobId}. The page at this link shows how it goes, and turns into Jupyter:`,
+      );
       return 0;
     }
     const ready = await waitUntilReady(launch, record, client, wait === true ? undefined : wait);
@@ -51,16 +63,27 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
   } catch (error) {
     if (error instanceof SessionOver) throw sessionError(error.seen);
     progress.status('Ending the job again');
-    const reason = interrupted.aborted ? 'The launch was interrupted.' : error instanceof PersonError ? error.message : 'The launch did not work out.';
+    const reason = interrupted.aborted
+      ? 'The launch was interrupted.'
+      : error instanceof PersonError
+        ? error.message
+        : 'The launch did not work out.';
     const seen = await endSession(record, reason);
-    throw error instanceof SessionError ? new SessionError(error.message, error.hint, sessionReport(seen)) : error;
+    throw error instanceof SessionError
+      ? new SessionError(error.message, error.hint, sessionReport(seen))
+      : error;
   } finally {
     await client.close();
   }
 }
 
 /** Without the link the waiting page knows less; that is no reason to give the job up. */
-async function linkJob(client: SatelliteClient, token: string, jobId: string, { progress }: Launch): Promise<void> {
+async function linkJob(
+  client: SatelliteClient,
+  token: string,
+  jobId: string,
+  { progress }: Launch,
+): Promise<void> {
   try {
     await client.linkJob(token, jobId);
   } catch (error) {
@@ -80,11 +103,20 @@ class SessionOver extends Error {
 
 function sessionError(seen: Observation): SessionError {
   const what = seen.state === 'failed' ? 'failed' : 'ended before it was ready';
-  return new SessionError(`The session ${what}: ${seen.reason}`, `See the log: start-jupyter logs ${seen.record.id}`, sessionReport(seen));
+  return new SessionError(
+    `The session ${what}: ${seen.reason}`,
+    `See the log: start-jupyter logs ${seen.record.id}`,
+    sessionReport(seen),
+  );
 }
 
 /** The job reports through a file: cheap to look at. The scheduler is asked less and less often. */
-async function waitUntilReady(launch: Launch, record: SessionRecord, client: SatelliteClient, seconds: number | undefined): Promise<Observation> {
+async function waitUntilReady(
+  launch: Launch,
+  record: SessionRecord,
+  client: SatelliteClient,
+  seconds: number | undefined,
+): Promise<Observation> {
   const { progress, interrupted } = launch;
   const started = Date.now();
   let askSchedulerEvery = 2000;
@@ -102,11 +134,18 @@ async function waitUntilReady(launch: Launch, record: SessionRecord, client: Sat
       progress.status(describe(seen));
     }
     const secrets = readSecrets(record.id);
-    if (readEvents(record.id).at(-1)?.phase === 'ready' && secrets !== undefined && (await client.siteAnswers(secrets.site))) {
+    if (
+      readEvents(record.id).at(-1)?.phase === 'ready' &&
+      secrets !== undefined &&
+      (await client.siteAnswers(secrets.site))
+    ) {
       return ((await observe([record])) as [Observation])[0];
     }
     if (seconds !== undefined && now - started > seconds * 1000) {
-      throw new SessionError(`Jupyter was not ready within ${formatDuration(seconds)}, so the job was ended.`, 'Wait longer (-w 2h), or leave --wait out and watch the page at the link.');
+      throw new SessionError(
+        `Jupyter was not ready within ${formatDuration(seconds)}, so the job was ended.`,
+        'Wait longer (-w 2h), or leave --wait out and watch the page at the link.',
+      );
     }
     await pause(300, interrupted);
   }

@@ -29,7 +29,11 @@ export interface PreparedSession {
  * given back with the reason on its page, and the session's directory removed.
  * @throws ProxyError, ConfigurationError, InterruptedError
  */
-export async function prepareSession({ spec, interrupted }: Launch, { proxy }: OpenAccess, undo: AsyncDisposableStack): Promise<PreparedSession> {
+export async function prepareSession(
+  { spec, interrupted }: Launch,
+  { proxy }: OpenAccess,
+  undo: AsyncDisposableStack,
+): Promise<PreparedSession> {
   const client = new SatelliteClient(proxy);
   undo.defer(() => client.close());
   interrupted.throwIfAborted();
@@ -52,7 +56,11 @@ export async function prepareSession({ spec, interrupted }: Launch, { proxy }: O
     submittedAt: new Date().toISOString(),
     outcome: null,
   };
-  createSession(record, { jupyterToken: randomBytes(24).toString('hex'), proxyToken: token.token, site: token.site }, jobScript(spec, id, proxy));
+  createSession(
+    record,
+    { jupyterToken: randomBytes(24).toString('hex'), proxyToken: token.token, site: token.site },
+    jobScript(spec, id, proxy),
+  );
   undo.defer(() => removeSession(id));
   return { record, client, token };
 }
@@ -60,7 +68,11 @@ export async function prepareSession({ spec, interrupted }: Launch, { proxy }: O
 /** Nobody will redeem this token. A proxy that died meanwhile forgets it by itself in time. */
 async function giveBack(client: SatelliteClient, token: string, interrupted: AbortSignal): Promise<void> {
   try {
-    await client.reportPhase(token, 'ended', interrupted.aborted ? 'The launch was interrupted.' : 'The launch did not work out.');
+    await client.reportPhase(
+      token,
+      'ended',
+      interrupted.aborted ? 'The launch was interrupted.' : 'The launch did not work out.',
+    );
     await client.destroyToken(token);
   } catch (error) {
     if (!(error instanceof PersonError)) throw error;
@@ -73,7 +85,11 @@ export function pause(milliseconds: number, interrupted: AbortSignal): Promise<v
   return new Promise((resolvePause, rejectPause) => {
     const onAbort = () => {
       clearTimeout(timer);
-      rejectPause(interrupted.reason instanceof InterruptedError ? interrupted.reason : new InterruptedError('Interrupted.'));
+      rejectPause(
+        interrupted.reason instanceof InterruptedError
+          ? interrupted.reason
+          : new InterruptedError('Interrupted.'),
+      );
     };
     const timer = setTimeout(() => {
       interrupted.removeEventListener('abort', onAbort);

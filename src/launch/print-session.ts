@@ -23,14 +23,33 @@ export function printSession(seen: Observation, output: Launch['output'], headli
   if (!output.quiet) process.stderr.write(`${paint(process.stderr, 'bold', headline)}\n`);
   process.stdout.write(`${output.quiet || !process.stdout.isTTY ? '' : '  '}${report.url ?? ''}\n`);
   if (!output.quiet) {
-    const end = report.scheduler === 'none' ? 'Ctrl-C ends it.' : `End it with: start-jupyter stop ${report.id}`;
-    process.stderr.write(`${paint(process.stderr, 'dim', `Session ${report.id}. Whoever has this link can use your account: keep it to yourself. ${end}`)}\n`);
+    const end =
+      report.scheduler === 'none' ? 'Ctrl-C ends it.' : `End it with: start-jupyter stop ${report.id}`;
+    process.stderr.write(
+      `${paint(process.stderr, 'dim', `Session ${report.id}. Whoever has this link can use your account: keep it to yourself. ${end}`)}\n`,
+    );
   }
 }
 
 /** The object of a launch that did not come up: the same keys, null where nothing came to be. */
 export function printFailure(error: PersonError): void {
-  const nothing = { id: null, system: null, scheduler: null, access: null, jobId: null, url: null, directory: null, script: null, log: null, submittedAt: null, expiresAt: null };
+  const nothing = {
+    id: null,
+    system: null,
+    scheduler: null,
+    access: null,
+    jobId: null,
+    url: null,
+    directory: null,
+    script: null,
+    log: null,
+    submittedAt: null,
+    expiresAt: null,
+  };
   const report: SessionReport | typeof nothing = (error instanceof SessionError && error.report) || nothing;
-  printJson({ ...report, state: 'failed', reason: report !== nothing && 'reason' in report ? report.reason : error.message });
+  printJson({
+    ...report,
+    state: 'failed',
+    reason: report !== nothing && 'reason' in report ? report.reason : error.message,
+  });
 }

@@ -15,8 +15,13 @@ export type JobReport =
       /** The scheduler's estimate, never a promise. */
       readonly estimatedStart: Date | undefined;
     }
-  | { readonly kind: 'running'; readonly node: string | undefined; readonly startedAt: Date | undefined; readonly endsAt: Date | undefined }
-  | { readonly kind: 'ended'; readonly failed: boolean; /** In people's words. */ readonly reason: string }
+  | {
+      readonly kind: 'running';
+      readonly node: string | undefined;
+      readonly startedAt: Date | undefined;
+      readonly endsAt: Date | undefined;
+    }
+  | { readonly kind: 'ended'; readonly failed: boolean /** In people's words. */; readonly reason: string }
   | { readonly kind: 'unknown' }
   | { readonly kind: 'unreachable'; readonly message: string };
 
@@ -28,7 +33,14 @@ export type CancelOutcome =
 
 /** What the scheduler lets this user ask for; undefined where it doesn't say. */
 export interface Offers {
-  readonly partitions: readonly { readonly name: string; readonly available: boolean; readonly maxSeconds: number | undefined; readonly isDefault: boolean }[] | undefined;
+  readonly partitions:
+    | readonly {
+        readonly name: string;
+        readonly available: boolean;
+        readonly maxSeconds: number | undefined;
+        readonly isDefault: boolean;
+      }[]
+    | undefined;
   readonly accounts: readonly string[] | undefined;
 }
 

@@ -34,12 +34,19 @@ export function directives({ resources, system }: LaunchSpec, { log }: { readonl
     ['cpus-per-task', cpus],
     ['mem', memory && `${memory}M`],
     ['gpus', system.gpuDirective === 'gpus' ? gpuRequest : undefined],
-    ['gres', [gres, system.gpuDirective === 'gres' ? gpuRequest && `gpu:${gpuRequest}` : undefined].filter(Boolean).join(',') || undefined],
+    [
+      'gres',
+      [gres, system.gpuDirective === 'gres' ? gpuRequest && `gpu:${gpuRequest}` : undefined]
+        .filter(Boolean)
+        .join(',') || undefined,
+    ],
     // To the batch shell only: it passes the warning on.
     ['signal', timeLimit && timeLimit > warningSeconds ? `B:USR1@${warningSeconds}` : undefined],
   ];
   return [
-    ...wanted.flatMap(([option, value]) => (value === undefined ? [] : [`#SBATCH --${option}=${quoted(String(value))}`])),
+    ...wanted.flatMap(([option, value]) =>
+      value === undefined ? [] : [`#SBATCH --${option}=${quoted(String(value))}`],
+    ),
     // A requeued job would run on another node, and a token is redeemed once.
     '#SBATCH --no-requeue',
   ];
@@ -48,7 +55,9 @@ export function directives({ resources, system }: LaunchSpec, { log }: { readonl
 /** Slurm counts in minutes; seconds are rounded up. */
 function walltime(seconds: number): string {
   const minutes = Math.ceil(seconds / 60);
-  const clock = [Math.floor((minutes % 1440) / 60), minutes % 60, 0].map((part) => String(part).padStart(2, '0')).join(':');
+  const clock = [Math.floor((minutes % 1440) / 60), minutes % 60, 0]
+    .map((part) => String(part).padStart(2, '0'))
+    .join(':');
   return minutes >= 1440 ? `${Math.floor(minutes / 1440)}-${clock}` : clock;
 }
 
@@ -78,7 +87,10 @@ async function run(command: string, args: readonly string[], timeout = 30_000): 
     stdin: 'ignore',
     cwd: os.homedir(),
     extendEnv: false,
-    env: { ...submissionEnvironment(process.env), ...(command === 'sbatch' ? {} : { SLURM_TIME_FORMAT: '%s' }) },
+    env: {
+      ...submissionEnvironment(process.env),
+      ...(command === 'sbatch' ? {} : { SLURM_TIME_FORMAT: '%s' }),
+    },
   });
   return { stdout: stdout ?? '', stderr: stderr ?? '', exitCode };
 }
@@ -88,7 +100,8 @@ async function run(command: string, args: readonly string[], timeout = 30_000): 
  * CPUs; those of the login session point to sockets and directories that the compute node doesn't have.
  */
 export function submissionEnvironment(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const leaking = /^(?:SLURM_(?!CONF$)|SBATCH_|SALLOC_|SRUN_|PMI|XDG_RUNTIME_DIR$|XDG_SESSION_|DBUS_SESSION_|DISPLAY$|WAYLAND_|XAUTHORITY$|SSH_|JPY_|JUPYTER_(?:TOKEN|PORT|IP|RUNTIME_DIR)|START_JUPYTER_|npm_|NODE_)/;
+  const leaking =
+    /^(?:SLURM_(?!CONF$)|SBATCH_|SALLOC_|SRUN_|PMI|XDG_RUNTIME_DIR$|XDG_SESSION_|DBUS_SESSION_|DISPLAY$|WAYLAND_|XAUTHORITY$|SSH_|JPY_|JUPYTER_(?:TOKEN|PORT|IP|RUNTIME_DIR)|START_JUPYTER_|npm_|NODE_)/;
   return Object.fromEntries(Object.entries(environment).filter(([name]) => !leaking.test(name)));
 }
 
@@ -99,7 +112,14 @@ async function submit(script: string, extraArguments: readonly string[]): Promis
 
 async function jobs(jobIds: readonly string[]): Promise<ReadonlyMap<string, JobReport>> {
   if (jobIds.length === 0) return new Map();
-  const queue = parseQueue(await run('squeue', ['--noheader', '--states=all', `--jobs=${jobIds.join(',')}`, '--format=%i|%T|%r|%S|%e|%N']));
+  const queue = parseQueue(
+    await run('squeue', [
+      '--noheader',
+      '--states=all',
+      `--jobs=${jobIds.join(',')}`,
+      '--format=%i|%T|%r|%S|%e|%N',
+    ]),
+  );
   if (queue.kind === 'unreachable') return new Map(jobIds.map((id) => [id, queue]));
   const reports = new Map<string, JobReport>();
   for (const id of jobIds) {
@@ -111,7 +131,15 @@ async function jobs(jobIds: readonly string[]): Promise<ReadonlyMap<string, JobR
 
 /** The queue forgets ended jobs after a while; accounting, where there is one, remembers them and knows more. */
 async function endedJob(jobId: string, fromQueue: JobReport | undefined): Promise<JobReport> {
-  const accounting = parseAccounting(await run('sacct', ['--allocations', '--noheader', '--parsable2', `--jobs=${jobId}`, '--format=State,ExitCode']));
+  const accounting = parseAccounting(
+    await run('sacct', [
+      '--allocations',
+      '--noheader',
+      '--parsable2',
+      `--jobs=${jobId}`,
+      '--format=State,ExitCode',
+    ]),
+  );
   return accounting ?? fromQueue ?? { kind: 'unknown' };
 }
 
@@ -122,26 +150,43 @@ async function cancel(jobId: string): Promise<CancelOutcome> {
 async function offers(): Promise<Offers | { kind: 'unreachable'; message: string }> {
   const partitions = await run('sinfo', ['--noheader', '--format=%P|%a|%l']);
   if (partitions.exitCode !== 0) return { kind: 'unreachable', message: complaint(partitions) };
-  const accounts = await run('sacctmgr', ['--noheader', '--parsable2', '--readonly', 'show', 'associations', `user=${userName()}`, 'format=account']);
-  return { partitions: parsePartitions(partitions.stdout), accounts: accounts.exitCode === 0 ? lines(accounts.stdout) : undefined };
+  const accounts = await run('sacctmgr', [
+    '--noheader',
+    '--parsable2',
+    '--readonly',
+    'show',
+    'associations',
+    `user=${userName()}`,
+    'format=account',
+  ]);
+  return {
+    partitions: parsePartitions(partitions.stdout),
+    accounts: accounts.exitCode === 0 ? lines(accounts.stdout) : undefined,
+  };
 }
 
 // ---- What the commands say ------------------------------------------------------------------------------------------
 
-const unreachablePattern = /Unable to contact slurm controller|Socket timed out|Connection refused|Connection timed out|Zero Bytes were transmitted|Unable to establish (?:controller|configuration)|slurm_persist_conn_open|Transport endpoint/i;
+const unreachablePattern =
+  /Unable to contact slurm controller|Socket timed out|Connection refused|Connection timed out|Zero Bytes were transmitted|Unable to establish (?:controller|configuration)|slurm_persist_conn_open|Transport endpoint/i;
 
 /** The job id is the last line's first field: login banners and `;cluster` stand around it. */
 export function parseSubmit(output: CommandOutput): SubmitOutcome {
   const jobId = lines(output.stdout).at(-1)?.split(';')[0]?.trim() ?? '';
   if (output.exitCode === 0 && /^\d+$/.test(jobId)) return { kind: 'submitted', jobId };
   const message = complaint(output);
-  return unreachablePattern.test(output.stderr) || output.exitCode === undefined ? { kind: 'unreachable', message } : { kind: 'rejected', message };
+  return unreachablePattern.test(output.stderr) || output.exitCode === undefined
+    ? { kind: 'unreachable', message }
+    : { kind: 'rejected', message };
 }
 
-export function parseQueue(output: CommandOutput): { kind: 'jobs'; jobs: Map<string, JobReport> } | { kind: 'unreachable'; message: string } {
+export function parseQueue(
+  output: CommandOutput,
+): { kind: 'jobs'; jobs: Map<string, JobReport> } | { kind: 'unreachable'; message: string } {
   // Some versions exit 0 on an error, and a job that isn't known any more is an error of its own.
   if (/Invalid job id specified/i.test(output.stderr)) return { kind: 'jobs', jobs: new Map() };
-  if (output.exitCode !== 0 || unreachablePattern.test(output.stderr)) return { kind: 'unreachable', message: complaint(output) };
+  if (output.exitCode !== 0 || unreachablePattern.test(output.stderr))
+    return { kind: 'unreachable', message: complaint(output) };
   const jobs = lines(output.stdout).flatMap((line): [string, JobReport][] => {
     const [id, state, reason, start, end, node] = line.split('|');
     return id === undefined || state === undefined ? [] : [[id, jobReport(state, reason, start, end, node)]];
@@ -149,11 +194,21 @@ export function parseQueue(output: CommandOutput): { kind: 'jobs'; jobs: Map<str
   return { kind: 'jobs', jobs: new Map(jobs) };
 }
 
-function jobReport(state: string, reason: string | undefined, start: string | undefined, end: string | undefined, node: string | undefined): JobReport {
+function jobReport(
+  state: string,
+  reason: string | undefined,
+  start: string | undefined,
+  end: string | undefined,
+  node: string | undefined,
+): JobReport {
   const ending = endings[stateWord(state)];
   if (ending !== undefined) return { kind: 'ended', ...ending };
   if (/^(PENDING|CONFIGURING|REQUEUED|REQUEUE_HOLD|SPECIAL_EXIT|RESV_DEL_HOLD)$/.test(state)) {
-    return { kind: 'queued', reason: reason === 'None' || !reason ? undefined : reason, estimatedStart: epoch(start) };
+    return {
+      kind: 'queued',
+      reason: reason === 'None' || !reason ? undefined : reason,
+      estimatedStart: epoch(start),
+    };
   }
   return { kind: 'running', node: node || undefined, startedAt: epoch(start), endsAt: epoch(end) };
 }
@@ -168,14 +223,24 @@ export function parseAccounting(output: CommandOutput): JobReport | undefined {
 
 export function parseCancel(output: CommandOutput): CancelOutcome {
   if (/Invalid job id|Job\/step already complet/i.test(output.stderr)) return { kind: 'gone' };
-  if (unreachablePattern.test(output.stderr) || output.exitCode === undefined) return { kind: 'unreachable', message: complaint(output) };
+  if (unreachablePattern.test(output.stderr) || output.exitCode === undefined)
+    return { kind: 'unreachable', message: complaint(output) };
   return output.exitCode === 0 ? { kind: 'cancelled' } : { kind: 'refused', message: complaint(output) };
 }
 
 export function parsePartitions(stdout: string): NonNullable<Offers['partitions']> {
   return lines(stdout).flatMap((line) => {
     const [name = '', available, limit = ''] = line.split('|');
-    return name === '' ? [] : [{ name: name.replace(/\*$/, ''), isDefault: name.endsWith('*'), available: available === 'up', maxSeconds: timeLimit(limit) }];
+    return name === ''
+      ? []
+      : [
+          {
+            name: name.replace(/\*$/, ''),
+            isDefault: name.endsWith('*'),
+            available: available === 'up',
+            maxSeconds: timeLimit(limit),
+          },
+        ];
   });
 }
 
@@ -221,8 +286,12 @@ function lines(text: string): string[] {
 
 /** Slurm's own words without its prefixes; the last line says it best. */
 function complaint({ stdout, stderr, exitCode }: CommandOutput): string {
-  const all = [...lines(stdout), ...lines(stderr)].map((line) => line.replace(/^\w+: (?:error: )?/, '').replace(/^Batch job submission failed: /, ''));
-  return all.at(-1) ?? (exitCode === undefined ? 'the command did not answer in time' : `exit status ${exitCode}`);
+  const all = [...lines(stdout), ...lines(stderr)].map((line) =>
+    line.replace(/^\w+: (?:error: )?/, '').replace(/^Batch job submission failed: /, ''),
+  );
+  return (
+    all.at(-1) ?? (exitCode === undefined ? 'the command did not answer in time' : `exit status ${exitCode}`)
+  );
 }
 
 /** In a container the user id may have no entry in the password file. */

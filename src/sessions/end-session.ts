@@ -28,8 +28,16 @@ export async function endSession(record: SessionRecord, reason: string): Promise
   for (let delay = 200; ; delay = Math.min(delay * 1.5, 2000)) {
     const [seen] = (await observe([record])) as [Observation];
     if (isOver(seen.state)) return seen;
-    if (seen.job?.kind === 'unreachable') throw new SchedulerError(`The scheduler took the request and then stopped answering: ${seen.job.message}.`, `Look again with "start-jupyter status ${record.id}".`);
-    if (Date.now() > deadline) throw new SchedulerError('The job was asked to end and still runs.', `Look again with "start-jupyter status ${record.id}".`);
+    if (seen.job?.kind === 'unreachable')
+      throw new SchedulerError(
+        `The scheduler took the request and then stopped answering: ${seen.job.message}.`,
+        `Look again with "start-jupyter status ${record.id}".`,
+      );
+    if (Date.now() > deadline)
+      throw new SchedulerError(
+        'The job was asked to end and still runs.',
+        `Look again with "start-jupyter status ${record.id}".`,
+      );
     await sleep(delay);
   }
 }
@@ -57,8 +65,13 @@ async function cancel(record: SessionRecord): Promise<void> {
     return;
   }
   const outcome = await schedulers[record.scheduler].cancel(record.jobId);
-  if (outcome.kind === 'unreachable') throw new SchedulerError(`The scheduler can't be reached: ${outcome.message}.`, 'The job was not stopped. Try again in a minute.');
-  if (outcome.kind === 'refused') throw new SchedulerError(`The scheduler refuses to stop job ${record.jobId}: ${outcome.message}.`);
+  if (outcome.kind === 'unreachable')
+    throw new SchedulerError(
+      `The scheduler can't be reached: ${outcome.message}.`,
+      'The job was not stopped. Try again in a minute.',
+    );
+  if (outcome.kind === 'refused')
+    throw new SchedulerError(`The scheduler refuses to stop job ${record.jobId}: ${outcome.message}.`);
 }
 
 function tellProcess(pid: number): void {

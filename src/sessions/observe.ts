@@ -6,7 +6,15 @@ import { ProxyError } from '../errors.ts';
 import { schedulers } from '../schedulers/registry.ts';
 import type { JobReport } from '../schedulers/scheduler.ts';
 import { isOver, type SessionRecord, type SessionReport, type SessionState } from './session.ts';
-import { readEvents, readSecrets, removeSecrets, type SessionSecrets, sessionFiles, stopReason, writeRecord } from './store.ts';
+import {
+  readEvents,
+  readSecrets,
+  removeSecrets,
+  type SessionSecrets,
+  sessionFiles,
+  stopReason,
+  writeRecord,
+} from './store.ts';
 
 export interface Observation {
   readonly record: SessionRecord;
@@ -24,8 +32,14 @@ type Outcome = NonNullable<SessionRecord['outcome']>;
 
 /** Observes several sessions, asking each scheduler once. Sessions found over are settled: no secret of them stays. */
 export async function observe(records: readonly SessionRecord[]): Promise<Observation[]> {
-  const reports = await jobReports(records.filter(({ id, outcome }) => outcome === null && reportedOutcome(id) === undefined));
-  return Promise.all(records.map((record) => observeOne(record, record.jobId === null ? undefined : reports.get(record.jobId))));
+  const reports = await jobReports(
+    records.filter(({ id, outcome }) => outcome === null && reportedOutcome(id) === undefined),
+  );
+  return Promise.all(
+    records.map((record) =>
+      observeOne(record, record.jobId === null ? undefined : reports.get(record.jobId)),
+    ),
+  );
 }
 
 async function jobReports(records: readonly SessionRecord[]): Promise<ReadonlyMap<string, JobReport>> {
@@ -43,10 +57,24 @@ async function observeOne(record: SessionRecord, job: JobReport | undefined): Pr
   const outcome = record.outcome ?? reportedOutcome(record.id) ?? (await outcomeWithoutReport(record, job));
   if (outcome !== undefined) {
     const settled = record.outcome === null ? settle(record, outcome) : record;
-    return { record: settled, state: outcome.state, reason: outcome.reason, phase: undefined, job, secrets: undefined };
+    return {
+      record: settled,
+      state: outcome.state,
+      reason: outcome.reason,
+      phase: undefined,
+      job,
+      secrets: undefined,
+    };
   }
   const phase = readEvents(record.id).at(-1)?.phase;
-  return { record, state: liveState(phase, job), reason: undefined, phase, job, secrets: readSecrets(record.id) };
+  return {
+    record,
+    state: liveState(phase, job),
+    reason: undefined,
+    phase,
+    job,
+    secrets: readSecrets(record.id),
+  };
 }
 
 /** The end that the job itself reported. */
@@ -56,10 +84,15 @@ function reportedOutcome(id: string): Outcome | undefined {
 }
 
 /** A job that is gone without having reported its end: it never ran, was killed, or could not write. */
-async function outcomeWithoutReport(record: SessionRecord, job: JobReport | undefined): Promise<Outcome | undefined> {
+async function outcomeWithoutReport(
+  record: SessionRecord,
+  job: JobReport | undefined,
+): Promise<Outcome | undefined> {
   const at = new Date().toISOString();
   if (record.local !== null) {
-    return localProcessLives(record) ? undefined : closeAtProxy(record, { state: 'failed', reason: 'It was ended without a chance to clean up.', at });
+    return localProcessLives(record)
+      ? undefined
+      : closeAtProxy(record, { state: 'failed', reason: 'It was ended without a chance to clean up.', at });
   }
   if (job?.kind !== 'ended' && job?.kind !== 'unknown') return undefined;
   // The job may have reported between our two looks.
@@ -67,7 +100,12 @@ async function outcomeWithoutReport(record: SessionRecord, job: JobReport | unde
   if (reported !== undefined) return reported;
   const requested = stopReason(record.id);
   if (requested !== undefined) return closeAtProxy(record, { state: 'ended', reason: requested, at });
-  if (job.kind === 'unknown') return closeAtProxy(record, { state: 'ended', reason: 'The scheduler does not know the job any more.', at });
+  if (job.kind === 'unknown')
+    return closeAtProxy(record, {
+      state: 'ended',
+      reason: 'The scheduler does not know the job any more.',
+      at,
+    });
   return closeAtProxy(record, { state: job.failed ? 'failed' : 'ended', reason: job.reason, at });
 }
 
@@ -81,7 +119,8 @@ async function closeAtProxy(record: SessionRecord, outcome: Outcome): Promise<Ou
   const client = new SatelliteClient({ manageUrl: record.manageUrl, caFile: record.caFile ?? undefined });
   try {
     const status = await client.tokenStatus(secrets.proxyToken);
-    if (status?.phase === 'ended' || status?.phase === 'failed') return { state: status.phase, reason: status.reason ?? outcome.reason, at: outcome.at };
+    if (status?.phase === 'ended' || status?.phase === 'failed')
+      return { state: status.phase, reason: status.reason ?? outcome.reason, at: outcome.at };
     await client.reportPhase(secrets.proxyToken, outcome.state, outcome.reason);
     await client.destroyToken(secrets.proxyToken);
   } catch (error) {
@@ -149,5 +188,7 @@ export function sessionReport({ record, state, reason, job, secrets }: Observati
 function expiresAt(record: SessionRecord, job: JobReport | undefined): string | null {
   if (job?.kind === 'running' && job.endsAt !== undefined) return job.endsAt.toISOString();
   const started = readEvents(record.id)[0]?.at;
-  return started === undefined || record.timeLimit === null ? null : new Date(started.getTime() + record.timeLimit * 1000).toISOString();
+  return started === undefined || record.timeLimit === null
+    ? null
+    : new Date(started.getTime() + record.timeLimit * 1000).toISOString();
 }

@@ -21,7 +21,11 @@ export interface SessionRecord {
   readonly timeLimit: number | null;
   readonly submittedAt: string;
   /** Known once the session is over. */
-  readonly outcome: { readonly state: 'ended' | 'failed'; readonly reason: string; readonly at: string } | null;
+  readonly outcome: {
+    readonly state: 'ended' | 'failed';
+    readonly reason: string;
+    readonly at: string;
+  } | null;
 }
 
 /** What a launch and the session commands print with `--json`. `url` is the one secret in it. */

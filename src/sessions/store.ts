@@ -8,7 +8,16 @@
  *   secrets/      the two tokens and the site; removed by whoever sees the session end first
  */
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { ConfigurationError, UsageError } from '../errors.ts';
@@ -39,12 +48,21 @@ export interface SessionFiles {
 
 function sessionsDirectory(): string {
   const base = process.env['XDG_STATE_HOME'];
-  return path.join(base !== undefined && path.isAbsolute(base) ? base : path.join(os.homedir(), '.local', 'state'), 'start-jupyter', 'sessions');
+  return path.join(
+    base !== undefined && path.isAbsolute(base) ? base : path.join(os.homedir(), '.local', 'state'),
+    'start-jupyter',
+    'sessions',
+  );
 }
 
 export function sessionFiles(id: string): SessionFiles {
   const directory = path.join(sessionsDirectory(), id);
-  return { directory, script: path.join(directory, 'job.sh'), log: path.join(directory, 'job.log'), stopRequested: path.join(directory, 'stop-requested') };
+  return {
+    directory,
+    script: path.join(directory, 'job.sh'),
+    log: path.join(directory, 'job.log'),
+    stopRequested: path.join(directory, 'stop-requested'),
+  };
 }
 
 /** Six letters and digits that can't be mistaken for one another or for a job id. */
@@ -139,7 +157,9 @@ export function readEvents(id: string): SessionEvent[] {
     .split('\n')
     .flatMap((line) => {
       const [at, phase, reason = ''] = line.split('\t');
-      return at !== undefined && /^\d+$/.test(at) && phase ? [{ at: new Date(Number(at) * 1000), phase, reason }] : [];
+      return at !== undefined && /^\d+$/.test(at) && phase
+        ? [{ at: new Date(Number(at) * 1000), phase, reason }]
+        : [];
     });
 }
 
@@ -170,14 +190,18 @@ export function findSession(wanted: string): SessionRecord {
   if (matching.length === 1) return matching[0] as SessionRecord;
   const ids = all.map(({ id }) => id);
   throw new UsageError(
-    matching.length > 1 ? `Several sessions begin with "${wanted}": ${matching.map(({ id }) => id).join(', ')}.` : `There is no session "${wanted.slice(0, 60)}".${suggestion(wanted, ids)}`,
+    matching.length > 1
+      ? `Several sessions begin with "${wanted}": ${matching.map(({ id }) => id).join(', ')}.`
+      : `There is no session "${wanted.slice(0, 60)}".${suggestion(wanted, ids)}`,
     'See "start-jupyter list".',
   );
 }
 
 function readRecord(id: string): SessionRecord | undefined {
   try {
-    return JSON.parse(readFileSync(path.join(sessionsDirectory(), id, 'session.json'), 'utf8')) as SessionRecord;
+    return JSON.parse(
+      readFileSync(path.join(sessionsDirectory(), id, 'session.json'), 'utf8'),
+    ) as SessionRecord;
   } catch {
     return undefined;
   }
@@ -221,7 +245,10 @@ function writePrivate(file: string, content: string): void {
 }
 
 function homeProblem(directory: string, error: unknown): ConfigurationError {
-  return new ConfigurationError(`Your home directory can't be written: ${directory}: ${systemWords(error)}.`, 'Free some space or check your quota, then try again.');
+  return new ConfigurationError(
+    `Your home directory can't be written: ${directory}: ${systemWords(error)}.`,
+    'Free some space or check your quota, then try again.',
+  );
 }
 
 const words: Record<string, string> = {

@@ -24,10 +24,18 @@ export interface MachineFacts {
  * A machine that none matches is a generic one of the scheduler whose commands it has.
  * @throws UsageError for an unknown name, ConfigurationError where several match
  */
-export async function findSystem(systems: ReadonlyMap<string, SystemEntry>, name: string | undefined, facts: MachineFacts): Promise<System> {
+export async function findSystem(
+  systems: ReadonlyMap<string, SystemEntry>,
+  name: string | undefined,
+  facts: MachineFacts,
+): Promise<System> {
   if (name !== undefined) {
     const entry = systems.get(name);
-    if (entry === undefined) throw new UsageError(`--system: no system "${name}" is known.${suggestion(name, systems.keys())}`, `Known: ${[...systems.keys()].join(', ')}.`);
+    if (entry === undefined)
+      throw new UsageError(
+        `--system: no system "${name}" is known.${suggestion(name, systems.keys())}`,
+        `Known: ${[...systems.keys()].join(', ')}.`,
+      );
     return complete(name, entry);
   }
 
@@ -36,7 +44,10 @@ export async function findSystem(systems: ReadonlyMap<string, SystemEntry>, name
     if (await matches(entry.detect, facts)) matching.push(candidate);
   }
   if (matching.length > 1) {
-    throw new ConfigurationError(`This machine looks like several systems: ${matching.join(', ')}.`, `Say which one with --system ${matching[0]}.`);
+    throw new ConfigurationError(
+      `This machine looks like several systems: ${matching.join(', ')}.`,
+      `Say which one with --system ${matching[0]}.`,
+    );
   }
   const [only] = matching;
   return only === undefined ? await genericSystem(facts) : complete(only, systems.get(only) as SystemEntry);
@@ -46,14 +57,21 @@ async function matches(rules: SystemEntry['detect'], facts: MachineFacts): Promi
   if (rules === undefined || Object.keys(rules).length === 0) return false;
   const { hostname, env, file, clusterName } = rules;
   if (hostname !== undefined && !facts.hostnames.some((own) => new RegExp(hostname).test(own))) return false;
-  if (env !== undefined && !Object.entries(env).every(([key, pattern]) => new RegExp(pattern).test(facts.environment[key] ?? ''))) return false;
+  if (
+    env !== undefined &&
+    !Object.entries(env).every(([key, pattern]) => new RegExp(pattern).test(facts.environment[key] ?? ''))
+  )
+    return false;
   if (file !== undefined && !facts.fileExists(file)) return false;
   return clusterName === undefined || (await facts.clusterName()) === clusterName;
 }
 
 function complete(name: string, entry: SystemEntry): System {
   if (entry.scheduler === undefined) {
-    throw new ConfigurationError(`The system "${name}" says nothing of its scheduler.`, `Add "scheduler: slurm" (or none) to systems.${name} in its configuration file.`);
+    throw new ConfigurationError(
+      `The system "${name}" says nothing of its scheduler.`,
+      `Add "scheduler: slurm" (or none) to systems.${name} in its configuration file.`,
+    );
   }
   return {
     name,
@@ -69,7 +87,8 @@ function complete(name: string, entry: SystemEntry): System {
 
 /** Commands without a configuration are a package that somebody installed, not a cluster. */
 async function genericSystem(facts: MachineFacts): Promise<System> {
-  const scheduler: SchedulerName = facts.hasCommand('sbatch') && (await facts.clusterName()) !== undefined ? 'slurm' : 'none';
+  const scheduler: SchedulerName =
+    facts.hasCommand('sbatch') && (await facts.clusterName()) !== undefined ? 'slurm' : 'none';
   return {
     name: `generic-${scheduler}`,
     title: scheduler === 'none' ? 'this machine' : 'an unknown Slurm cluster',
@@ -83,7 +102,10 @@ async function genericSystem(facts: MachineFacts): Promise<System> {
 }
 
 /** The facts of the machine that this process runs on. With `offline`, nobody is asked over a network. */
-export function machineFacts(environment: NodeJS.ProcessEnv, { offline }: { readonly offline: boolean }): MachineFacts {
+export function machineFacts(
+  environment: NodeJS.ProcessEnv,
+  { offline }: { readonly offline: boolean },
+): MachineFacts {
   const hasCommand = (name: string) => commandOnPath(name, environment) !== undefined;
   let clusterName: Promise<string | undefined> | undefined;
   return {
@@ -92,7 +114,9 @@ export function machineFacts(environment: NodeJS.ProcessEnv, { offline }: { read
     fileExists: existsSync,
     hasCommand,
     clusterName: () => {
-      clusterName ??= (async () => configuredClusterName(environment) ?? (hasCommand('scontrol') && !offline ? await reportedClusterName() : undefined))();
+      clusterName ??= (async () =>
+        configuredClusterName(environment) ??
+        (hasCommand('scontrol') && !offline ? await reportedClusterName() : undefined))();
       return clusterName;
     },
   };
@@ -120,7 +144,12 @@ const clusterNameLine = /^\s*ClusterName\s*=\s*(\S+)/im;
 
 /** From Slurm's configuration file where this machine has one: that costs nothing and asks nobody. */
 function configuredClusterName(environment: NodeJS.ProcessEnv): string | undefined {
-  const places = [environment['SLURM_CONF'], '/etc/slurm/slurm.conf', '/etc/slurm-llnl/slurm.conf', '/run/slurm/conf/slurm.conf'];
+  const places = [
+    environment['SLURM_CONF'],
+    '/etc/slurm/slurm.conf',
+    '/etc/slurm-llnl/slurm.conf',
+    '/run/slurm/conf/slurm.conf',
+  ];
   const file = places.find((place) => place !== undefined && existsSync(place));
   if (file === undefined) return undefined;
   try {
@@ -131,6 +160,10 @@ function configuredClusterName(environment: NodeJS.ProcessEnv): string | undefin
 }
 
 async function reportedClusterName(): Promise<string | undefined> {
-  const { stdout } = await execa('scontrol', ['show', 'config'], { reject: false, timeout: 10_000, stdin: 'ignore' });
+  const { stdout } = await execa('scontrol', ['show', 'config'], {
+    reject: false,
+    timeout: 10_000,
+    stdin: 'ignore',
+  });
   return clusterNameLine.exec(stdout ?? '')?.[1];
 }

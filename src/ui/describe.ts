@@ -54,5 +54,9 @@ function describeQueue(job: Observation['job']): string {
 
 function clock(time: Date): string {
   const sameDay = time.toDateString() === new Date().toDateString();
-  return time.toLocaleString('en-GB', { hour: '2-digit', minute: '2-digit', ...(sameDay ? {} : { weekday: 'short', day: 'numeric', month: 'short' }) });
+  return time.toLocaleString('en-GB', {
+    hour: '2-digit',
+    minute: '2-digit',
+    ...(sameDay ? {} : { weekday: 'short', day: 'numeric', month: 'short' }),
+  });
 }

@@ -42,7 +42,9 @@ function liveProgress(stream: NodeJS.WriteStream): Progress {
     const room = Math.max(10, (stream.columns ?? 80) - elapsed.length - 3);
     const visible = text.length > room ? `${text.slice(0, room - 1)}…` : text;
     clear();
-    stream.write(`${paint(stream, 'cyan', frames[frame++ % frames.length] as string)} ${visible}${paint(stream, 'dim', elapsed)}`);
+    stream.write(
+      `${paint(stream, 'cyan', frames[frame++ % frames.length] as string)} ${visible}${paint(stream, 'dim', elapsed)}`,
+    );
   };
   const timer = setInterval(draw, frameMilliseconds);
   timer.unref();

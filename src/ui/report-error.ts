@@ -11,6 +11,8 @@ export function reportError(error: unknown): number {
     return error.exitCode;
   }
   const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  process.stderr.write(`${mark} This is a bug in start-jupyter, please report it with these lines:\n${stack}\n`);
+  process.stderr.write(
+    `${mark} This is a bug in start-jupyter, please report it with these lines:\n${stack}\n`,
+  );
   return 70;
 }

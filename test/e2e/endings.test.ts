@@ -1,7 +1,15 @@
 /** Every way out of a session ends with no job, no token, no secret, and a page that says why. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { labExec, up } from '../../lab/lab.ts';
-import { fetchSite, launch, type LaunchReport, pageText, secretsIn, sessionStatus, stopAll } from './support/launcher.ts';
+import {
+  fetchSite,
+  type LaunchReport,
+  launch,
+  pageText,
+  secretsIn,
+  sessionStatus,
+  stopAll,
+} from './support/launcher.ts';
 import { filesWith, processesWith, schedulerRecords } from './support/secrets.ts';
 
 beforeAll(() => up());
@@ -16,7 +24,10 @@ async function nodeOf(jobId: string): Promise<'c1' | 'c2'> {
 
 async function untilJobIsGone(jobId: string): Promise<void> {
   await expect
-    .poll(async () => (await labExec(['squeue', '-h', '-t', 'all', '-j', jobId, '-o', '%T'])).stdout, { timeout: 120_000, interval: 500 })
+    .poll(async () => (await labExec(['squeue', '-h', '-t', 'all', '-j', jobId, '-o', '%T'])).stdout, {
+      timeout: 120_000,
+      interval: 500,
+    })
     .toMatch(/^(CANCELLED|COMPLETED|TIMEOUT|FAILED)?$/);
 }
 
@@ -27,10 +38,17 @@ async function expectNothingIsLeft(session: LaunchReport): Promise<void> {
   expect(processesWith(secrets)).toEqual([]);
   const records = await schedulerRecords(session.jobId, { user: 'root' });
   for (const secret of secrets) expect(records).not.toContain(secret);
-  for (const node of ['c1', 'c2'] as const) expect((await labExec(['ls', '/tmp'], { user: 'root', node })).stdout).not.toMatch(/sj-/);
+  for (const node of ['c1', 'c2'] as const)
+    expect((await labExec(['ls', '/tmp'], { user: 'root', node })).stdout).not.toMatch(/sj-/);
 }
 
-const endings: { name: string; args?: string[]; end(session: LaunchReport): Promise<unknown>; state: string; reason: RegExp }[] = [
+const endings: {
+  name: string;
+  args?: string[];
+  end(session: LaunchReport): Promise<unknown>;
+  state: string;
+  reason: RegExp;
+}[] = [
   {
     name: 'stop',
     end: ({ id }) => labExec(['start-jupyter', 'stop', id]),
@@ -45,7 +63,11 @@ const endings: { name: string; args?: string[]; end(session: LaunchReport): Prom
   },
   {
     name: 'kill -9 of Jupyter',
-    end: async ({ jobId }) => labExec(['pkill', '-KILL', '-u', 'alice', '-f', 'jupyter-lab'], { user: 'root', node: await nodeOf(jobId) }),
+    end: async ({ jobId }) =>
+      labExec(['pkill', '-KILL', '-u', 'alice', '-f', 'jupyter-lab'], {
+        user: 'root',
+        node: await nodeOf(jobId),
+      }),
     state: 'failed',
     reason: /Jupyter was killed on c[12] \(signal 9\)/,
   },
@@ -90,13 +112,18 @@ test('while a session runs, another user finds its secrets nowhere', async () =>
   const records = await schedulerRecords(session.jobId, { user: 'bob' });
   for (const secret of secrets) expect(records).not.toContain(secret);
   for (const path of [session.log, session.script, session.log.replace('job.log', 'secrets/jupyter-token')]) {
-    expect((await labExec(['cat', path], { user: 'bob', reject: false })).stderr).toMatch(/Permission denied/);
+    expect((await labExec(['cat', path], { user: 'bob', reject: false })).stderr).toMatch(
+      /Permission denied/,
+    );
   }
 
   // The owner's own files hold them in two places, both private: the session, and Jupyter's runtime directory.
   const held = (await filesWith(secrets)).filter((file) => !proxyDatabase.test(file));
   expect(held.length).toBeGreaterThan(0);
-  for (const file of held) expect(file).toMatch(/:\/home\/alice\/\.local\/state\/start-jupyter\/sessions\/\w+\/secrets\/|\/tmp\/sj-\w+\//);
+  for (const file of held)
+    expect(file).toMatch(
+      /:\/home\/alice\/\.local\/state\/start-jupyter\/sessions\/\w+\/secrets\/|\/tmp\/sj-\w+\//,
+    );
   await labExec(['start-jupyter', 'stop', session.id]);
 });
 
@@ -104,7 +131,8 @@ test('a stranger who knows the name of a site gets nothing from Jupyter without 
   const session = await launch(['--lab', '-e', 'jupyterlab', '--wait']);
   const { origin } = new URL(session.url);
   // Pages lead to the login, the API refuses.
-  for (const path of ['/lab', '/files/.bashrc']) expect((await fetchSite(`${origin}${path}`)).status, path).toBe(302);
+  for (const path of ['/lab', '/files/.bashrc'])
+    expect((await fetchSite(`${origin}${path}`)).status, path).toBe(302);
   expect(await pageText(`${origin}/login`)).toMatch(/Token authentication is enabled/);
   for (const path of ['/api/sessions', '/api/contents', '/api/kernels', '/api/terminals']) {
     expect((await fetchSite(`${origin}${path}`, { accept: 'application/json' })).status, path).toBe(403);

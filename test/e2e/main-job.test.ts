@@ -29,8 +29,16 @@ afterAll(async () => {
 });
 
 const faces = [
-  { name: 'JupyterLab 4', args: ['--lab', '-e', 'jupyterlab'], open: (page: JupyterPage['page']): JupyterPage => new JupyterLabPage(page) },
-  { name: 'Notebook 6', args: ['--notebook', '-e', 'notebook6'], open: (page: JupyterPage['page']): JupyterPage => new NotebookPage(page) },
+  {
+    name: 'JupyterLab 4',
+    args: ['--lab', '-e', 'jupyterlab'],
+    open: (page: JupyterPage['page']): JupyterPage => new JupyterLabPage(page),
+  },
+  {
+    name: 'Notebook 6',
+    args: ['--notebook', '-e', 'notebook6'],
+    open: (page: JupyterPage['page']): JupyterPage => new NotebookPage(page),
+  },
 ];
 
 describe.each(faces)('$name', ({ args, open }) => {
@@ -72,9 +80,20 @@ describe.each(faces)('$name', ({ args, open }) => {
 test('--wait ends when the site answers, with one JSON object of the promised keys', async () => {
   const session = await launch(['--lab', '-e', 'jupyterlab', '--wait']);
   expect(session.state).toBe('ready');
-  expect(Object.keys(session).toSorted()).toEqual(
-    ['access', 'directory', 'expiresAt', 'id', 'jobId', 'log', 'scheduler', 'script', 'state', 'submittedAt', 'system', 'url'],
-  );
+  expect(Object.keys(session).toSorted()).toEqual([
+    'access',
+    'directory',
+    'expiresAt',
+    'id',
+    'jobId',
+    'log',
+    'scheduler',
+    'script',
+    'state',
+    'submittedAt',
+    'system',
+    'url',
+  ]);
 });
 
 test('a GPU that is asked for is scheduled', async () => {

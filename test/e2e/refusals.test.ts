@@ -9,7 +9,9 @@ afterAll(() => stopAll('alice'));
 const sessions = '.local/state/start-jupyter/sessions';
 
 async function sessionNames(): Promise<string[]> {
-  return (await labExec(['bash', '-c', `ls -A ${sessions} 2>/dev/null; true`])).stdout.split('\n').filter((name) => name !== '');
+  return (await labExec(['bash', '-c', `ls -A ${sessions} 2>/dev/null; true`])).stdout
+    .split('\n')
+    .filter((name) => name !== '');
 }
 
 async function jobsOfAlice(): Promise<string> {
@@ -24,7 +26,9 @@ beforeEach(async () => {
 /** One line that says what happened, at most one more that says what to do, and no trace of the attempt. */
 async function expectRefusal(args: string[], exitCode: number, message: RegExp): Promise<void> {
   const result = await startJupyter(args);
-  const said = result.stderr.split('\n').filter((line) => line.startsWith('start-jupyter:') || line.startsWith('  '));
+  const said = result.stderr
+    .split('\n')
+    .filter((line) => line.startsWith('start-jupyter:') || line.startsWith('  '));
   expect(result.exitCode, result.stderr).toBe(exitCode);
   expect(said[0]).toMatch(message);
   expect(said.length).toBeLessThanOrEqual(2);
@@ -37,7 +41,11 @@ describe('proxy', () => {
 
   test('that is down', async () => {
     await stopSatellite();
-    await expectRefusal(['--lab', '-e', 'jupyterlab'], 4, /proxy manage\.user-content\.test can't be reached: it refuses connections/);
+    await expectRefusal(
+      ['--lab', '-e', 'jupyterlab'],
+      4,
+      /proxy manage\.user-content\.test can't be reached: it refuses connections/,
+    );
     expect(await jobsOfAlice()).toBe('');
   });
 
@@ -46,9 +54,13 @@ describe('proxy', () => {
     expect(result.exitCode).toBe(0);
     const { id } = JSON.parse(result.stdout);
     await stopSatellite();
-    await expect.poll(async () => (await labExec(['start-jupyter', 'logs', id])).stdout, { timeout: 60_000 }).toMatch(/The proxy does not answer/);
+    await expect
+      .poll(async () => (await labExec(['start-jupyter', 'logs', id])).stdout, { timeout: 60_000 })
+      .toMatch(/The proxy does not answer/);
     await startSatellite();
-    await expect.poll(async () => (await labExec(['start-jupyter', 'logs', id])).stdout, { timeout: 60_000 }).toMatch(/The site is open/);
+    await expect
+      .poll(async () => (await labExec(['start-jupyter', 'logs', id])).stdout, { timeout: 60_000 })
+      .toMatch(/The site is open/);
     await labExec(['start-jupyter', 'stop', id]);
   });
 });
@@ -63,7 +75,11 @@ describe('scheduler', () => {
   });
 
   test('sbatch that rejects the job: its own words, and the token is given back', async () => {
-    await expectRefusal(['--notebook', '--', '--nodelist=c9'], 5, /Slurm refuses the job: Invalid node name specified/);
+    await expectRefusal(
+      ['--notebook', '--', '--nodelist=c9'],
+      5,
+      /Slurm refuses the job: Invalid node name specified/,
+    );
     expect(await jobsOfAlice()).toBe('');
   });
 

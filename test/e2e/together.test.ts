@@ -8,7 +8,9 @@ afterAll(() => stopAll('alice', 'bob'));
 
 test('five launches at once by two users on one node come up, each on a port of its own', async () => {
   const users = ['alice', 'bob', 'alice', 'bob', 'alice'];
-  const sessions = await Promise.all(users.map((user) => launch(['--notebook', '--wait', '--', '--nodelist=c1'], { user })));
+  const sessions = await Promise.all(
+    users.map((user) => launch(['--notebook', '--wait', '--', '--nodelist=c1'], { user })),
+  );
 
   const ports = await Promise.all(
     sessions.map(async ({ log }, index) => {
@@ -23,7 +25,9 @@ test('five launches at once by two users on one node come up, each on a port of 
   for (const [index, { url }] of sessions.entries()) {
     const { origin } = new URL(url);
     for (const [other, { url: otherUrl }] of sessions.entries()) {
-      const { status } = await fetchSite(`${origin}/api/sessions`, { authorization: `token ${secretsIn(otherUrl).jupyterToken}` });
+      const { status } = await fetchSite(`${origin}/api/sessions`, {
+        authorization: `token ${secretsIn(otherUrl).jupyterToken}`,
+      });
       expect(status, `token of session ${other} at site ${index}`).toBe(other === index ? 200 : 403);
     }
   }

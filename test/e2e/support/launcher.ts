@@ -22,7 +22,8 @@ export function startJupyter(args: readonly string[], place: Place = {}): Promis
 export async function launch(args: readonly string[], place: Place = {}): Promise<LaunchReport> {
   const [own, scheduler] = splitAtDashes(args);
   const result = await startJupyter([...own, '--json', ...scheduler], place);
-  if (result.exitCode !== 0) throw new Error(`start-jupyter ended with ${result.exitCode}: ${result.stderr}\n${result.stdout}`);
+  if (result.exitCode !== 0)
+    throw new Error(`start-jupyter ended with ${result.exitCode}: ${result.stderr}\n${result.stdout}`);
   return JSON.parse(result.stdout);
 }
 
@@ -47,11 +48,15 @@ export function secretsIn(url: string): { jupyterToken: string; proxyToken: stri
 }
 
 /** Fetches from a site as a browser's first request would, with certificates verified, at the proxy's address. */
-export async function fetchSite(url: string, headers: Record<string, string> = { accept: 'text/html' }): Promise<{ status: number; text: string }> {
+export async function fetchSite(
+  url: string,
+  headers: Record<string, string> = { accept: 'text/html' },
+): Promise<{ status: number; text: string }> {
   const dispatcher = new Agent({
     connect: {
       ca: readFileSync(caFile),
-      lookup: (_hostname, options, callback) => (options.all ? callback(null, [{ address, family: 4 }]) : callback(null, address, 4)),
+      lookup: (_hostname, options, callback) =>
+        options.all ? callback(null, [{ address, family: 4 }]) : callback(null, address, 4),
     },
   });
   try {

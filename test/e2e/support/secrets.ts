@@ -11,8 +11,17 @@ const trees = ['/home', '/tmp', '/var', '/run', '/etc', '/dev/shm'];
 export async function filesWith(secrets: readonly string[], user = 'root'): Promise<string[]> {
   const found = await Promise.all(
     nodes.map(async (node) => {
-      const { stdout } = await labExec(['grep', '-rslF', '-f', '-', ...trees], { user, node, cwd: '/', input: secrets.join('\n'), reject: false });
-      return stdout.split('\n').filter((file) => file !== '').map((file) => `${node}:${file}`);
+      const { stdout } = await labExec(['grep', '-rslF', '-f', '-', ...trees], {
+        user,
+        node,
+        cwd: '/',
+        input: secrets.join('\n'),
+        reject: false,
+      });
+      return stdout
+        .split('\n')
+        .filter((file) => file !== '')
+        .map((file) => `${node}:${file}`);
     }),
   );
   return found.flat();
