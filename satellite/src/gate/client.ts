@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import { type Networks, normalizeAddress } from './networks.ts';
 
 /** Who sent a request: the address that rules are applied to, and what a trusted proxy says about the connection. */
@@ -15,7 +16,7 @@ export interface Client {
  * something that isn't a list of addresses.
  */
 export function identifyClient(request: IncomingMessage, trustedProxies: Networks): Client | undefined {
-  const peer = normalizeAddress(request.socket.remoteAddress ?? '');
+  const peer = peerOf(request.socket);
   if (peer === undefined) return undefined;
   if (trustedProxies.isEmpty || !trustedProxies.contains(peer)) return { address: peer };
   const { headersDistinct } = request;
@@ -35,4 +36,15 @@ export function identifyClient(request: IncomingMessage, trustedProxies: Network
     ...((proto === 'http' || proto === 'https') && { proto }),
     ...(port !== undefined && /^\d{1,5}$/.test(port) && { port }),
   };
+}
+
+const peers = new WeakMap<Socket, string>();
+
+/** The address at the other end, worked out once a connection. */
+function peerOf(socket: Socket): string | undefined {
+  const known = peers.get(socket);
+  if (known !== undefined) return known;
+  const peer = normalizeAddress(socket.remoteAddress ?? '');
+  if (peer !== undefined) peers.set(socket, peer);
+  return peer;
 }

@@ -14,7 +14,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
   #controller: Dispatcher.DispatchController | undefined;
   #started = false;
   #written = false;
-  #abandoned = false;
+  /** Nothing more comes from the notebook, or is wanted from it. */
+  #over = false;
 
   constructor(
     request: IncomingMessage,
@@ -29,15 +30,16 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   /** Ends both sides at once: the visitor has left, or the site is gone. */
   abandon(): void {
-    if (this.#abandoned) return;
-    this.#abandoned = true;
-    this.#controller?.abort(new errors.RequestAbortedError());
+    if (!this.#over) {
+      this.#over = true;
+      this.#controller?.abort(new errors.RequestAbortedError());
+    }
     if (!this.#response.writableFinished) this.#response.destroy();
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.#controller = controller;
-    if (this.#abandoned) controller.abort(new errors.RequestAbortedError());
+    if (this.#over) controller.abort(new errors.RequestAbortedError());
   }
 
   onResponseStart(
@@ -71,15 +73,16 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   onResponseEnd(_controller: Dispatcher.DispatchController, trailers: NodeJS.Dict<string | string[]>): void {
     const response = this.#response;
+    this.#over = true;
     if (Object.keys(trailers).length > 0 && response.chunkedEncoding) {
       response.addTrailers(trailers as Record<string, string>);
     }
-    // The rest of a body that the notebook didn't want would be read as the next request.
     response.end();
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
-    if (this.#abandoned) return;
+    if (this.#over) return;
+    this.#over = true;
     // In mid-answer there is only one honest thing left: a connection that breaks, so that nothing looks complete.
     if (this.#started || this.#response.headersSent) {
       this.#response.destroy();
