@@ -1,9 +1,23 @@
+import { existsSync } from 'node:fs';
 import { type Browser, chromium } from 'playwright-core';
+import { installBrowser } from '../../lab/lab.ts';
 
-/** Debian's Chromium, without the conversations that it begins by itself. Names below .test are this machine. */
-export function openBrowser(): Promise<Browser> {
+const executablePath = '/usr/bin/chromium';
+
+/** Why there is no browser and none can be installed; undefined where there is one or can be. */
+export const browserObstacle =
+  existsSync(executablePath) || (process.getuid?.() === 0 && existsSync('/etc/debian_version'))
+    ? undefined
+    : 'Chromium is not installed';
+
+/**
+ * Debian's Chromium, installed where it is missing, without the conversations that it begins by itself. Names below
+ * .test are this machine.
+ */
+export async function openBrowser(): Promise<Browser> {
+  if (!existsSync(executablePath)) await installBrowser((line) => console.error(line));
   return chromium.launch({
-    executablePath: '/usr/bin/chromium',
+    executablePath,
     headless: true,
     args: [
       '--no-sandbox',

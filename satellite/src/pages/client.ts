@@ -46,8 +46,14 @@ async function ask() {
   setTimeout(ask, 3000);
 }
 const events = new EventSource('${EVENTS_PATH}');
-events.onmessage = (event) => { if (show(JSON.parse(event.data))) events.close(); };
-events.onerror = () => { if (events.readyState === EventSource.CLOSED) setTimeout(ask, 1000); };
+// Something on the way may hold events back: the first one comes at once, or none ever will.
+const patience = setTimeout(() => { events.close(); ask(); }, 8000);
+events.onmessage = (event) => { clearTimeout(patience); if (show(JSON.parse(event.data))) events.close(); };
+events.onerror = () => {
+  if (events.readyState !== EventSource.CLOSED) return;
+  clearTimeout(patience);
+  setTimeout(ask, 1000);
+};
 `;
 
 /** Tries the same address again until it gives something better than trouble. */

@@ -76,7 +76,7 @@ export class SqliteStore implements TokenStore {
       this.#dropToken = db.prepare('DELETE FROM tokens WHERE token = ?');
       this.#dropJob = db.prepare('DELETE FROM jobs WHERE id = ?');
     } catch (error) {
-      throw this.#failure('open', error);
+      throw this.#failure('open', error, ' Its directory must exist and be writable for this user.');
     }
   }
 
@@ -126,8 +126,8 @@ export class SqliteStore implements TokenStore {
     this.#db.close();
   }
 
-  #failure(what: string, error: unknown): StoreError {
+  #failure(what: string, error: unknown, hint = ''): StoreError {
     const why = error instanceof Error ? error.message : String(error);
-    return new StoreError(`Could not ${what} the state in ${this.#path}: ${why}.`, { cause: error });
+    return new StoreError(`Could not ${what} the state in ${this.#path}: ${why}.${hint}`, { cause: error });
   }
 }

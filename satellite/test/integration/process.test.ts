@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { api, cleanup, DOMAIN, issue, NODE1, notebook, scratch, visit } from './support.ts';
+import { api, cleanup, DOMAIN, issue, NODE1, notebook, scratch, visit } from '../support.ts';
 
-const program = fileURLToPath(new URL('../src/cli.ts', import.meta.url));
+const program = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
 
 function start(...args: string[]): ChildProcess & { lines: string[] } {
   const child = spawn(process.execPath, [program, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });

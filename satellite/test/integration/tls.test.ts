@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { connect, type TLSSocket } from 'node:tls';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
-import { ConfigError, type LogEntry } from '../src/index.ts';
-import { ask, cleanup, DOMAIN, listenOn, NODE1, satellite, scratch, Wire } from './support.ts';
+import { ConfigError, type LogEntry } from '../../src/index.ts';
+import { ask, cleanup, DOMAIN, listenOn, NODE1, satellite, scratch, Wire } from '../support.ts';
 
 const run = promisify(execFile);
 
