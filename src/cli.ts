@@ -6,6 +6,7 @@ import { version } from './installation.ts';
 import { suggestion } from './nearest.ts';
 import { type OptionDefinition, type OptionKey, type OptionValues, optionKeys, options } from './options.ts';
 import { reportError } from './ui/report-error.ts';
+import { shown } from './values.ts';
 
 const examples = `
 Examples:
@@ -49,7 +50,11 @@ function declare(schedulerArguments: readonly string[], done: Done): Command {
     .showSuggestionAfterError()
     .configureOutput({
       outputError: (text, write) =>
-        write(text.replace(/^error: (.)/, (_, first: string) => `start-jupyter: ${first.toUpperCase()}`)),
+        write(
+          text
+            .replace(/^error: (.)/, (_, first: string) => `start-jupyter: ${first.toUpperCase()}`)
+            .replace(/[^\n]+/g, (line) => shown(line, 250)),
+        ),
     })
     .configureHelp({ helpWidth: 80, showGlobalOptions: false })
     .exitOverride()
@@ -59,7 +64,7 @@ function declare(schedulerArguments: readonly string[], done: Done): Command {
   declareLaunch(program.argument('[COMMAND]'), async (typed, [name]) => {
     if (name !== undefined)
       throw new UsageError(
-        `There is no command "${name.slice(0, 60)}".${suggestion(name, commandNames())}`,
+        `There is no command "${shown(name)}".${suggestion(name, commandNames())}`,
         `Commands: ${commandNames().join(', ')}. "start-jupyter --help" shows more.`,
       );
     const { run } = await import('./commands/launch.ts');

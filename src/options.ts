@@ -13,6 +13,7 @@ import {
   parseModules,
   parseName,
   parsePath,
+  shown,
 } from './values.ts';
 
 export type OptionGroup = 'What to start' | 'Resources' | 'Environment' | 'Where and how' | 'Output';
@@ -70,7 +71,7 @@ function oneOf<const T extends string>(
   return typed((text) => {
     const name = synonyms[text] ?? names.find((candidate) => candidate === text);
     if (name === undefined)
-      throw new InvalidValue(`"${text.slice(0, 60)}" is not ${what}; write ${names.join(' or ')}`);
+      throw new InvalidValue(`"${shown(text)}" is not ${what}; write ${names.join(' or ')}`);
     return name;
   });
 }

@@ -29,7 +29,7 @@ export async function resolve(
   const upper = [...files.map(fileLayer), ...environmentLayers(process.env), ...typedLayers(typed)];
   const systems = mergeSystems(files);
   const { system: named } = mergeLayers(upper);
-  const system = await findSystem(systems, named?.value, machineFacts(process.env, { offline }));
+  const system = await findSystem(systems, named, machineFacts(process.env, { offline }));
   const defaults: Layer = {
     origin: `defaults of ${system.name}`,
     values: (systems.get(system.name)?.defaults ?? {}) as OptionValues,

@@ -152,8 +152,13 @@ export function parsePath(text: string): string {
   return text;
 }
 
+/** Somebody's text on one line, without characters that a terminal would obey or hide. */
+export function printable(text: string): string {
+  return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '�');
+}
+
 /** Somebody's text as it may be shown in a message: one line, printable, not endless. */
 export function shown(text: string, longest = 60): string {
-  const printable = text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '�');
-  return printable.length > longest ? `${printable.slice(0, longest - 3)}…` : printable;
+  const line = printable(text);
+  return line.length > longest ? `${line.slice(0, longest - 3)}…` : line;
 }

@@ -113,7 +113,7 @@ async function read(subject: string, reader: () => Promise<CosmiconfigResult>): 
 
 function unreadable(file: string, why: string): ConfigurationError {
   return new ConfigurationError(
-    `${file} can't be read: ${why}.`,
+    `${shown(file, 200)} can't be read: ${why}.`,
     'Configuration files are YAML or JSON (.yaml, .yml, .json).',
   );
 }

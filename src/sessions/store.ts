@@ -22,6 +22,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { ConfigurationError, UsageError } from '../errors.ts';
 import { suggestion } from '../nearest.ts';
+import { shown } from '../values.ts';
 import type { SessionRecord } from './session.ts';
 
 export interface SessionSecrets {
@@ -191,8 +192,8 @@ export function findSession(wanted: string): SessionRecord {
   const ids = all.map(({ id }) => id);
   throw new UsageError(
     matching.length > 1
-      ? `Several sessions begin with "${wanted}": ${matching.map(({ id }) => id).join(', ')}.`
-      : `There is no session "${wanted.slice(0, 60)}".${suggestion(wanted, ids)}`,
+      ? `Several sessions begin with "${shown(wanted)}": ${matching.map(({ id }) => id).join(', ')}.`
+      : `There is no session "${shown(wanted)}".${suggestion(wanted, ids)}`,
     'See "start-jupyter list".',
   );
 }

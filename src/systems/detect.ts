@@ -3,9 +3,12 @@ import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { execa } from 'execa';
+import type { Setting } from '../config/layers.ts';
 import type { SchedulerName, SystemEntry } from '../config/schema.ts';
 import { ConfigurationError, UsageError } from '../errors.ts';
 import { suggestion } from '../nearest.ts';
+import { flagOf } from '../options.ts';
+import { shown } from '../values.ts';
 import type { System } from './system.ts';
 
 /** What can be found out about this machine. Slow facts are asked for only when they decide something. */
@@ -22,21 +25,17 @@ export interface MachineFacts {
 /**
  * The system of this name, or the one whose `detect` rules all match.
  * A machine that none matches is a generic one of the scheduler whose commands it has.
- * @throws UsageError for an unknown name, ConfigurationError where several match
+ * @throws UsageError or ConfigurationError for an unknown name, ConfigurationError where several match
  */
 export async function findSystem(
   systems: ReadonlyMap<string, SystemEntry>,
-  name: string | undefined,
+  named: Setting<'system'> | undefined,
   facts: MachineFacts,
 ): Promise<System> {
-  if (name !== undefined) {
-    const entry = systems.get(name);
-    if (entry === undefined)
-      throw new UsageError(
-        `--system: no system "${name}" is known.${suggestion(name, systems.keys())}`,
-        `Known: ${[...systems.keys()].join(', ')}.`,
-      );
-    return complete(name, entry);
+  if (named !== undefined) {
+    const entry = systems.get(named.value);
+    if (entry === undefined) throw unknownSystem(systems, named);
+    return complete(named.value, entry);
   }
 
   const matching: string[] = [];
@@ -51,6 +50,18 @@ export async function findSystem(
   }
   const [only] = matching;
   return only === undefined ? await genericSystem(facts) : complete(only, systems.get(only) as SystemEntry);
+}
+
+/** Wrong usage where it was typed, a mistake in its file otherwise. */
+function unknownSystem(
+  systems: ReadonlyMap<string, SystemEntry>,
+  { value, origin }: Setting<'system'>,
+): UsageError | ConfigurationError {
+  const message = `no system "${shown(value)}" is known.${suggestion(value, systems.keys())}`;
+  const hint = `Known: ${[...systems.keys()].join(', ')}.`;
+  return origin === flagOf('system')
+    ? new UsageError(`${origin}: ${message}`, hint)
+    : new ConfigurationError(`${origin}: system: ${message}`, hint);
 }
 
 async function matches(rules: SystemEntry['detect'], facts: MachineFacts): Promise<boolean> {

@@ -1,13 +1,14 @@
 /** The one printer of errors. */
 import { PersonError } from '../errors.ts';
+import { printable } from '../values.ts';
 import { paint } from './style.ts';
 
 /** Says on stderr what happened and what to do; returns the exit code. A bug shows its stack and where to report it. */
 export function reportError(error: unknown): number {
   const mark = paint(process.stderr, ['red', 'bold'], 'start-jupyter:');
   if (error instanceof PersonError) {
-    process.stderr.write(`${mark} ${error.message}\n`);
-    if (error.hint !== undefined) process.stderr.write(`  ${error.hint}\n`);
+    process.stderr.write(`${mark} ${printable(error.message)}\n`);
+    if (error.hint !== undefined) process.stderr.write(`  ${printable(error.hint)}\n`);
     return error.exitCode;
   }
   const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);

@@ -40,6 +40,7 @@ function machine({
 
 const catalogue = (entries: Readonly<Record<string, SystemEntry>>) => new Map(Object.entries(entries));
 const scheduler = 'slurm' as const;
+const typed = (value: string) => ({ value, origin: '--system' });
 
 describe('a system is recognised', () => {
   const systems = catalogue({
@@ -116,14 +117,14 @@ describe('a named system', () => {
   });
 
   it('is taken, whatever machine this is', async () => {
-    expect(await findSystem(systems, 'other', machine({ hostname: 'login1' }))).toMatchObject({
+    expect(await findSystem(systems, typed('other'), machine({ hostname: 'login1' }))).toMatchObject({
       name: 'other',
       title: 'other',
     });
   });
 
   it('that is unknown is told the nearest and all that are known', async () => {
-    const error: unknown = await findSystem(systems, 'expnase', machine({})).catch(
+    const error: unknown = await findSystem(systems, typed('expnase'), machine({})).catch(
       (thrown: unknown) => thrown,
     );
     expect(error).toBeInstanceOf(UsageError);
@@ -133,12 +134,19 @@ describe('a named system', () => {
     });
   });
 
+  it('that is unknown is a mistake of the file that names it', async () => {
+    const named = { value: 'expnase', origin: '/home/a/config.yaml' };
+    const error: unknown = await findSystem(systems, named, machine({})).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(ConfigurationError);
+    expect(error).toMatchObject({ message: expect.stringContaining('/home/a/config.yaml') });
+  });
+
   it('that says nothing of its scheduler is a mistake in its file', async () => {
-    await expect(findSystem(systems, 'unfinished', machine({}))).rejects.toThrow(ConfigurationError);
+    await expect(findSystem(systems, typed('unfinished'), machine({}))).rejects.toThrow(ConfigurationError);
   });
 
   it('gets what its entry leaves out', async () => {
-    expect(await findSystem(systems, 'other', machine({}))).toEqual({
+    expect(await findSystem(systems, typed('other'), machine({}))).toEqual({
       name: 'other',
       title: 'other',
       scheduler: 'slurm',

@@ -1,0 +1,10 @@
+import { execFileSync } from 'node:child_process';
+import path from 'node:path';
+
+/** These tests run the programs as people do, so that they are built first. */
+export default function setup(): void {
+  execFileSync(process.execPath, ['scripts/build.mjs'], {
+    cwd: path.join(import.meta.dirname, '../..'),
+    stdio: 'inherit',
+  });
+}
