@@ -102,6 +102,9 @@ function httpUrl(text: string): URL {
   return url;
 }
 
+// A log whose reader has died is no reason to drop everybody's sessions.
+process.stderr.on('error', () => undefined);
+
 const program = new Command('satellite')
   .description('Turns tokens into live https://<three-words>.<domain>/ sites.')
   .version(packageJson.version)

@@ -102,6 +102,15 @@ describe('satellite serve', () => {
     expect(JSON.parse(child.lines.at(-1) ?? '')).toMatchObject({ event: 'stopped' });
   });
 
+  test('outlives the reader of its log', async () => {
+    const { child, port } = await serve('--listen', '127.0.0.1:0', '--state', ':memory:');
+    child.stderr?.destroy();
+    for (let i = 0; i < 5; i += 1) expect((await api(port, 'POST', '/tokens')).status).toBe(201);
+    const ended = once(child, 'exit');
+    child.kill('SIGTERM');
+    expect(await ended).toEqual([0, null]);
+  });
+
   test('its log has no queries and no whole tokens', async () => {
     const { child, port } = await serve('--listen', '127.0.0.1:0', '--state', ':memory:');
     const token = await issue(port);
