@@ -4,8 +4,14 @@ var needed = 24;
 var bundle = process.argv[2];
 if (parseInt(process.versions.node, 10) < needed) {
   console.error(
-    'This program needs Node.js ' + needed + ' or later, and ' + process.execPath + ' is ' + process.versions.node + '.\n' +
-      'Load a newer one (for example "module load nodejs") or install it beside the program with "npm install".'
+    'This program needs Node.js ' +
+      needed +
+      ' or later, and ' +
+      process.execPath +
+      ' is ' +
+      process.versions.node +
+      '.\n' +
+      'Load a newer one (for example "module load nodejs") or install it beside the program with "npm install".',
   );
   process.exit(3);
 }

@@ -23,7 +23,9 @@ function run(title, command, args) {
   var started = Date.now();
   var result = childProcess.spawnSync(command, args, { cwd: root, encoding: 'utf8' });
   if (result.status !== 0) {
-    var lines = String((result.stderr || '') + (result.stdout || '') || result.error).trim().split('\n');
+    var lines = String((result.stderr || '') + (result.stdout || '') || result.error)
+      .trim()
+      .split('\n');
     process.stderr.write(lines.slice(-15).join('\n') + '\n');
     fs.rmdirSync(lock);
     fail('could not set up this checkout ("' + command + ' ' + args.join(' ') + '" failed in ' + root + ').');
@@ -35,12 +37,24 @@ try {
   fs.mkdirSync(lock);
 } catch (error) {
   if (error.code === 'EEXIST') {
-    fail('another first use is setting this checkout up. Try again in a minute; if nothing is, remove ' + lock + '.');
+    fail(
+      'another first use is setting this checkout up. Try again in a minute; if nothing is, remove ' +
+        lock +
+        '.',
+    );
   }
-  fail('this copy has not been set up yet and ' + root + ' is not writable for you. Ask its owner to run ' + root + '/bin/' + program + ' --version once.');
+  fail(
+    'this copy has not been set up yet and ' +
+      root +
+      ' is not writable for you. Ask its owner to run ' +
+      root +
+      '/bin/' +
+      program +
+      ' --version once.',
+  );
 }
-['SIGINT', 'SIGTERM', 'SIGHUP'].forEach(function (signal) {
-  process.on(signal, function () {
+['SIGINT', 'SIGTERM', 'SIGHUP'].forEach((signal) => {
+  process.on(signal, () => {
     fs.rmdirSync(lock);
     process.exit(130);
   });

@@ -1,6 +1,7 @@
 /** Every way out of a session ends with no job, no token, no secret, and a page that says why. */
+import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { labExec, up } from '../../lab/lab.ts';
+import { labCommand, labExec, up } from '../../lab/lab.ts';
 import {
   fetchSite,
   type LaunchReport,
@@ -8,6 +9,7 @@ import {
   pageText,
   secretsIn,
   sessionStatus,
+  startJupyter,
   stopAll,
 } from './support/launcher.ts';
 import { filesWith, processesWith, schedulerRecords } from './support/secrets.ts';
@@ -100,6 +102,58 @@ test('a job that is stopped while it waits in the queue is gone with its token, 
   await untilJobIsGone(session.jobId);
   expect(await pageText(session.url)).toMatch(/Stopped with "start-jupyter stop"/);
   await expectNothingIsLeft(session);
+});
+
+describe('a launch that waits', () => {
+  /** The session that a launch in the background has begun, once it has a job. */
+  async function begun(): Promise<LaunchReport> {
+    const list = async () =>
+      JSON.parse((await labExec(['start-jupyter', 'list', '--json'])).stdout) as LaunchReport[];
+    const running = async () =>
+      (await list()).find(
+        ({ state, jobId }) => jobId !== null && (state === 'queued' || state === 'submitted'),
+      );
+    await expect.poll(running, { timeout: 30_000 }).toBeDefined();
+    const { id } = (await running()) as LaunchReport;
+    return { ...(await sessionStatus(id)), url: (await labExec(['start-jupyter', 'url', id])).stdout };
+  }
+
+  test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)(
+    'and is interrupted by %s leaves no job, token or secret',
+    async (signal) => {
+      const { file, args, env } = labCommand([
+        'start-jupyter',
+        '--notebook',
+        '--wait',
+        '--json',
+        '--',
+        '--begin=now+600',
+      ]);
+      const waiting = execa(file, args, { env, extendEnv: false, cwd: '/', reject: false });
+      const session = await begun();
+      waiting.kill(signal);
+      const { exitCode, stdout } = await waiting;
+      expect(exitCode).toBe(130);
+      expect(JSON.parse(stdout)).toMatchObject({
+        state: 'failed',
+        reason: expect.stringMatching(/Interrupted/),
+      });
+      await untilJobIsGone(session.jobId);
+      expect(await pageText(session.url)).toMatch(/The launch was interrupted/);
+      await expectNothingIsLeft(session);
+    },
+  );
+
+  test('longer than it was told to ends with exit code 6, and nothing is left running', async () => {
+    const waiting = startJupyter(['--notebook', '--wait', '8s', '--json', '--', '--begin=now+600']);
+    const session = await begun();
+    const { exitCode, stderr, stdout } = await waiting;
+    expect(exitCode).toBe(6);
+    expect(stderr).toMatch(/not ready within 8s/);
+    expect(JSON.parse(stdout).state).toBe('failed');
+    await untilJobIsGone(session.jobId);
+    await expectNothingIsLeft(session);
+  });
 });
 
 test('while a session runs, another user finds its secrets nowhere', async () => {

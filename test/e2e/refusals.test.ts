@@ -1,6 +1,16 @@
 /** What refuses a launch, or isn't there: one clear line, the right exit code, nothing left behind. */
+import { readFileSync, writeFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { killDaemon, labExec, startDaemon, startSatellite, stopSatellite, up } from '../../lab/lab.ts';
+import {
+  killDaemon,
+  labExec,
+  labPath,
+  restartSatellite,
+  startDaemon,
+  startSatellite,
+  stopSatellite,
+  up,
+} from '../../lab/lab.ts';
 import { startJupyter, stopAll } from './support/launcher.ts';
 
 beforeAll(() => up());
@@ -47,6 +57,20 @@ describe('proxy', () => {
       /proxy manage\.user-content\.test can't be reached: it refuses connections/,
     );
     expect(await jobsOfAlice()).toBe('');
+  });
+
+  test('that refuses this host', async () => {
+    const config = labPath('/etc/satellite/satellite.yaml');
+    const usual = readFileSync(config, 'utf8');
+    writeFileSync(config, usual.replace(/internalNetworks:.*/, 'internalNetworks: [10.99.0.0/16]'));
+    try {
+      await restartSatellite();
+      await expectRefusal(['--lab', '-e', 'jupyterlab'], 4, /proxy manage\.user-content\.test refuses: /);
+      expect(await jobsOfAlice()).toBe('');
+    } finally {
+      writeFileSync(config, usual);
+      await restartSatellite();
+    }
   });
 
   test('that goes down between the token and the job: the launch stands, and the site opens when it is back', async () => {
