@@ -14,7 +14,7 @@ export default defineConfig({
       {
         test: {
           name: 'integration',
-          include: ['test/integration/**/*.test.ts'],
+          include: ['test/integration/**/*.test.ts', 'satellite/test/integration/**/*.test.ts'],
           globalSetup: ['test/integration/setup.ts'],
           testTimeout: 120_000,
           hookTimeout: 600_000,
@@ -24,6 +24,7 @@ export default defineConfig({
         test: {
           name: 'satellite',
           include: ['satellite/test/**/*.test.ts'],
+          exclude: ['satellite/test/integration/**'],
           testTimeout: 20_000,
         },
       },

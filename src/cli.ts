@@ -71,7 +71,7 @@ function declare(schedulerArguments: readonly string[], done: Done): Command {
     await done(run(typed, schedulerArguments));
   });
 
-  program.commandsGroup('Commands:');
+  program.commandsGroup('Commands (without ID: your latest session):');
   declareLaunch(
     program.command('launch').description('start Jupyter and print its link (the default)'),
     async (typed) => {
@@ -87,16 +87,16 @@ function declare(schedulerArguments: readonly string[], done: Done): Command {
     .action(async (flags) => done((await import('./commands/list.ts')).run(flags)));
   program
     .command('status [ID]')
-    .description('show what a session is doing (without ID: your latest)')
+    .description('show what a session is doing')
     .option('--json', 'print JSON')
     .action(async (id, flags) => done((await import('./commands/status.ts')).run(id, flags)));
   program
-    .command('url <ID>')
+    .command('url [ID]')
     .description("print a session's link")
     .option('--json', 'print JSON')
     .action(async (id, flags) => done((await import('./commands/url.ts')).run(id, flags)));
   program
-    .command('logs <ID>')
+    .command('logs [ID]')
     .description("show a session's log")
     .option('-f, --follow', 'go on until the session ends')
     .option('--json', 'print JSON')

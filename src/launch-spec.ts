@@ -3,7 +3,6 @@ import os from 'node:os';
 import path from 'node:path';
 import type { Settings } from './config/layers.ts';
 import { ConfigurationError, UsageError } from './errors.ts';
-import { suggestion } from './nearest.ts';
 import { type Access, flagOf, type OptionKey, type Service } from './options.ts';
 import type { System } from './systems/system.ts';
 import { formatDuration, type GpuRequest } from './values.ts';
@@ -48,9 +47,6 @@ const resourceKeys: readonly OptionKey[] = [
   'gres',
 ];
 
-/** A launch without a time limit of its own gets this one (seconds). */
-export const defaultTimeLimit = 30 * 60;
-
 /**
  * Puts the record together and checks its rules.
  * @param workingDirectory what relative paths start from
@@ -80,11 +76,11 @@ export function launchSpec(settings: Settings, system: System, workingDirectory:
     access,
     here,
     service: settings.service?.value,
-    directory: absolute(settings.dir?.value ?? '~', workingDirectory),
+    directory: absolute(settings.dir?.value ?? os.homedir(), workingDirectory),
     resources: {
       account: settings.account?.value,
       partition: settings.partition?.value,
-      timeLimit: here ? undefined : (settings.time?.value ?? defaultTimeLimit),
+      timeLimit: here ? undefined : settings.time?.value,
       nodes: settings.nodes?.value,
       cpus: settings.cpus?.value,
       memory: settings.memory?.value,
@@ -116,12 +112,8 @@ function checkResources({ resources, system }: LaunchSpec, settings: Settings): 
     if (partition === undefined) continue;
     const { maxTime, maxGpus } = partition;
     if (maxTime !== undefined && resources.timeLimit !== undefined && resources.timeLimit > maxTime) {
-      const origin =
-        settings.time === undefined
-          ? `the default time of ${formatDuration(defaultTimeLimit)}`
-          : `${formatDuration(resources.timeLimit)} (${settings.time.origin})`;
       throw new UsageError(
-        `The partition "${name}" allows ${formatDuration(maxTime)} at most, and ${origin} is more.`,
+        `The partition "${name}" allows ${formatDuration(maxTime)} at most, and ${formatDuration(resources.timeLimit)} (${settings.time?.origin}) is more.`,
         `Write -t ${Math.floor(maxTime / 60)}, or choose another partition.`,
       );
     }
@@ -166,9 +158,4 @@ function refuse(settings: Settings, key: OptionKey, message: string, hint: strin
 function absolute(typed: string, workingDirectory: string): string {
   const expanded = typed === '~' || typed.startsWith('~/') ? path.join(os.homedir(), typed.slice(1)) : typed;
   return path.resolve(workingDirectory, expanded);
-}
-
-/** The nearest known partition, for messages. */
-export function partitionSuggestion(name: string, system: System): string {
-  return suggestion(name, Object.keys(system.partitions));
 }

@@ -137,8 +137,13 @@ export const options = {
     aliases: ['queue'],
     argument: 'NAME',
     group: 'Resources',
-    help: 'partition or queue to run in',
-    type: typed((text) => parseName(text, 'a partition')),
+    help: 'partition or queue to run in; several with commas between',
+    type: typed((text) =>
+      text
+        .split(',')
+        .map((name) => parseName(name, 'a partition'))
+        .join(','),
+    ),
   },
   time: {
     flag: 'time',

@@ -34,8 +34,11 @@ export async function resolve(
     origin: `defaults of ${system.name}`,
     values: (systems.get(system.name)?.defaults ?? {}) as OptionValues,
   };
-  return { settings: mergeLayers([defaults, ...upper]), system };
+  return { settings: mergeLayers([builtIn, defaults, ...upper]), system };
 }
+
+/** What holds where nobody says anything. */
+const builtIn: Layer = { origin: 'built in', values: { dir: '~', time: 30 * 60 } };
 
 /** One layer an option, since each has an origin of its own; `--lab` and `--notebook` are ways to say `--service`. */
 function typedLayers(typed: OptionValues): Layer[] {

@@ -1,4 +1,4 @@
-/** `start-jupyter logs ID [-f]` */
+/** `start-jupyter logs [ID] [-f]` */
 import { createReadStream, existsSync, statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Observation, observe } from '../sessions/observe.ts';
@@ -11,7 +11,7 @@ interface LogOptions {
   readonly json?: boolean;
 }
 
-export async function run(id: string, { follow, json }: LogOptions): Promise<number> {
+export async function run(id: string | undefined, { follow, json }: LogOptions): Promise<number> {
   const record = findSession(id);
   const { log } = sessionFiles(record.id);
   if (json) return printJson(record, log);

@@ -1,14 +1,13 @@
 /** `start-jupyter status [ID]` */
-import { UsageError } from '../errors.ts';
 import { type Observation, observe, sessionReport } from '../sessions/observe.ts';
-import { isOver, type SessionRecord } from '../sessions/session.ts';
-import { findSession, listSessions } from '../sessions/store.ts';
+import { isOver } from '../sessions/session.ts';
+import { findSession } from '../sessions/store.ts';
 import { describe } from '../ui/describe.ts';
 import { paint } from '../ui/style.ts';
 import { formatDuration } from '../values.ts';
 
 export async function run(id: string | undefined, { json }: { readonly json?: boolean }): Promise<number> {
-  const [seen] = (await observe([id === undefined ? latest() : findSession(id)])) as [Observation];
+  const [seen] = (await observe([findSession(id)])) as [Observation];
   const report = sessionReport(seen);
   if (json) {
     process.stdout.write(`${JSON.stringify(report)}\n`);
@@ -20,7 +19,7 @@ export async function run(id: string | undefined, { json }: { readonly json?: bo
     ['system', report.system],
     ['job', report.jobId],
     ['directory', report.directory],
-    ['submitted', new Date(report.submittedAt).toLocaleString('en-GB')],
+    ['submitted', new Date(report.submittedAt).toLocaleString('sv-SE')],
     ['time left', report.expiresAt && formatDuration((Date.parse(report.expiresAt) - Date.now()) / 1000)],
     ['log', report.log],
   ];
@@ -28,10 +27,4 @@ export async function run(id: string | undefined, { json }: { readonly json?: bo
     if (value !== null) process.stdout.write(`${paint(process.stdout, 'bold', name.padEnd(10))}${value}\n`);
   }
   return 0;
-}
-
-function latest(): SessionRecord {
-  const record = listSessions().at(-1);
-  if (record === undefined) throw new UsageError('You have no sessions yet.', 'Start one: start-jupyter');
-  return record;
 }

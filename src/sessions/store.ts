@@ -180,11 +180,16 @@ export function listSessions(): SessionRecord[] {
 }
 
 /**
- * The session with this id, the only one whose id begins so, or the one with this job id.
+ * The session with this id, the only one whose id begins so, or the one with this job id; without an id the latest.
  * @throws UsageError where there is none, or several
  */
-export function findSession(wanted: string): SessionRecord {
+export function findSession(wanted: string | undefined): SessionRecord {
   const all = listSessions();
+  if (wanted === undefined) {
+    const latest = all.at(-1);
+    if (latest === undefined) throw new UsageError('You have no sessions yet.', 'Start one: start-jupyter');
+    return latest;
+  }
   const exact = all.find(({ id, jobId }) => id === wanted || jobId === wanted);
   if (exact) return exact;
   const matching = wanted === '' ? [] : all.filter(({ id }) => id.startsWith(wanted));
