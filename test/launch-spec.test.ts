@@ -72,10 +72,6 @@ it('is one record that nobody can change', () => {
   expect(Object.isFrozen(made)).toBe(true);
 });
 
-it('asks for 30 minutes where nothing is said', () => {
-  expect(spec({}).resources.timeLimit).toBe(1800);
-});
-
 describe('the limits of a partition', () => {
   it('are kept to the second', () => {
     expect(spec({ partition: 'debug', time: 1800 }).resources.timeLimit).toBe(1800);
@@ -91,8 +87,9 @@ describe('the limits of a partition', () => {
   });
 
   it('hold for the time that nobody asked for', () => {
-    const error = refusal({ partition: 'debug' }, { ...cluster, partitions: { debug: { maxTime: 600 } } });
-    expect(error.message).toContain('default');
+    const short = { ...cluster, partitions: { debug: { maxTime: 600 } } };
+    const error = refusal({ partition: 'debug' }, short, { time: 1800 });
+    expect(error.message).toMatch(/allows 10m at most, and 30m \(.+\) is more/);
     expect(error.hint).toContain('-t 10');
   });
 

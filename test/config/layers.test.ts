@@ -99,6 +99,7 @@ describe('the layers', () => {
     expect(
       Object.fromEntries(Object.entries(settings).map(([key, setting]) => [key, setting?.value])),
     ).toEqual({
+      dir: '~',
       system: 'test',
       partition: 'debug',
       memory: 512,
@@ -106,6 +107,14 @@ describe('the layers', () => {
       cpus: 4,
       time: 60,
     });
+  });
+
+  it('begin with what holds where nobody says anything: 30 minutes, in the home directory', async () => {
+    const { settings } = await settled();
+    expect(settings.time).toEqual({ value: 1800, origin: 'built in' });
+    expect(settings.dir).toEqual({ value: '~', origin: 'built in' });
+    write(place.user, 'time: 2h\n');
+    expect((await settled()).settings.time).toEqual({ value: 7200, origin: place.user });
   });
 
   it('let a false or an earlier true be overridden', async () => {
