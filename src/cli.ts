@@ -15,7 +15,7 @@ Examples:
   start-jupyter -A abc123 -p debug -w   an account; stay until the link works
   start-jupyter --here                  on this machine, ended with Ctrl-C
 
-Every setting can stand in ~/.config/start-jupyter/config.yaml (partition: debug)
+Settings can stand in ~/.config/start-jupyter/config.yaml (partition: debug)
 or in the environment (START_JUPYTER_PARTITION=debug); --info shows what counts.`;
 
 /** Runs the program; sets the exit code, and leaves the process to end by itself so that all output is written. */

@@ -15,8 +15,9 @@ export async function run(id: string | undefined, { follow, json }: LogOptions):
   const record = findSession(id);
   const { log } = sessionFiles(record.id);
   if (json) return printJson(record, log);
-  let shown = await copy(log, 0);
+  // Looked at before it is read: what is written between the two is not lost.
   let seen = await look(record);
+  let shown = await copy(log, 0);
   while (follow && !isOver(seen.state)) {
     await sleep(1000);
     seen = await look(record);

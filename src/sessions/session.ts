@@ -1,32 +1,34 @@
 /** A session as it stands on disk, without its secrets, and the states that it goes through. */
-import type { SchedulerName } from '../config/schema.ts';
-import type { Access } from '../options.ts';
+import { z } from 'zod';
+import { type SchedulerName, schedulerNames } from '../config/schema.ts';
+import { type Access, accessWays } from '../options.ts';
 
 export type SessionState = 'submitted' | 'queued' | 'starting' | 'ready' | 'ended' | 'failed';
 
-export interface SessionRecord {
-  readonly id: string;
-  readonly system: string;
-  readonly scheduler: SchedulerName;
-  readonly access: Access;
+export const sessionRecordSchema = z.object({
+  id: z.string(),
+  system: z.string(),
+  scheduler: z.enum(schedulerNames),
+  access: z.enum(accessWays),
   /** Null until the scheduler has taken the job, and where there is none. */
-  readonly jobId: string | null;
+  jobId: z.string().nullable(),
   /** The job script's process, where it runs without a scheduler. */
-  readonly local: { readonly host: string; readonly pid: number } | null;
+  local: z.object({ host: z.string(), pid: z.int().positive() }).readonly().nullable(),
   /** Where Jupyter starts. */
-  readonly directory: string;
-  readonly manageUrl: string;
-  readonly caFile: string | null;
+  directory: z.string(),
+  manageUrl: z.url(),
+  caFile: z.string().nullable(),
   /** Seconds; null: none. */
-  readonly timeLimit: number | null;
-  readonly submittedAt: string;
+  timeLimit: z.number().nullable(),
+  submittedAt: z.iso.datetime(),
   /** Known once the session is over. */
-  readonly outcome: {
-    readonly state: 'ended' | 'failed';
-    readonly reason: string;
-    readonly at: string;
-  } | null;
-}
+  outcome: z
+    .object({ state: z.enum(['ended', 'failed']), reason: z.string(), at: z.string() })
+    .readonly()
+    .nullable(),
+});
+
+export type SessionRecord = Readonly<z.output<typeof sessionRecordSchema>>;
 
 /** What a launch and the session commands print with `--json`. `url` is the one secret in it. */
 export interface SessionReport {

@@ -23,7 +23,7 @@ import path from 'node:path';
 import { ConfigurationError, UsageError } from '../errors.ts';
 import { suggestion } from '../nearest.ts';
 import { shown } from '../values.ts';
-import type { SessionRecord } from './session.ts';
+import { type SessionRecord, sessionRecordSchema } from './session.ts';
 
 export interface SessionSecrets {
   readonly jupyterToken: string;
@@ -203,11 +203,13 @@ export function findSession(wanted: string | undefined): SessionRecord {
   );
 }
 
+/** Undefined where there is none, or nothing that a launch has written. */
 function readRecord(id: string): SessionRecord | undefined {
   try {
-    return JSON.parse(
-      readFileSync(path.join(sessionsDirectory(), id, 'session.json'), 'utf8'),
-    ) as SessionRecord;
+    const record = sessionRecordSchema.parse(
+      JSON.parse(readFileSync(path.join(sessionsDirectory(), id, 'session.json'), 'utf8')),
+    );
+    return record.id === id ? record : undefined;
   } catch {
     return undefined;
   }
