@@ -146,11 +146,10 @@ function bracketed(argument: string): string {
   return argument.startsWith('[') ? argument : `<${argument}>`;
 }
 
-// Whoever reads our output may stop before its end ("| head"): that is no error of ours.
+// Whoever reads our output may stop before its end ("| head"): what was begun goes on to its own end, unheard.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(process.exitCode ?? 0);
-    throw error;
+    if (error.code !== 'EPIPE') throw error;
   });
 }
 

@@ -18,7 +18,11 @@ export async function run(id: string | undefined, { follow, json }: LogOptions):
   // Looked at before it is read: what is written between the two is not lost.
   let seen = await look(record);
   let shown = await copy(log, 0);
-  while (follow && !isOver(seen.state)) {
+  let unread = false;
+  process.stdout.once('error', () => {
+    unread = true;
+  });
+  while (follow && !unread && !isOver(seen.state)) {
     await sleep(1000);
     seen = await look(record);
     shown = await copy(log, shown);

@@ -50,6 +50,7 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
     const wait = settings.wait?.value;
     if (wait === undefined) {
       const [seen] = (await observe([record])) as [Observation];
+      if (isOver(seen.state)) throw new SessionOver(seen);
       printSession(
         seen,
         output,

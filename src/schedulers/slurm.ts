@@ -85,6 +85,8 @@ async function run(command: string, args: readonly string[], timeout = 30_000): 
     reject: false,
     timeout,
     stdin: 'ignore',
+    // A Ctrl-C in the terminal must not end sbatch half-way: nobody would know whether there is a job.
+    detached: true,
     cwd: os.homedir(),
     extendEnv: false,
     env: {
@@ -101,7 +103,7 @@ async function run(command: string, args: readonly string[], timeout = 30_000): 
  */
 export function submissionEnvironment(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const leaking =
-    /^(?:SLURM_(?!CONF$)|SBATCH_|SALLOC_|SRUN_|PMI|XDG_RUNTIME_DIR$|XDG_SESSION_|DBUS_SESSION_|DISPLAY$|WAYLAND_|XAUTHORITY$|SSH_|JPY_|JUPYTER_(?:TOKEN|PORT|IP|RUNTIME_DIR)|START_JUPYTER_|npm_|NODE_)/;
+    /^(?:SLURM_(?!CONF$)|SBATCH_|SALLOC_|SRUN_|PMI|XDG_RUNTIME_DIR$|XDG_SESSION_|DBUS_SESSION_|DISPLAY$|WAYLAND_|XAUTHORITY$|SSH_|JPY_|JUPYTER_(?:TOKEN|PORT|IP|RUNTIME_DIR)|START_JUPYTER_)/;
   return Object.fromEntries(Object.entries(environment).filter(([name]) => !leaking.test(name)));
 }
 
@@ -148,19 +150,22 @@ async function cancel(jobId: string): Promise<CancelOutcome> {
 }
 
 async function offers(): Promise<Offers | { kind: 'unreachable'; message: string }> {
-  const partitions = await run('sinfo', ['--noheader', '--format=%P|%a|%l']);
-  if (partitions.exitCode !== 0) return { kind: 'unreachable', message: complaint(partitions) };
-  const accounts = await run('sacctmgr', [
-    '--noheader',
-    '--parsable2',
-    '--readonly',
-    'show',
-    'associations',
-    `user=${userName()}`,
-    'format=account',
+  const [partitions, accounts] = await Promise.all([
+    run('sinfo', ['--noheader', '--format=%P|%a|%l']),
+    run('sacctmgr', [
+      '--noheader',
+      '--parsable2',
+      '--readonly',
+      'show',
+      'associations',
+      `user=${userName()}`,
+      'format=account',
+    ]),
   ]);
+  if (partitions.exitCode !== 0) return { kind: 'unreachable', message: complaint(partitions) };
   return {
     partitions: parsePartitions(partitions.stdout),
+    // No accounting is no reason to refuse an account.
     accounts: accounts.exitCode === 0 ? lines(accounts.stdout) : undefined,
   };
 }
