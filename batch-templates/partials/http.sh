@@ -22,6 +22,7 @@ http() {
   http_answer=$("http_with_$http_tool" 2>"$problem_file")
   status=$?
   http_problem=$(tail -n 1 "$problem_file" 2>/dev/null)
+  http_problem=${http_problem%.}
   return $status
 }
 
@@ -55,7 +56,9 @@ http_with_wget() {
     printf '%s' "$body" >"$runtime/http-body"
     options+=(--header='Content-Type: application/json' --body-file="$runtime/http-body")
   fi
-  printf '%s\n' "$url" | WGETRC=/dev/null wget "${options[@]}" --input-file=-
+  # The user's own settings are not for here; what stands for them must be a file, since a device is refused.
+  [[ -f $runtime/wgetrc ]] || : >"$runtime/wgetrc"
+  printf '%s\n' "$url" | WGETRC=$runtime/wgetrc wget "${options[@]}" --input-file=-
   case $? in
     0) return 0 ;;
     8) return 2 ;;
