@@ -61,14 +61,20 @@ async function askFirst(
   if (process.stdin.isTTY && process.stderr.isTTY) {
     progress.end();
     const { confirm } = await import('@inquirer/prompts');
-    const question = `${what} is not installed here. Install it into ${directory}?`;
+    const question = `${what} is not installed here. Install it into ${tilde(directory)}?`;
     if (await confirm({ message: question, default: true }, { output: process.stderr }).catch(declined))
       return;
   }
   throw new ConfigurationError(
     `${what} is not installed on this machine.`,
-    `Install it (pip install ${packageOf(service)}), name an environment with --venv, or add --yes to have it installed into ${directory}.`,
+    `Install it (pip install ${packageOf(service)}), name an environment with --venv, or add --yes to have it installed into ${tilde(directory)}.`,
   );
+}
+
+/** A path below the home directory as people write it. */
+function tilde(file: string): string {
+  const below = path.relative(os.homedir(), file);
+  return below.startsWith('..') ? file : path.join('~', below);
 }
 
 /** A Ctrl-C at the question. */
@@ -105,7 +111,7 @@ async function installFromPyPI(
 ): Promise<string | undefined> {
   const { progress } = circumstances;
   if (commandOnPath('python3', process.env) === undefined) return 'there is no python3';
-  progress.status(`Making a Python environment in ${directory}`);
+  progress.status(`Making a Python environment in ${tilde(directory)}`);
   // An environment from a Python that has gone, or half of one, is made anew.
   let problem = await attempt('python3', ['-m', 'venv', '--clear', directory], circumstances);
   if (problem === undefined) {

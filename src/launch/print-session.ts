@@ -22,12 +22,14 @@ export function printSession(seen: Observation, output: Launch['output'], headli
   }
   if (!output.quiet) process.stderr.write(`${paint(process.stderr, 'bold', headline)}\n`);
   process.stdout.write(`${output.quiet || !process.stdout.isTTY ? '' : '  '}${report.url ?? ''}\n`);
-  if (!output.quiet) {
-    const end =
-      report.scheduler === 'none' ? 'Ctrl-C ends it.' : `End it with: start-jupyter stop ${report.id}`;
-    process.stderr.write(
-      `${paint(process.stderr, 'dim', `Session ${report.id}. Whoever has this link can use your account: keep it to yourself. ${end}`)}\n`,
-    );
+  if (output.quiet) return;
+  const end =
+    report.scheduler === 'none' ? 'Ctrl-C ends it.' : `End it with: start-jupyter stop ${report.id}`;
+  for (const line of [
+    'Keep the link to yourself: whoever has it can use your account.',
+    `Session ${report.id}. ${end}`,
+  ]) {
+    process.stderr.write(`${paint(process.stderr, 'dim', line)}\n`);
   }
 }
 

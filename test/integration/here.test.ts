@@ -4,7 +4,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { testWith } from '../support/command.ts';
 import { freshHome, type Home } from '../support/directories.ts';
 import { ask, type HereLaunch, launchHere, runtimeDirectories, secretsOf } from '../support/here.ts';
-import { allEnded, filesHolding, processesWithHome } from '../support/processes.ts';
+import { allEnded, filesHolding, listeningAddresses, processesWithHome } from '../support/processes.ts';
 import { run, slurmPrograms, usualPrograms } from '../support/program.ts';
 import { reportKeys } from '../support/sessions.ts';
 
@@ -200,6 +200,7 @@ describe(`on a machine without a scheduler${note}`, () => {
     );
     const launch = launchHere(['--quiet'], workstation());
     const link = await linkOf(launch);
+    expect(new Set(listeningAddresses(processesWithHome(home.path)))).toEqual(new Set(['127.0.0.1']));
     expect((await ask(link, '/api/sessions')).status).toBe(403);
     expect((await ask(link, `/api/sessions?token=${secretsOf(link).jupyterToken}`)).status).toBe(200);
   });

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { vi } from 'vitest';
 
 export interface Process {
@@ -48,4 +48,35 @@ export function filesHolding(directories: readonly string[], texts: readonly str
         return texts.some((text) => content.includes(text));
       }),
   );
+}
+
+/** The addresses (`127.0.0.1`, `0.0.0.0`, `::`) that processes listen on for TCP, see proc(5). */
+export function listeningAddresses(processes: readonly Process[]): string[] {
+  const sockets = new Set(
+    processes.flatMap(({ pid }) => {
+      try {
+        return readdirSync(`/proc/${pid}/fd`).map((descriptor) =>
+          readlinkSync(`/proc/${pid}/fd/${descriptor}`),
+        );
+      } catch {
+        return []; // it has ended
+      }
+    }),
+  );
+  const rows = ['tcp', 'tcp6'].flatMap((table) =>
+    readFileSync(`/proc/net/${table}`, 'utf8').trim().split('\n').slice(1),
+  );
+  return rows.flatMap((row) => {
+    const [, local = '', , state, , , , , , inode] = row.trim().split(/\s+/);
+    if (state !== '0A' || !sockets.has(`socket:[${inode}]`)) return [];
+    const [address = ''] = local.split(':');
+    return [
+      address.length === 8
+        ? (address.match(/../g) ?? [])
+            .reverse()
+            .map((octet) => Number.parseInt(octet, 16))
+            .join('.')
+        : address,
+    ];
+  });
 }
