@@ -123,7 +123,7 @@ relay_output() {
   done
 }
 
-# What Jupyter said last, as one line: its final complaint first, since that is what people need.
+# What Jupyter said last, as one line: three lines, none so long that it would push the others out.
 last_words() {
   local tenths lines
   # The relay may still be reading; kernels that outlive Jupyter would keep it open for ever.
@@ -131,7 +131,7 @@ last_words() {
     kill -0 "$relay_pid" 2>/dev/null || break
     sleep 0.1
   done
-  lines=$(cat "$runtime/last-words.old" "$runtime/last-words" 2>/dev/null | sed -e '/^[[:space:]]*$/d' -e "s|^$0: line [0-9]*: ||" | tail -n 3)
+  lines=$(cat "$runtime/last-words.old" "$runtime/last-words" 2>/dev/null | sed -e '/^[[:space:]]*$/d' -e "s|^$0: line [0-9]*: ||" | tail -n 3 | sed -e 's/^\(.\{190\}\).*/\1 .../')
   [[ -n $lines ]] || lines="it ended with status ${jupyter_status-?} and said nothing"
   one_line "$lines"
 }
@@ -151,19 +151,20 @@ wait_for_jupyter() {
       jupyter_pid=
       return 1
     fi
-    if [[ $(status_of /api) == 200 ]] && listener_is_ours; then return 0; fi
+    # Whoever took the port may take connections and never answer: Jupyter's end must be noticed all the same.
+    if [[ $(status_of /api 2) == 200 ]] && listener_is_ours; then return 0; fi
     sleep 0.1
   done
   fail "Jupyter did not answer on $address, port $port, within five minutes: $(last_words)"
 }
 
-# status_of PATH: the HTTP status that Jupyter gives somebody without a token; empty where nothing answers.
+# status_of PATH [SECONDS]: the HTTP status that Jupyter gives somebody without a token; empty where nothing answers.
 status_of() {
   local line
   {
     exec 4<>"/dev/tcp/$address/$port" || return
     printf 'GET %s HTTP/1.1\r\nHost: %s:%s\r\nConnection: close\r\n\r\n' "$1" "$address" "$port" >&4
-    IFS= read -r -t 10 line <&4
+    IFS= read -r -t "${2-10}" line <&4
     exec 4>&-
   } 2>/dev/null
   [[ $line =~ ^HTTP/1\.[01]\ ([0-9]{3}) ]] && printf %s "${BASH_REMATCH[1]}"

@@ -9,7 +9,6 @@
  */
 import { randomBytes } from 'node:crypto';
 import {
-  existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -81,7 +80,7 @@ export function createSession(record: SessionRecord, secrets: SessionSecrets, sc
   const { directory, script: scriptFile } = sessionFiles(record.id);
   const secretsDirectory = path.join(directory, 'secrets');
   try {
-    mkdirSync(path.dirname(directory), { recursive: true, mode: 0o700 });
+    makeDirectory(path.dirname(directory));
     mkdirSync(directory, { mode: 0o700 });
     mkdirSync(secretsDirectory, { mode: 0o700 });
     // No newline at their ends: a token with one would never match.
@@ -223,13 +222,26 @@ export function probeHome(): void {
   const directory = sessionsDirectory();
   const probe = path.join(directory, `.probe-${process.pid}`);
   try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    makeDirectory(directory);
     // Larger than what a file system keeps beside the inode, so that a full one shows.
     writePrivate(probe, ' '.repeat(64 * 1024));
   } catch (error) {
     throw homeProblem(directory, error);
   } finally {
     rmSync(probe, { force: true });
+  }
+}
+
+/** With what it lies in. Node's own recursive mkdir says that a directory is missing where the file system is read-only. */
+function makeDirectory(directory: string): void {
+  try {
+    mkdirSync(directory, { mode: 0o700 });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST') return;
+    if (code !== 'ENOENT') throw error;
+    makeDirectory(path.dirname(directory));
+    mkdirSync(directory, { mode: 0o700 });
   }
 }
 
@@ -242,10 +254,6 @@ export function directoryProblem(directory: string): string | undefined {
   } catch (error) {
     return systemWords(error);
   }
-}
-
-export function hasLog(id: string): boolean {
-  return existsSync(sessionFiles(id).log);
 }
 
 function writePrivate(file: string, content: string): void {
