@@ -1,0 +1,204 @@
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { createServer, type RequestListener, type Server } from 'node:http';
+import { type AddressInfo, createServer as createTcpServer } from 'node:net';
+import path from 'node:path';
+import { startSatellite } from 'satellite';
+import { describe, expect, it, onTestFinished, test } from 'vitest';
+import { SatelliteClient } from '../../src/access/satellite.ts';
+import { ConfigurationError, ProxyError } from '../../src/errors.ts';
+
+/** A client for a management host on this machine, whatever its name. */
+function clientFor(port: number): SatelliteClient {
+  const client = new SatelliteClient({
+    manageUrl: `http://manage.sites.test:${port}`,
+    connectTo: '127.0.0.1',
+  });
+  onTestFinished(() => client.close());
+  return client;
+}
+
+async function listening(server: Server): Promise<number> {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return (server.address() as AddressInfo).port;
+}
+
+const proxyAnswering = async (answer: RequestListener) => clientFor(await listening(createServer(answer)));
+
+/** What the original said, as recorded on a test cluster. */
+function original(name: string): string {
+  const text = readFileSync(
+    path.join(import.meta.dirname, '../../satellite/test/recordings', `${name}.txt`),
+    'utf8',
+  );
+  return text.slice(text.indexOf('\n\n') + 2).trimEnd();
+}
+
+/** SDSC's original: CGI programs, status 200 whatever happens, and no JSON API. */
+async function originalProxy(
+  answers: Readonly<Record<string, string>>,
+): Promise<{ client: SatelliteClient; requests: string[] }> {
+  const requests: string[] = [];
+  const client = await proxyAnswering((request, response) => {
+    const { pathname } = new URL(request.url ?? '/', 'http://x');
+    requests.push(`${request.method} ${request.url}`);
+    const answer = answers[pathname];
+    response.writeHead(answer === undefined ? 404 : 200, { 'content-type': 'text/plain' });
+    response.end(answer ?? 'Not Found');
+  });
+  return { client, requests };
+}
+
+async function refusal(action: Promise<unknown>): Promise<ProxyError> {
+  const error: unknown = await action.catch((thrown: unknown) => thrown);
+  expect(error).toBeInstanceOf(ProxyError);
+  return error as ProxyError;
+}
+
+describe('with our own Satellite', () => {
+  it('gets, links, reports on and gives back a token', async () => {
+    const satellite = await startSatellite(
+      {
+        domain: 'sites.test',
+        listen: '127.0.0.1:0',
+        tls: 'off',
+        internalNetworks: ['127.0.0.0/8'],
+        state: ':memory:',
+      },
+      { log: () => {} },
+    );
+    onTestFinished(() => satellite.close());
+    const client = clientFor(satellite.address.port);
+
+    const { token, site } = await client.issueToken();
+    expect(new URL(site).hostname).toBe(`${token}.sites.test`);
+    expect(await client.tokenStatus(token)).toMatchObject({ state: 'pending' });
+    expect(await client.siteAnswers(site)).toBe(false);
+    await client.linkJob(token, '4711');
+    await client.reportPhase(token, 'failed', 'The job "failed".');
+    expect(await client.tokenStatus(token)).toMatchObject({ phase: 'failed', reason: 'The job "failed".' });
+    await client.destroyToken(token);
+    expect((await client.tokenStatus(token))?.state ?? 'gone').toBe('gone');
+    expect((await client.issueToken()).token).not.toBe(token);
+  });
+
+  it('is told why it is refused from outside of the cluster', async () => {
+    const satellite = await startSatellite(
+      {
+        domain: 'sites.test',
+        listen: '127.0.0.1:0',
+        tls: 'off',
+        internalNetworks: ['10.21.0.0/16'],
+        state: ':memory:',
+      },
+      { log: () => {} },
+    );
+    onTestFinished(() => satellite.close());
+    const { message } = await refusal(clientFor(satellite.address.port).issueToken());
+    expect(message).toMatch(/refuses: \S/);
+    expect(message).toContain('manage.sites.test');
+  });
+});
+
+describe('with the original', () => {
+  it('gets a token and knows its site', async () => {
+    const { client } = await originalProxy({ '/getlink.cgi': original('getlink-ok') });
+    const { token, site } = await client.issueToken();
+    expect(token).toBe('agreeing-paying-parole');
+    expect(site).toMatch(/^http:\/\/agreeing-paying-parole\.sites\.test:\d+\/$/);
+  });
+
+  it('takes a refusal for one, though its status is 200', async () => {
+    const { client } = await originalProxy({ '/getlink.cgi': original('getlink-outside-network') });
+    expect((await refusal(client.issueToken())).message).toContain('not in range 10.21.0.0/16');
+  });
+
+  it('links a job', async () => {
+    const { client, requests } = await originalProxy({ '/linktoken.cgi': original('linktoken-ok') });
+    await client.linkJob('agreeing-paying-parole', '141659[2].server');
+    expect(requests.at(-1)).toBe(
+      'GET /linktoken.cgi?token=agreeing-paying-parole&jobid=141659%5B2%5D.server',
+    );
+  });
+
+  it('lets the redeeming host keep its right to destroy', async () => {
+    const { client, requests } = await originalProxy({ '/destroytoken.cgi': original('destroy-other-host') });
+    await client.destroyToken('agreeing-paying-parole');
+    expect(requests.at(-1)).toBe('GET /destroytoken.cgi?token=agreeing-paying-parole');
+  });
+
+  it('does without what the original does not have', async () => {
+    const { client } = await originalProxy({});
+    expect(await client.tokenStatus('agreeing-paying-parole')).toBeUndefined();
+    await client.reportPhase('agreeing-paying-parole', 'ended', 'It ended.');
+  });
+});
+
+describe('a proxy that is none', () => {
+  test.each<[string, number, string]>([
+    ['a page', 200, '<html>Welcome</html>'],
+    ['nothing', 200, ''],
+    ['JSON of another kind', 201, '{"hello":1}'],
+    ['a token that is no name', 201, '{"token":"../../x","site":"http://x/"}'],
+    ['a token of one word', 201, '{"token":"word","site":"http://x/"}'],
+    ['a token that is too long', 201, `{"token":"a-${'b'.repeat(63)}","site":"http://x/"}`],
+    ['a token without its site', 201, '{"token":"one-two-three"}'],
+    ['half of the JSON', 201, '{"token":"one'],
+  ])('because it answers with %s is said to be none', async (_, status, body) => {
+    // Both ways to a token end in the same answer.
+    const client = await proxyAnswering((request, response) => {
+      const gone = status === 200 && request.method === 'POST';
+      response.writeHead(gone ? 404 : status);
+      response.end(body);
+    });
+    const { message, hint } = await refusal(client.issueToken());
+    expect(message).toMatch(/manage\.sites\.test:\d+ does not answer as a Satellite proxy does/);
+    expect(hint).toContain('proxy.endpoint');
+  });
+
+  it.each([500, 502, 503, 403])('because it answers with status %i is said to refuse', async (status) => {
+    const client = await proxyAnswering((_, response) =>
+      response.writeHead(status).end('<h1>no\u001b[31m</h1>\nsecond line'),
+    );
+    const { message } = await refusal(client.issueToken());
+    expect(message).toMatch(/refuses: /);
+    expect(message).not.toMatch(/\p{Cc}|second line/u);
+  });
+
+  it('because nobody listens is said to be out of reach', async () => {
+    const server = createServer();
+    const port = await listening(server);
+    server.close();
+    await once(server, 'close');
+    expect((await refusal(clientFor(port).issueToken())).message).toContain('refuses connections');
+  });
+
+  it('because it hangs up is said to do so', async () => {
+    const server = createTcpServer((socket) => socket.destroy());
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    onTestFinished(() => {
+      server.close();
+    });
+    expect((await refusal(clientFor((server.address() as AddressInfo).port).issueToken())).message).toContain(
+      'closed the connection',
+    );
+  });
+
+  it('because its name is not known is said to be so', async () => {
+    const client = new SatelliteClient({ manageUrl: 'http://manage.no-such-site.invalid' });
+    onTestFinished(() => client.close());
+    expect((await refusal(client.issueToken())).message).toMatch(/name/);
+  });
+});
+
+it('refuses a certificate authority that is not there', () => {
+  expect(
+    () => new SatelliteClient({ manageUrl: 'https://manage.sites.test', caFile: '/nowhere/ca.pem' }),
+  ).toThrow(ConfigurationError);
+});
