@@ -69,6 +69,7 @@ export const configSchema = z.strictObject({
   jobStateNetworks: networks.default(() => new Networks([])).describe('who may post job states'),
   trustedProxies: networks.default(() => new Networks([])).describe('whose X-Forwarded-For is believed'),
   state: z.string().min(1).default('/var/lib/satellite/state.sqlite').describe('SQLite file, or :memory:'),
+  metricsListen: listen.optional().describe('address and port for metrics and health checks'),
   tokenTtl: duration.default(49 * 3600_000).describe('how long a token lives while nobody reports its job'),
 });
 

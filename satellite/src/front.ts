@@ -10,6 +10,7 @@ import { inspectRequest, type Refusal } from './gate/hygiene.ts';
 import { type Log, loggablePath, shortToken } from './log.ts';
 import { handleManagement } from './management/handle.ts';
 import type { Management } from './management/service.ts';
+import type { RequestKind, Traffic } from './operation/traffic.ts';
 import { OWN_PREFIX } from './pages/paths.ts';
 import { type Pages, send, sendRaw } from './pages/respond.ts';
 import type { TokenRecord } from './tokens/record.ts';
@@ -19,9 +20,11 @@ const DOCUMENTATION = 'Please see documentation on how to use this service.\n';
 
 const failureStatus: Readonly<Record<Failure, number>> = { refused: 502, broken: 502, timeout: 504 };
 
+type OwnHost = Exclude<HostDecision, { kind: 'foreign' | 'invalid' }>;
+
 /** What a request turned out to be, once it has passed the gate. */
 interface Admitted {
-  readonly host: HostDecision;
+  readonly host: OwnHost;
   readonly client: Client;
 }
 
@@ -31,6 +34,7 @@ export interface FrontParts {
   readonly management: Management;
   readonly engine: Engine;
   readonly pages: Pages;
+  readonly traffic: Traffic;
   readonly log: Log;
 }
 
@@ -54,7 +58,7 @@ export class Front {
     const started = performance.now();
     const admitted = this.#admit(request);
     response.once('close', () =>
-      this.#logRequest(request, response.statusCode, admitted, started, response.writableFinished),
+      this.#account(request, response.statusCode, admitted, started, response.writableFinished),
     );
     // A visitor who leaves in the middle is nobody's error.
     response.on('error', () => undefined);
@@ -82,7 +86,7 @@ export class Front {
     const started = performance.now();
     const admitted = this.#admit(request);
     let status = 101;
-    socket.once('close', () => this.#logRequest(request, status, admitted, started, true));
+    socket.once('close', () => this.#account(request, status, admitted, started, true, 'websocket'));
     socket.on('error', () => undefined);
     const fail = (code: number, text: string): void => {
       status = code;
@@ -105,6 +109,7 @@ export class Front {
       target,
       visitOf(request, admitted.client),
       (failure) => {
+        this.#parts.traffic.failure(failure);
         fail(failureStatus[failure], 'The notebook does not answer.\n');
       },
     );
@@ -116,7 +121,8 @@ export class Front {
     (request: IncomingMessage, response: ServerResponse): void => {
       if (this.#closing.has(request.socket)) return;
       const name = hostName(request.headers.host ?? '');
-      const refusal = inspectRequest(request) ?? refuseHost(decideHost(name, this.#parts.config.domain));
+      const host = decideHost(name, this.#parts.config.domain);
+      const refusal = inspectRequest(request) ?? (isOwn(host) ? undefined : refuseHost(host));
       if (refusal) {
         this.#refuse(request, response, refusal);
         return;
@@ -166,6 +172,7 @@ export class Front {
       return;
     }
     engine.request(request, response, target, visitOf(request, client), (failure) => {
+      this.#parts.traffic.failure(failure);
       pages.trouble(request, response, record, failure);
     });
   }
@@ -176,8 +183,7 @@ export class Front {
     if (refusal) return refusal;
     const name = hostName(request.headers.host ?? '');
     const host = decideHost(name, this.#parts.config.domain);
-    const elsewhere = refuseHost(host);
-    if (elsewhere) return elsewhere;
+    if (!isOwn(host)) return refuseHost(host);
     const { servername } = request.socket as Partial<TLSSocket>;
     // RFC 9110 section 7.4: what the TLS handshake was made for and what is asked for must be the same site.
     if (typeof servername === 'string' && servername !== '' && hostName(servername) !== name) {
@@ -188,14 +194,17 @@ export class Front {
     return { host, client };
   }
 
-  #logRequest(
+  /** Counts and logs what became of a request. */
+  #account(
     request: IncomingMessage,
     status: number,
     admitted: Admitted | Refusal,
     started: number,
     complete: boolean,
+    kind?: RequestKind,
   ): void {
     const refused = 'status' in admitted;
+    this.#parts.traffic.request(refused ? 'refused' : (kind ?? admitted.host.kind), status);
     this.#parts.log({
       event: refused ? 'refused' : 'request',
       ...(refused
@@ -210,10 +219,14 @@ export class Front {
   }
 }
 
-function refuseHost({ kind }: HostDecision): Refusal | undefined {
-  if (kind === 'invalid') return { status: 400, message: 'The Host header is not a host name.' };
-  if (kind === 'foreign') return { status: 421, message: 'This host is not served here.' };
-  return undefined;
+function isOwn(host: HostDecision): host is OwnHost {
+  return host.kind !== 'invalid' && host.kind !== 'foreign';
+}
+
+function refuseHost({ kind }: Exclude<HostDecision, OwnHost>): Refusal {
+  return kind === 'invalid'
+    ? { status: 400, message: 'The Host header is not a host name.' }
+    : { status: 421, message: 'This host is not served here.' };
 }
 
 function targetOf({ token, state, host, port }: TokenRecord): Target | undefined {
@@ -227,6 +240,6 @@ function visitOf(request: IncomingMessage, client: Client): Visit {
   };
 }
 
-function describeHost(host: HostDecision): string {
+function describeHost(host: OwnHost): string {
   return host.kind === 'site' ? shortToken(host.label) : host.kind;
 }

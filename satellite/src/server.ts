@@ -7,11 +7,18 @@ import { defaultEngineLimits, type EngineLimits, NodeEngine } from './dataplane/
 import { Prober } from './dataplane/probe.ts';
 import { Front } from './front.ts';
 import { type Log, shortToken } from './log.ts';
+import { Health } from './operation/health.ts';
+import { Traffic } from './operation/traffic.ts';
 import { Pages, sendRaw } from './pages/respond.ts';
 import { followCertificate, readCertificate, tlsOptions } from './tls.ts';
 import type { TokenRecord } from './tokens/record.ts';
 import { TokenRegistry } from './tokens/registry.ts';
 import { SqliteStore } from './tokens/store.ts';
+
+interface Address {
+  readonly host: string;
+  readonly port: number;
+}
 
 /** A running proxy. */
 export interface Satellite {
@@ -20,7 +27,9 @@ export interface Satellite {
   /** The management host, with the slash at its end. */
   readonly manageUrl: string;
   /** Where it really listens. */
-  readonly address: { readonly host: string; readonly port: number };
+  readonly address: Address;
+  /** Where metrics are served, if they are. */
+  readonly metricsAddress: Address | undefined;
   /** Stops serving: no new connections, open ones are closed, the state is written. Once, however often it is asked. */
   close(): Promise<void>;
 }
@@ -67,28 +76,35 @@ export async function startSatellite(
     : createServer(serverOptions);
   const redirector = config.redirectHttpFrom && createServer(serverOptions);
   const servers = redirector ? [server, redirector] : [server];
+  const traffic = new Traffic();
+  const health = new Health(registry);
+  const metrics = config.metricsListen && (await openMetrics(registry, traffic, health));
   try {
+    if (metrics && config.metricsListen) await listen(metrics, config.metricsListen);
     if (redirector && config.redirectHttpFrom) await listen(redirector, config.redirectHttpFrom);
     // Last: nothing can arrive between this and the handlers below.
     await listen(server, config.listen);
   } catch (error) {
-    for (const one of servers) one.close();
+    for (const one of metrics ? [...servers, metrics] : servers) one.close();
     registry.close();
     throw error;
   }
 
   const address = addressOf(server);
-  const ownPorts = new Map(servers.map((one) => [addressOf(one).port, addressOf(one).host]));
+  const all = metrics ? [...servers, metrics] : servers;
+  const ownAddresses = all.map(addressOf);
   const { scheme, portSuffix } = publicFace(config, address.port);
   const siteUrl = (token: string): string => `${scheme}://${token}.${config.domain}${portSuffix}/`;
   const isOwnAddress = (host: string, port: number): boolean => {
-    const bound = ownPorts.get(port);
-    return bound !== undefined && (bound === host || (isWildcard(bound) && isLocal(host)));
+    return ownAddresses.some(
+      (own) => own.port === port && (own.host === host || (isWildcard(own.host) && isLocal(host))),
+    );
   };
-  const engine = new NodeEngine({ ...defaultEngineLimits, ...options.limits });
+  const engine = new NodeEngine({ ...defaultEngineLimits, ...options.limits }, traffic);
   const pages = new Pages(registry);
   const prober = new Prober((token) => registry.markAnswering(token));
   registry.onTransition((record) => {
+    traffic.transition(record);
     logTransition(record, log);
     if (record.state === 'mapped' && record.host !== null && record.port !== null) {
       prober.start({ token: record.token, host: record.host, port: record.port });
@@ -97,8 +113,8 @@ export async function startSatellite(
       engine.drop(record.token);
     }
   });
-  const management = { config, registry, siteUrl, isOwnAddress };
-  const front = new Front({ config, registry, management, engine, pages, log });
+  const management = { config, registry, health, traffic, siteUrl, isOwnAddress };
+  const front = new Front({ config, registry, management, engine, pages, traffic, log });
   server.on('request', front.onRequest);
   server.on('checkContinue', front.onRequest);
   server.on('upgrade', front.onUpgrade);
@@ -112,15 +128,16 @@ export async function startSatellite(
   for (const one of servers) one.on('clientError', front.onUnreadable);
   const stopFollowing =
     config.tls === 'off' ? () => undefined : followCertificate(server as SecureServer, config.tls, log);
+  if (metrics) log({ event: 'serving-metrics', ...addressOf(metrics) });
   log({ event: 'listening', ...address, domain: config.domain, manage: siteUrl('manage') });
 
   const stop = async (): Promise<void> => {
     stopFollowing();
     prober.close();
-    const closed = servers.map((one) => new Promise((resolve) => one.close(resolve)));
+    const closed = all.map((one) => new Promise((resolve) => one.close(resolve)));
     pages.close();
     engine.close();
-    for (const one of servers) one.closeAllConnections();
+    for (const one of all) one.closeAllConnections();
     await Promise.all(closed);
     registry.close();
     log({ event: 'stopped' });
@@ -130,6 +147,7 @@ export async function startSatellite(
     siteUrl,
     manageUrl: siteUrl('manage'),
     address,
+    metricsAddress: metrics && addressOf(metrics),
     close: () => (stopping ??= stop()),
   };
 }
@@ -144,9 +162,15 @@ function listen(server: Server | SecureServer, { host, port }: SatelliteConfig['
   });
 }
 
-function addressOf(server: Server | SecureServer): { host: string; port: number } {
+function addressOf(server: Server | SecureServer): Address {
   const { address, port } = server.address() as AddressInfo;
   return { host: address, port };
+}
+
+/** Loaded only where it is wanted: a launcher with a proxy of its own has no use for it. */
+async function openMetrics(registry: TokenRegistry, traffic: Traffic, health: Health): Promise<Server> {
+  const { metricsOf, metricsServer } = await import('./operation/metrics.ts');
+  return metricsServer(metricsOf(registry, traffic), health);
 }
 
 /** What visitors see: ourselves, or a front that does TLS for us on its usual port. */
@@ -171,6 +195,10 @@ function isWebSocket({ headers }: IncomingMessage): boolean {
 }
 
 function logTransition({ token, state, host, port, jobId, goneBy, phase }: TokenRecord, log: Log): void {
+  if (state === 'pending') {
+    log({ event: 'issued', token: shortToken(token) });
+    return;
+  }
   const about = state === 'mapped' ? { target: `${host}:${port}` } : { by: goneBy, ...(phase && { phase }) };
   log({ event: state, token: shortToken(token), ...about, ...(jobId && { jobId }) });
 }

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Client } from '../gate/client.ts';
 import { hasUnreadBody } from '../http.ts';
 import type { Log } from '../log.ts';
+import { healthReply } from '../operation/health.ts';
 import { StoreError } from '../tokens/store.ts';
 import { answerApi, json } from './api.ts';
 import { BodyError } from './body.ts';
@@ -51,6 +52,8 @@ async function answer(
       ? json(status, { error: { code, message } })
       : { status, type: 'text/plain', body: `Oops! ${message}\n` };
   try {
+    if (path === '/healthz' && (request.method === 'GET' || request.method === 'HEAD'))
+      return { ...(await healthReply(management.health)), type: 'text/plain' };
     if (isApi) return await answerApi(management, request, path, client);
     return (
       (await answerCgi(management, request, path, query, client)) ??
@@ -59,6 +62,7 @@ async function answer(
   } catch (error) {
     if (error instanceof BodyError) return failure(error.status, 'bad-request', error.message);
     if (error instanceof StoreError) {
+      management.traffic.stateErrors += 1;
       log({ event: 'state-error', message: error.message });
       // Not 200: a client that only looks for "Success!" and one that looks at the status both see the failure.
       return failure(

@@ -1,4 +1,6 @@
 import type { SatelliteConfig } from '../config.ts';
+import type { Health } from '../operation/health.ts';
+import type { Traffic } from '../operation/traffic.ts';
 import type { Outcome, TokenRegistry } from '../tokens/registry.ts';
 import { tokenPattern } from '../tokens/words.ts';
 
@@ -6,6 +8,8 @@ import { tokenPattern } from '../tokens/words.ts';
 export interface Management {
   readonly config: SatelliteConfig;
   readonly registry: TokenRegistry;
+  readonly health: Health;
+  readonly traffic: Traffic;
   /** `https://<token>.<domain>/` as visitors reach it. */
   siteUrl(token: string): string;
   /** True for an address and port at which this proxy itself listens: a site pointing there would be a loop. */

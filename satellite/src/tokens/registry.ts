@@ -1,6 +1,6 @@
 import { jobStage, jobState } from '../jobs/states.ts';
 import { type TokenEvent, transitions } from './machine.ts';
-import type { GoneBy, JobRecord, Phase, TokenRecord } from './record.ts';
+import type { GoneBy, JobRecord, Phase, TokenRecord, TokenState } from './record.ts';
 import type { Changes, TokenStore } from './store.ts';
 import { drawToken } from './words.ts';
 
@@ -38,6 +38,7 @@ export class TokenRegistry {
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
   #closed = false;
+  #lastReportAt: number | null = null;
 
   /** `ttl` in milliseconds. `onError` hears of failures in the sweep, which nobody else waits for. */
   constructor(store: TokenStore, ttl: number, onError: (error: unknown) => void) {
@@ -58,6 +59,23 @@ export class TokenRegistry {
     // A Map compares keys only after their full seeded hashes agree, so how long this takes says nothing about how
     // much of a guess was right.
     return this.#tokens.get(token);
+  }
+
+  /** How many tokens there are in each state. */
+  counts(): Record<TokenState, number> {
+    const counts = { pending: 0, mapped: 0, gone: 0 };
+    for (const { state } of this.#tokens.values()) counts[state] += 1;
+    return counts;
+  }
+
+  /** When jobs were last reported to this process; milliseconds since the epoch. */
+  get lastReportAt(): number | null {
+    return this.#lastReportAt;
+  }
+
+  /** Resolves if the state can be written; rejects with a StoreError. */
+  checkStore(): Promise<void> {
+    return this.#store.check();
   }
 
   job(id: string | null): JobRecord | undefined {
@@ -110,7 +128,7 @@ export class TokenRegistry {
     };
   }
 
-  /** Calls back with every token that was mapped or is gone, once that is committed. */
+  /** Calls back with every token that was issued or mapped or is gone, once that is committed. */
   onTransition(listener: (record: TokenRecord) => void): void {
     this.#listeners.add(listener);
   }
@@ -197,6 +215,7 @@ export class TokenRegistry {
       }
     }
     await this.#commit(ended, jobs);
+    this.#lastReportAt = reportedAt;
     for (const token of touched) this.#notify(token);
   }
 
@@ -262,7 +281,7 @@ export class TokenRegistry {
       throw error;
     }
     for (const [i, record] of tokens.entries()) {
-      if (record.state !== 'pending' && record.state !== before[i]?.state) {
+      if (record.state !== before[i]?.state) {
         if (record.state === 'gone') this.#answering.delete(record.token);
         for (const listener of this.#listeners) listener(record);
       }

@@ -15,6 +15,8 @@ export interface TokenStore {
   load(): { tokens: TokenRecord[]; jobs: JobRecord[] };
   /** Resolves once the changes would survive a power cut; rejects with a StoreError. */
   save(changes: Changes): Promise<void>;
+  /** Resolves if a change could be saved now; rejects with a StoreError. */
+  check(): Promise<void>;
   close(): void;
 }
 
@@ -39,6 +41,8 @@ const SCHEMA = `
 
 interface Waiting {
   readonly changes: Changes;
+  /** Write something even where nothing has changed. */
+  readonly touch?: true;
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
 }
@@ -59,7 +63,8 @@ export class SqliteStore implements TokenStore {
     try {
       // Site names are capabilities: the file must never be born world-readable. WAL files take its mode over.
       if (path !== ':memory:') closeSync(openSync(path, 'a', 0o600));
-      const db = new DatabaseSync(path, { timeout: 5000 });
+      // Nobody else writes; while SQLite waits, so does everything else here.
+      const db = new DatabaseSync(path, { timeout: 1000 });
       this.#db = db;
       db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
       const version = db.prepare('PRAGMA user_version').get()?.user_version;
@@ -91,8 +96,16 @@ export class SqliteStore implements TokenStore {
   }
 
   save(changes: Changes): Promise<void> {
+    return this.#enqueue({ changes });
+  }
+
+  check(): Promise<void> {
+    return this.#enqueue({ changes: {}, touch: true });
+  }
+
+  #enqueue(write: Pick<Waiting, 'changes' | 'touch'>): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#queue.push({ changes, resolve, reject });
+      this.#queue.push({ ...write, resolve, reject });
       // One commit for all requests that arrived in this turn of the event loop: the disk is the bottleneck.
       if (this.#queue.length === 1) setImmediate(() => this.#flush());
     });
@@ -104,7 +117,9 @@ export class SqliteStore implements TokenStore {
     if (batch.length === 0) return;
     try {
       this.#db.exec('BEGIN IMMEDIATE');
-      for (const { changes } of batch) {
+      for (const { changes, touch } of batch) {
+        // The same number again is a page written all the same.
+        if (touch) this.#db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
         for (const record of changes.tokens ?? []) this.#putToken.run({ ...record });
         for (const record of changes.jobs ?? []) this.#putJob.run({ ...record });
         for (const token of changes.forgetTokens ?? []) this.#dropToken.run(token);

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex, Readable } from 'node:stream';
 import { Pool } from 'undici';
 import { hasBody } from '../../http.ts';
+import type { SiteTraffic, Traffic } from '../../operation/traffic.ts';
 import type { Engine, Failure, Target, Visit } from '../engine.ts';
 import { Connections } from './connections.ts';
 import { Exchange } from './exchange.ts';
@@ -24,11 +25,13 @@ const repeatable: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
 /** The engine in this process: undici towards the notebooks, Node's own server towards the visitors. */
 export class NodeEngine implements Engine {
   readonly #limits: EngineLimits;
+  readonly #traffic: Traffic;
   readonly #pools = new Map<string, Pool>();
   readonly #connections = new Connections();
 
-  constructor(limits: EngineLimits) {
+  constructor(limits: EngineLimits, traffic: Traffic) {
     this.#limits = limits;
+    this.#traffic = traffic;
   }
 
   request(
@@ -41,11 +44,16 @@ export class NodeEngine implements Engine {
     const method = request.method ?? 'GET';
     const withBody = hasBody(request);
     const headers = requestHeaders(request, visit);
+    const site = this.#traffic.visit(target.token, visit.client.address);
+    site.openRequests += 1;
+    response.once('close', () => {
+      site.openRequests -= 1;
+    });
     let release = (): void => undefined;
     response.once('close', () => release());
     const send = (mayRepeat: boolean): void => {
       release();
-      const exchange = new Exchange(request, response, (failure, error) => {
+      const exchange = new Exchange(request, response, site, (failure, error) => {
         // A kept-alive connection may die at the very moment it is used again: that says nothing about the notebook.
         if (mayRepeat && isStaleConnection(error)) send(false);
         else onFailure(failure);
@@ -64,7 +72,7 @@ export class NodeEngine implements Engine {
           path: request.url ?? '/',
           headers,
           // undici takes any async iterable; its type for dispatch() doesn't say so.
-          body: withBody ? (body(request, response) as unknown as Readable) : null,
+          body: withBody ? (body(request, response, site) as unknown as Readable) : null,
         },
         exchange,
       );
@@ -80,8 +88,23 @@ export class NodeEngine implements Engine {
     visit: Visit,
     onFailure: (failure: Failure) => void,
   ): void {
-    const end = relayUpgrade(request, socket, head, target, visit, this.#limits.connectTimeout, onFailure);
-    socket.once('close', this.#connections.add(target.token, end));
+    const site = this.#traffic.visit(target.token, visit.client.address);
+    site.openWebSockets += 1;
+    const end = relayUpgrade(
+      request,
+      socket,
+      head,
+      target,
+      visit,
+      site,
+      this.#limits.connectTimeout,
+      onFailure,
+    );
+    const forget = this.#connections.add(target.token, end);
+    socket.once('close', () => {
+      site.openWebSockets -= 1;
+      forget();
+    });
   }
 
   drop(token: string): void {
@@ -128,10 +151,17 @@ export class NodeEngine implements Engine {
  * first (Expect: 100-continue) is told to go on. Leaving early must not destroy the request: its socket still has to
  * carry the answer.
  */
-async function* body(request: IncomingMessage, response: ServerResponse): AsyncGenerator<Buffer> {
+async function* body(
+  request: IncomingMessage,
+  response: ServerResponse,
+  site: SiteTraffic,
+): AsyncGenerator<Buffer> {
   if (request.headers.expect !== undefined && !response.headersSent) response.writeContinue();
   try {
-    yield* request.iterator({ destroyOnReturn: false });
+    for await (const chunk of request.iterator({ destroyOnReturn: false })) {
+      site.bytesIn += chunk.length;
+      yield chunk;
+    }
   } finally {
     // What the notebook no longer wants is read and thrown away, so that the connection can carry the next request.
     request.resume();

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Dispatcher, errors } from 'undici';
+import type { SiteTraffic } from '../../operation/traffic.ts';
 import type { Failure } from '../engine.ts';
 import { responseHeaders } from './headers.ts';
 
@@ -10,6 +11,7 @@ import { responseHeaders } from './headers.ts';
 export class Exchange implements Dispatcher.DispatchHandler {
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
+  readonly #site: SiteTraffic;
   readonly #onFailure: (failure: Failure, error: Error) => void;
   #controller: Dispatcher.DispatchController | undefined;
   #started = false;
@@ -20,10 +22,12 @@ export class Exchange implements Dispatcher.DispatchHandler {
   constructor(
     request: IncomingMessage,
     response: ServerResponse,
+    site: SiteTraffic,
     onFailure: (failure: Failure, error: Error) => void,
   ) {
     this.#request = request;
     this.#response = response;
+    this.#site = site;
     this.#onFailure = onFailure;
     response.on('drain', () => this.#controller?.resume());
   }
@@ -68,6 +72,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
     this.#written = true;
+    this.#site.bytesOut += chunk.length;
     if (!this.#response.write(chunk)) controller.pause();
   }
 

@@ -1,6 +1,7 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { SiteTraffic } from '../../operation/traffic.ts';
 import type { Failure, Target, Visit } from '../engine.ts';
 import { failureOf } from './exchange.ts';
 import { requestHeaders, responseHeaders } from './headers.ts';
@@ -18,6 +19,7 @@ export function relayUpgrade(
   head: Buffer,
   target: Target,
   visit: Visit,
+  site: SiteTraffic,
   connectTimeout: number,
   onFailure: (failure: Failure) => void,
 ): () => void {
@@ -65,6 +67,14 @@ export function relayUpgrade(
     );
     if (upstreamHead.length > 0) client.write(upstreamHead);
     if (head.length > 0) socket.write(head);
+    site.bytesOut += upstreamHead.length;
+    site.bytesIn += head.length;
+    client.on('data', (chunk: Buffer) => {
+      site.bytesIn += chunk.length;
+    });
+    socket.on('data', (chunk: Buffer) => {
+      site.bytesOut += chunk.length;
+    });
     splice(client, socket);
     splice(socket, client);
   });

@@ -1,0 +1,123 @@
+import type { HostDecision } from '../gate/host.ts';
+import type { GoneBy, TokenRecord } from '../tokens/record.ts';
+
+/** What goes on at one live site. Bytes are those of bodies and tunnels, without headers. */
+export interface SiteTraffic {
+  requests: number;
+  openRequests: number;
+  openWebSockets: number;
+  /** From visitors to the notebook. */
+  bytesIn: number;
+  /** From the notebook to visitors. */
+  bytesOut: number;
+  /** Milliseconds since the epoch. */
+  lastVisit: number;
+  /** The addresses that have been here: enough to tell a class from a crowd, not a log. */
+  readonly visitors: Set<string>;
+}
+
+/** What a request was about; `refused` ones never got that far. */
+export type RequestKind = Extract<HostDecision['kind'], 'site' | 'manage' | 'apex'> | 'refused' | 'websocket';
+
+const MAX_VISITORS = 200;
+
+/** Counts since the start. Knows sites by their tokens, so only totals may leave the process. */
+export class Traffic {
+  readonly #sites = new Map<string, SiteTraffic>();
+  readonly #requests = new Map<string, { kind: RequestKind; status: string; count: number }>();
+  readonly #failures = new Map<string, number>();
+  readonly #limited = new Map<string, number>();
+  readonly #gone: Record<GoneBy, number> = { destroyed: 0, expired: 0, job: 0 };
+  /** Of sites that are gone. */
+  #bytesIn = 0;
+  #bytesOut = 0;
+  issued = 0;
+  redeemed = 0;
+  /** How often the state could not be written. */
+  stateErrors = 0;
+
+  /** The counters of a site, made when somebody first comes by. */
+  site(token: string): SiteTraffic {
+    const known = this.#sites.get(token);
+    if (known) return known;
+    const site: SiteTraffic = {
+      requests: 0,
+      openRequests: 0,
+      openWebSockets: 0,
+      bytesIn: 0,
+      bytesOut: 0,
+      lastVisit: 0,
+      visitors: new Set(),
+    };
+    this.#sites.set(token, site);
+    return site;
+  }
+
+  /** The counters of a site that has had visitors. */
+  seen(token: string): SiteTraffic | undefined {
+    return this.#sites.get(token);
+  }
+
+  visit(token: string, address: string): SiteTraffic {
+    const site = this.site(token);
+    site.requests += 1;
+    site.lastVisit = Date.now();
+    if (site.visitors.size < MAX_VISITORS) site.visitors.add(address);
+    return site;
+  }
+
+  request(kind: RequestKind, status: number): void {
+    const statusClass = `${Math.floor(status / 100)}xx`;
+    const key = `${kind} ${statusClass}`;
+    const entry = this.#requests.get(key);
+    if (entry) entry.count += 1;
+    else this.#requests.set(key, { kind, status: statusClass, count: 1 });
+  }
+
+  failure(why: string): void {
+    this.#failures.set(why, (this.#failures.get(why) ?? 0) + 1);
+  }
+
+  limited(limit: string): void {
+    this.#limited.set(limit, (this.#limited.get(limit) ?? 0) + 1);
+  }
+
+  transition({ token, state, goneBy }: TokenRecord): void {
+    if (state === 'pending') this.issued += 1;
+    else if (state === 'mapped') this.redeemed += 1;
+    else {
+      if (goneBy) this.#gone[goneBy] += 1;
+      const site = this.#sites.get(token);
+      this.#bytesIn += site?.bytesIn ?? 0;
+      this.#bytesOut += site?.bytesOut ?? 0;
+      this.#sites.delete(token);
+    }
+  }
+
+  get requests(): Iterable<{ kind: RequestKind; status: string; count: number }> {
+    return this.#requests.values();
+  }
+
+  get failures(): Iterable<[why: string, count: number]> {
+    return this.#failures;
+  }
+
+  get limits(): Iterable<[limit: string, count: number]> {
+    return this.#limited;
+  }
+
+  get gone(): Readonly<Record<GoneBy, number>> {
+    return this.#gone;
+  }
+
+  totals(): { openRequests: number; openWebSockets: number; bytesIn: number; bytesOut: number } {
+    const sum = { openRequests: 0, openWebSockets: 0, bytesIn: this.#bytesIn, bytesOut: this.#bytesOut };
+    for (const site of this.#sites.values()) {
+      sum.openRequests += site.openRequests;
+      sum.openWebSockets += site.openWebSockets;
+      sum.bytesIn += site.bytesIn;
+      sum.bytesOut += site.bytesOut;
+    }
+    return sum;
+  }
+}
