@@ -33,7 +33,10 @@ function configOptions(): Option[] {
     const text = schema.description ?? '';
     if (key === 'tls') {
       return [
-        new Option('--tls <off>', 'off behind a front that does TLS').choices(['off']),
+        new Option('--tls <how>', 'off behind a front that does TLS, selfSigned to try it out').choices([
+          'off',
+          'selfSigned',
+        ]),
         new Option('--tls-cert <file>', 'certificate chain (PEM)'),
         new Option('--tls-key <file>', 'its private key (PEM)'),
       ];
@@ -64,10 +67,11 @@ function readConfigFile(file: string): Record<string, unknown> {
 }
 
 async function serve(given: Record<string, unknown>): Promise<void> {
-  const { config: file, tlsCert, tlsKey, ...rest } = given;
+  const { config: file, tls, tlsCert, tlsKey, ...rest } = given;
   const layers = {
     ...(typeof file === 'string' ? readConfigFile(file) : {}),
     ...rest,
+    ...(tls !== undefined && { tls: tls === 'selfSigned' ? { selfSigned: true } : tls }),
     ...(tlsCert || tlsKey ? { tls: { cert: tlsCert, key: tlsKey } } : {}),
   } as SatelliteConfigInput;
   const { listen } = parseConfig(layers);

@@ -59,10 +59,22 @@ export const configSchema = z.strictObject({
     .optional()
     .describe('address and port whose plain HTTP requests are sent to HTTPS'),
   tls: z
-    .union([z.literal('off'), z.strictObject({ cert: z.string(), key: z.string() })], {
-      error: 'is needed: cert and key files, or off behind a front that does TLS',
-    })
-    .describe('certificate chain and key files (PEM), or off'),
+    .union(
+      [
+        z.literal('off'),
+        z.strictObject({ selfSigned: z.literal(true) }),
+        z.strictObject({ cert: z.string(), key: z.string() }),
+      ],
+      {
+        error:
+          'is needed: cert and key files, selfSigned: true to try it out, or off behind a front that does TLS',
+      },
+    )
+    .describe('certificate chain and key files (PEM), selfSigned: true, or off'),
+  hsts: z
+    .union([z.literal('off'), duration])
+    .default(365 * 86_400_000)
+    .describe('how long browsers insist on HTTPS after a visit, or off; only with certificate files'),
   internalNetworks: networks
     .default(() => new Networks([]))
     .describe('who may get, link, redeem and destroy tokens, and where sites may point'),
@@ -97,7 +109,7 @@ export function parseConfig(input: unknown): SatelliteConfig {
 }
 
 function unknownKey(path: string, key: string): string {
-  const known = path === 'tls' ? ['cert', 'key'] : Object.keys(configSchema.shape);
+  const known = path === 'tls' ? ['cert', 'key', 'selfSigned'] : Object.keys(configSchema.shape);
   const nearest = known
     .map((name) => ({ name, distance: editDistance(key.toLowerCase(), name.toLowerCase()) }))
     .sort((a, b) => a.distance - b.distance)[0];

@@ -35,6 +35,8 @@ export interface FrontParts {
   readonly engine: Engine;
   readonly pages: Pages;
   readonly traffic: Traffic;
+  /** The value of Strict-Transport-Security, where it is sent. */
+  readonly hsts: string | undefined;
   readonly log: Log;
 }
 
@@ -63,13 +65,17 @@ export class Front {
     // A visitor who leaves in the middle is nobody's error.
     response.on('error', () => undefined);
     if ('status' in admitted) {
+      this.#insist(response);
       this.#refuse(request, response, admitted);
       return;
     }
     const { host, client } = admitted;
     if (host.kind === 'site') {
       this.#site(request, response, host.label, client);
-    } else if (host.kind === 'manage') {
+      return;
+    }
+    this.#insist(response);
+    if (host.kind === 'manage') {
       if (request.headers.expect !== undefined) response.writeContinue();
       void handleManagement(this.#parts.management, request, response, client, this.#parts.log);
     } else {
@@ -158,21 +164,30 @@ export class Front {
     send(request, response, status, { 'Content-Type': 'text/plain', Connection: 'close' }, `${message}\n`);
   }
 
+  /** For answers of our own; the engine sees to those of notebooks. */
+  #insist(response: ServerResponse): void {
+    const { hsts } = this.#parts;
+    if (hsts !== undefined) response.setHeader('Strict-Transport-Security', hsts);
+  }
+
   #site(request: IncomingMessage, response: ServerResponse, label: string, client: Client): void {
     const { registry, engine, pages } = this.#parts;
     const record = registry.find(label);
     if (record === undefined) {
+      this.#insist(response);
       pages.unknown(request, response);
       return;
     }
     const target = targetOf(record);
     const starting = target !== undefined && !registry.isAnswering(label);
     if (target === undefined || (starting && request.url?.startsWith(OWN_PREFIX))) {
+      this.#insist(response);
       pages.waiting(request, response, record);
       return;
     }
     engine.request(request, response, target, visitOf(request, client), (failure) => {
       this.#parts.traffic.failure(failure);
+      this.#insist(response);
       pages.trouble(request, response, record, failure);
     });
   }

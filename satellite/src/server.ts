@@ -10,7 +10,7 @@ import { type Log, shortToken } from './log.ts';
 import { Health } from './operation/health.ts';
 import { Traffic } from './operation/traffic.ts';
 import { Pages, sendRaw } from './pages/respond.ts';
-import { followCertificate, readCertificate, tlsOptions } from './tls.ts';
+import { followCertificate, readCertificate, selfSignedCertificate, tlsOptions } from './tls.ts';
 import type { TokenRecord } from './tokens/record.ts';
 import { TokenRegistry } from './tokens/registry.ts';
 import { SqliteStore } from './tokens/store.ts';
@@ -67,7 +67,7 @@ export async function startSatellite(
 ): Promise<Satellite> {
   const config = parseConfig(input);
   const log = options.log ?? (() => undefined);
-  const certificate = config.tls === 'off' ? undefined : readCertificate(config.tls);
+  const certificate = openCertificate(config, log);
   const registry = new TokenRegistry(new SqliteStore(config.state), config.tokenTtl, (error) =>
     log({ event: 'internal-error', stack: error instanceof Error ? error.stack : String(error) }),
   );
@@ -100,7 +100,12 @@ export async function startSatellite(
       (own) => own.port === port && (own.host === host || (isWildcard(own.host) && isLocal(host))),
     );
   };
-  const engine = new NodeEngine({ ...defaultEngineLimits, ...options.limits }, traffic);
+  // A browser that must insist on HTTPS lets nobody past a certificate it doesn't trust.
+  const hsts =
+    config.tls !== 'off' && 'cert' in config.tls && config.hsts !== 'off'
+      ? `max-age=${Math.round(config.hsts / 1000)}`
+      : undefined;
+  const engine = new NodeEngine({ ...defaultEngineLimits, ...options.limits }, traffic, hsts);
   const pages = new Pages(registry);
   const prober = new Prober((token) => registry.markAnswering(token));
   registry.onTransition((record) => {
@@ -114,7 +119,7 @@ export async function startSatellite(
     }
   });
   const management = { config, registry, health, traffic, siteUrl, isOwnAddress };
-  const front = new Front({ config, registry, management, engine, pages, traffic, log });
+  const front = new Front({ config, registry, management, engine, pages, traffic, hsts, log });
   server.on('request', front.onRequest);
   server.on('checkContinue', front.onRequest);
   server.on('upgrade', front.onUpgrade);
@@ -127,7 +132,9 @@ export async function startSatellite(
   }
   for (const one of servers) one.on('clientError', front.onUnreadable);
   const stopFollowing =
-    config.tls === 'off' ? () => undefined : followCertificate(server as SecureServer, config.tls, log);
+    config.tls !== 'off' && 'cert' in config.tls
+      ? followCertificate(server as SecureServer, config.tls, log)
+      : () => undefined;
   if (metrics) log({ event: 'serving-metrics', ...addressOf(metrics) });
   log({ event: 'listening', ...address, domain: config.domain, manage: siteUrl('manage') });
 
@@ -165,6 +172,18 @@ function listen(server: Server | SecureServer, { host, port }: SatelliteConfig['
 function addressOf(server: Server | SecureServer): Address {
   const { address, port } = server.address() as AddressInfo;
   return { host: address, port };
+}
+
+function openCertificate(
+  { tls, domain, state }: SatelliteConfig,
+  log: Log,
+): { cert: Buffer | string; key: Buffer | string } | undefined {
+  if (tls === 'off') return undefined;
+  if ('cert' in tls) return readCertificate(tls);
+  const file = state === ':memory:' ? undefined : `${state}.self-signed.pem`;
+  const { fingerprint, ...certificate } = selfSignedCertificate(domain, file);
+  log({ event: 'self-signed', fingerprint256: fingerprint });
+  return certificate;
 }
 
 /** Loaded only where it is wanted: a launcher with a proxy of its own has no use for it. */

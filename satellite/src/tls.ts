@@ -1,10 +1,13 @@
-import { readFileSync, unwatchFile, watchFile } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { X509Certificate } from 'node:crypto';
+import { readFileSync, rmSync, unwatchFile, watchFile, writeFileSync } from 'node:fs';
 import type { Server as HttpsServer } from 'node:https';
 import { createSecureContext } from 'node:tls';
 import { ConfigError } from './config.ts';
 import type { Log } from './log.ts';
 
-interface Files {
+/** Certificate chain and key files. */
+export interface Files {
   readonly cert: string;
   readonly key: string;
 }
@@ -44,9 +47,12 @@ export function followCertificate(server: HttpsServer, files: Files, log: Log): 
   };
 }
 
-/** Mozilla's intermediate profile. */
+/** Mozilla's intermediate profile, version 5.7, without its suites for RSA certificates and finite-field groups. */
 export const tlsOptions = {
   minVersion: 'TLSv1.2',
+  // All of them are good: a phone without AES in hardware may prefer what it is fast at.
+  honorCipherOrder: false,
+  ecdhCurve: 'X25519MLKEM768:X25519:prime256v1:secp384r1',
   ciphers: [
     'TLS_AES_128_GCM_SHA256',
     'TLS_AES_256_GCM_SHA384',
@@ -59,3 +65,71 @@ export const tlsOptions = {
     'ECDHE-RSA-CHACHA20-POLY1305',
   ].join(':'),
 } as const;
+
+const SELF_SIGNED_DAYS = 397;
+const RENEW_MS = 30 * 86_400_000;
+
+/**
+ * A certificate for the domain and its sites that nobody vouches for, made with the openssl command and kept beside the
+ * state, so that whoever has checked its fingerprint once meets it again. `file` is undefined for a state in memory.
+ * Throws a ConfigError.
+ */
+export function selfSignedCertificate(
+  domain: string,
+  file: string | undefined,
+): { cert: string; key: string; fingerprint: string } {
+  const kept = file && readKept(file, domain);
+  const pem = kept || makeSelfSigned(domain);
+  if (file && !kept) {
+    try {
+      rmSync(file, { force: true });
+      writeFileSync(file, pem, { mode: 0o600, flag: 'wx' });
+    } catch (error) {
+      throw new ConfigError(`tls: the certificate can't be kept: ${(error as Error).message}`);
+    }
+  }
+  return { cert: pem, key: pem, fingerprint: new X509Certificate(pem).fingerprint256 };
+}
+
+/** The one from before, if it is still good for these names. */
+function readKept(file: string, domain: string): string | undefined {
+  try {
+    const pem = readFileSync(file, 'utf8');
+    const certificate = new X509Certificate(pem);
+    const lasts = certificate.validToDate.getTime() - Date.now() > RENEW_MS;
+    return lasts && certificate.checkHost(domain) && certificate.checkHost(`manage.${domain}`)
+      ? pem
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function makeSelfSigned(domain: string): string {
+  const request = `[req]
+prompt = no
+distinguished_name = name
+x509_extensions = extensions
+[name]
+CN = satellite
+[extensions]
+basicConstraints = critical,CA:FALSE
+extendedKeyUsage = serverAuth
+subjectAltName = DNS:${domain},DNS:*.${domain}
+`;
+  try {
+    return execFileSync(
+      'openssl',
+      [
+        // Key and certificate go to standard output: never into a file that somebody else could read.
+        ...['req', '-x509', '-config', '-', '-days', String(SELF_SIGNED_DAYS), '-nodes'],
+        ...['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1'],
+      ],
+      { input: request, encoding: 'utf8', stdio: ['pipe', 'pipe', 'pipe'] },
+    );
+  } catch (error) {
+    const why =
+      (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no openssl command' : String(error);
+    throw new ConfigError(`tls: a certificate can't be made: ${why}. Install openssl, or give cert and key.`);
+  }
+}

@@ -1,21 +1,25 @@
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFile, readFile, utimes, writeFile } from 'node:fs/promises';
+import { copyFile, readFile, stat, utimes, writeFile } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { connect, type TLSSocket } from 'node:tls';
+import { connect, getCiphers, type TLSSocket } from 'node:tls';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
+import type { SatelliteConfigInput } from '../../src/config.ts';
 import { ConfigError, type LogEntry } from '../../src/index.ts';
 import { ask, cleanup, DOMAIN, listenOn, NODE1, satellite, scratch, Wire } from '../support.ts';
 
 const run = promisify(execFile);
 
+const ecKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1'];
+const rsaKey = ['-newkey', 'rsa:2048'];
+
 /** A wildcard certificate of its own making. */
-async function certificate(folder: string, name: string) {
+async function certificate(folder: string, name: string, newKey = ecKey) {
   const files = { cert: join(folder, `${name}.pem`), key: join(folder, `${name}.key`) };
   await run('openssl', [
-    ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'],
+    ...['req', '-x509', ...newKey, '-nodes', '-days', '2'],
     ...['-subj', `/CN=${name}`, '-addext', `subjectAltName=DNS:*.${DOMAIN},DNS:${DOMAIN}`],
     ...['-keyout', files.key, '-out', files.cert],
   ]);
@@ -41,7 +45,7 @@ async function secure(
   return socket;
 }
 
-async function start() {
+async function start(config: Partial<SatelliteConfigInput> = {}) {
   const folder = await scratch();
   const tls = await certificate(folder, 'first');
   const log: LogEntry[] = [];
@@ -51,6 +55,7 @@ async function start() {
       tls,
       redirectHttpFrom: '127.0.0.1:0',
       internalNetworks: ['127.0.0.0/8'],
+      ...config,
     },
     {
       log: (entry) => {
@@ -158,6 +163,131 @@ describe('HTTPS', () => {
     await expect(secure(port, ca, undefined, old)).rejects.toThrow(/protocol version|alert|unsupported/i);
     const weak = { maxVersion: 'TLSv1.2', ciphers: 'AES128-SHA:@SECLEVEL=0' };
     await expect(secure(port, ca, undefined, weak)).rejects.toThrow(/handshake|cipher/i);
+  });
+
+  test('Strict-Transport-Security is in every answer over TLS, and is ours', async () => {
+    const { port, ca } = await start({ hsts: '1d' });
+    const target = await listenOn(
+      createServer((socket: Socket) => {
+        socket.once('data', () => {
+          socket.write(
+            'HTTP/1.1 200 OK\r\nstrict-transport-security: max-age=0\r\nX-Mine: 1\r\nContent-Length: 0\r\n\r\n',
+          );
+        });
+      }),
+    );
+    const answers: string[] = [];
+    const send = async (host: string, path: string, from = '127.0.0.1'): Promise<string> => {
+      const wire = new Wire(await secure(port, ca, `${host}.${DOMAIN}`, { localAddress: from }));
+      wire.send(`GET ${path} HTTP/1.1\r\nHost: ${host}.${DOMAIN}\r\nConnection: close\r\n\r\n`);
+      const answer = await wire.ended();
+      answers.push(answer);
+      return answer;
+    };
+    const token = /\n([a-z]+-[a-z]+-[a-z]+)\n/.exec(await send('manage', '/getlink.cgi'))?.[1] ?? '';
+    await send(token, '/');
+    await send(token, '/.well-known/satellite/state');
+    await send('no-such-name', '/');
+    await send('manage', `/redeemtoken.cgi?token=${token}&port=${target}`, NODE1);
+    expect(await send(token, '/')).toMatch(/X-Mine: 1/);
+    await send(token, 'http://elsewhere.test/');
+    for (const answer of answers) {
+      expect(answer.match(/^strict-transport-security: .*$/gim), answer).toEqual([
+        expect.stringMatching(/^strict-transport-security: max-age=86400$/i),
+      ]);
+    }
+  });
+
+  test('and in none over plain HTTP, or where it is off', async () => {
+    const { event } = await start();
+    const plain = Number((await event('redirecting')).port);
+    expect((await ask(plain, { host: `a-b-c.${DOMAIN}` })).headers).not.toHaveProperty(
+      'strict-transport-security',
+    );
+    const { port, ca } = await start({ hsts: 'off' });
+    const wire = new Wire(await secure(port, ca));
+    wire.send(`GET / HTTP/1.1\r\nHost: manage.${DOMAIN}\r\nConnection: close\r\n\r\n`);
+    expect(await wire.ended()).not.toMatch(/strict-transport-security/i);
+  });
+
+  /** Mozilla, Security/Server Side TLS, version 5.7, "intermediate". */
+  const intermediate = [
+    ...['ECDHE-ECDSA-AES128-GCM-SHA256', 'ECDHE-RSA-AES128-GCM-SHA256', 'ECDHE-ECDSA-AES256-GCM-SHA384'],
+    ...['ECDHE-RSA-AES256-GCM-SHA384', 'ECDHE-ECDSA-CHACHA20-POLY1305', 'ECDHE-RSA-CHACHA20-POLY1305'],
+  ];
+
+  test.each([
+    ['ECDSA', ecKey],
+    ['RSA', rsaKey],
+  ])('with a key for %s it accepts the cipher suites of the profile and no others', async (kind, newKey) => {
+    const { port } = await satellite({ tls: await certificate(await scratch(), kind, newKey) });
+    const accepted: string[] = [];
+    // Everything that this OpenSSL can still speak, up to TLS 1.2.
+    const offered = getCiphers().filter((name) => !name.startsWith('tls_'));
+    for (const name of offered) {
+      const ciphers = `${name.toUpperCase()}:@SECLEVEL=0`;
+      const options = { ciphers, maxVersion: 'TLSv1.2', minVersion: 'TLSv1', rejectUnauthorized: false };
+      await secure(port, Buffer.alloc(0), undefined, options).then(
+        (socket) => accepted.push(socket.getCipher().name),
+        () => undefined,
+      );
+    }
+    expect(offered.length).toBeGreaterThan(50);
+    expect(accepted.toSorted()).toEqual(intermediate.filter((name) => name.includes(`-${kind}-`)).toSorted());
+  });
+
+  test('accepts the groups of the profile and no others', async () => {
+    const { port } = await start();
+    const reached = async (group: string): Promise<boolean> => {
+      const client = execFile('openssl', [
+        ...['s_client', '-connect', `127.0.0.1:${port}`, '-servername', `manage.${DOMAIN}`],
+        ...['-groups', group],
+      ]);
+      client.stdin?.end();
+      const [code] = await once(client, 'close');
+      return code === 0;
+    };
+    const groups = ['X25519', 'prime256v1', 'secp384r1', 'secp521r1', 'X448', 'ffdhe2048'];
+    const results = await Promise.all(groups.map(async (group) => [group, await reached(group)]));
+    expect(Object.fromEntries(results)).toEqual({
+      X25519: true,
+      prime256v1: true,
+      secp384r1: true,
+      secp521r1: false,
+      X448: false,
+      ffdhe2048: false,
+    });
+  });
+
+  test('selfSigned: makes a certificate, says its fingerprint, keeps it over restarts, and never with HSTS', async () => {
+    const state = join(await scratch(), 'state.sqlite');
+    const serve = async (more: Partial<SatelliteConfigInput> = {}) => {
+      const log: LogEntry[] = [];
+      const proxy = await satellite(
+        { tls: { selfSigned: true }, state, ...more },
+        { log: (entry) => log.push(entry) },
+      );
+      const said = log.find(({ event }) => event === 'self-signed')?.fingerprint256;
+      const socket = await secure(proxy.port, Buffer.alloc(0), `manage.${more.domain ?? DOMAIN}`, {
+        rejectUnauthorized: false,
+      });
+      expect(socket.getPeerCertificate().fingerprint256).toBe(said);
+      expect(socket.getPeerCertificate().subjectaltname).toBe(
+        `DNS:${more.domain ?? DOMAIN}, DNS:*.${more.domain ?? DOMAIN}`,
+      );
+      const wire = new Wire(socket);
+      wire.send(`GET / HTTP/1.1\r\nHost: manage.${more.domain ?? DOMAIN}\r\nConnection: close\r\n\r\n`);
+      const answer = await wire.ended();
+      expect(answer).toMatch(/^HTTP\/1\.1 200 /);
+      expect(answer).not.toMatch(/strict-transport/i);
+      await proxy.close();
+      return said;
+    };
+    const first = await serve();
+    expect(await serve()).toBe(first);
+    expect((await stat(`${state}.self-signed.pem`)).mode & 0o777).toBe(0o600);
+    expect(await serve({ domain: 'other.test' })).not.toBe(first);
+    expect(await serve({ state: ':memory:' })).not.toBe(first);
   });
 
   test('a new certificate is taken over for new connections, an unusable one is not', async () => {

@@ -26,12 +26,15 @@ const repeatable: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
 export class NodeEngine implements Engine {
   readonly #limits: EngineLimits;
   readonly #traffic: Traffic;
+  readonly #hsts: string | undefined;
   readonly #pools = new Map<string, Pool>();
   readonly #connections = new Connections();
 
-  constructor(limits: EngineLimits, traffic: Traffic) {
+  /** `hsts` is the value of Strict-Transport-Security in every answer; the notebook's own stays where it is undefined. */
+  constructor(limits: EngineLimits, traffic: Traffic, hsts: string | undefined) {
     this.#limits = limits;
     this.#traffic = traffic;
+    this.#hsts = hsts;
   }
 
   request(
@@ -53,7 +56,7 @@ export class NodeEngine implements Engine {
     response.once('close', () => release());
     const send = (mayRepeat: boolean): void => {
       release();
-      const exchange = new Exchange(request, response, site, (failure, error) => {
+      const exchange = new Exchange(request, response, site, this.#hsts, (failure, error) => {
         // A kept-alive connection may die at the very moment it is used again: that says nothing about the notebook.
         if (mayRepeat && isStaleConnection(error)) send(false);
         else onFailure(failure);

@@ -12,6 +12,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
   readonly #site: SiteTraffic;
+  readonly #hsts: string | undefined;
   readonly #onFailure: (failure: Failure, error: Error) => void;
   #controller: Dispatcher.DispatchController | undefined;
   #started = false;
@@ -23,11 +24,13 @@ export class Exchange implements Dispatcher.DispatchHandler {
     request: IncomingMessage,
     response: ServerResponse,
     site: SiteTraffic,
+    hsts: string | undefined,
     onFailure: (failure: Failure, error: Error) => void,
   ) {
     this.#request = request;
     this.#response = response;
     this.#site = site;
+    this.#hsts = hsts;
     this.#onFailure = onFailure;
     response.on('drain', () => this.#controller?.resume());
   }
@@ -55,7 +58,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     const response = this.#response;
     // undici types leave the raw fields out of the controller.
     const { rawHeaders } = controller as unknown as { rawHeaders: (Buffer | string)[] };
-    const headers = responseHeaders(rawHeaders);
+    const headers = responseHeaders(rawHeaders, this.#hsts);
     if (status < 200) {
       if (status === 103) response.writeEarlyHints(group(headers));
       else if (status === 102) response.writeProcessing();

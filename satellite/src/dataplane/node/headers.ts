@@ -75,8 +75,14 @@ export function requestHeaders(request: IncomingMessage, { client, proto }: Visi
   return headers;
 }
 
-/** The header fields for the visitor: the notebook's in their order and spelling, without those of the connection. */
-export function responseHeaders(raw: readonly (Buffer | string)[]): string[] {
+const HSTS = 'Strict-Transport-Security';
+const HSTS_LOWER = HSTS.toLowerCase();
+
+/**
+ * The header fields for the visitor: the notebook's in their order and spelling, without those of the connection. Where
+ * `hsts` is given it replaces the notebook's: how the site is reached is ours to say.
+ */
+export function responseHeaders(raw: readonly (Buffer | string)[], hsts?: string): string[] {
   // RFC 9110 section 5.5: what isn't ASCII is opaque bytes, and Node writes latin1 back as it was.
   const text = raw.map((part) => (typeof part === 'string' ? part : part.toString('latin1')));
   const named = namedByConnection(text);
@@ -85,7 +91,9 @@ export function responseHeaders(raw: readonly (Buffer | string)[]): string[] {
     const name = text[i] as string;
     const lower = name.toLowerCase();
     if (hopByHop.has(lower) || named?.has(lower)) continue;
+    if (hsts !== undefined && lower === HSTS_LOWER) continue;
     headers.push(name, text[i + 1] as string);
   }
+  if (hsts !== undefined) headers.push(HSTS, hsts);
   return headers;
 }
