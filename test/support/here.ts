@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import http from 'node:http';
 import { createInterface } from 'node:readline';
 import { onTestFinished } from 'vitest';
@@ -27,9 +27,12 @@ export interface HereLaunch {
 export function launchHere(args: readonly string[], how: RunOptions): HereLaunch {
   const child = start(args, how);
   onTestFinished(async () => {
-    for (const { pid } of processesWithHome(how.home.path)) process.kill(pid, 'SIGKILL');
+    child.kill('SIGINT');
     await child;
+    const runtime = runtimeDirectories(how.home.path);
+    for (const { pid } of processesWithHome(how.home.path)) process.kill(pid, 'SIGKILL');
     await allEnded(how.home.path);
+    for (const directory of runtime) rmSync(directory, { recursive: true, force: true });
   });
   let said = '';
   child.stderr.on('data', (chunk) => {
