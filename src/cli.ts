@@ -71,6 +71,14 @@ function declare(schedulerArguments: readonly string[], done: Done): Command {
     await done(run(typed, schedulerArguments));
   });
 
+  program.hook('preAction', (_, command) => {
+    if (schedulerArguments.length > 0 && command !== program && command.name() !== 'launch') {
+      throw new UsageError(
+        `"${command.name()}" submits nothing, so there is nobody for what stands after "--".`,
+        'Leave it out.',
+      );
+    }
+  });
   program.commandsGroup('Commands (without ID: your latest session):');
   declareLaunch(
     program.command('launch').description('start Jupyter and print its link (the default)'),

@@ -2,6 +2,7 @@
 
 import { plannedAddress } from '../access/open.ts';
 import { jobScript } from '../batch/job-script.ts';
+import { shellQuote } from '../batch/quote.ts';
 import { PersonError, UsageError } from '../errors.ts';
 import { interruption } from '../interruption.ts';
 import { offerJupyter } from '../jupyter-offer.ts';
@@ -35,6 +36,11 @@ export async function run(typed: OptionValues, schedulerArguments: readonly stri
   }
   if (typed.dryRun) {
     process.stdout.write(jobScript(spec, 'dryrun', plannedAddress(spec)));
+    if (schedulerArguments.length > 0) {
+      process.stderr.write(
+        `It would be submitted with these options, too: ${schedulerArguments.map(shellQuote).join(' ')}\n`,
+      );
+    }
     return 0;
   }
 

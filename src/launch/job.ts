@@ -37,7 +37,8 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
   if (outcome.kind === 'unreachable')
     throw new SchedulerError(
       `${scheduler.title} can't be reached: ${outcome.message}.`,
-      'Nothing was submitted. Try again in a few minutes, or ask your site.',
+      // A controller that answered too late may have taken the job; without its secrets that ends at once.
+      'No session was started; a job that was taken all the same ends by itself. Try again in a few minutes.',
     );
 
   // From here on a job has the token: the session is ended as a session, no longer unmade step by step.
