@@ -5,6 +5,7 @@ import packageJson from '../package.json' with { type: 'json' };
 import {
   ConfigError,
   configSchema,
+  limitsSchema,
   parseConfig,
   parseDuration,
   type SatelliteConfigInput,
@@ -31,6 +32,11 @@ const lists: ReadonlySet<string> = new Set(['internalNetworks', 'jobStateNetwork
 function configOptions(): Option[] {
   return Object.entries(configSchema.shape).flatMap(([key, schema]) => {
     const text = schema.description ?? '';
+    if (key === 'limits') {
+      return Object.entries(limitsSchema.shape).map(
+        ([limit, { description = '' }]) => new Option(`--limits-${kebab(limit)} <value>`, description),
+      );
+    }
     if (key === 'tls') {
       return [
         new Option('--tls <how>', 'off behind a front that does TLS, selfSigned to try it out').choices([
@@ -66,11 +72,26 @@ function readConfigFile(file: string): Record<string, unknown> {
   return value as Record<string, unknown>;
 }
 
+/** `--limits-header-time` arrives as `limitsHeaderTime`, and belongs under `limits`. */
+function splitLimits(given: Record<string, unknown>) {
+  const limits: Record<string, unknown> = {};
+  const options: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(given)) {
+    const [, first, more] = /^limits(.)(.*)$/.exec(key) ?? [];
+    if (first === undefined) options[key] = value;
+    else limits[`${first.toLowerCase()}${more}`] = value;
+  }
+  return { options, limits };
+}
+
 async function serve(given: Record<string, unknown>): Promise<void> {
   const { config: file, tls, tlsCert, tlsKey, ...rest } = given;
+  const fromFile = typeof file === 'string' ? readConfigFile(file) : {};
+  const { options, limits } = splitLimits(rest);
   const layers = {
-    ...(typeof file === 'string' ? readConfigFile(file) : {}),
-    ...rest,
+    ...fromFile,
+    ...options,
+    ...(Object.keys(limits).length > 0 && { limits: { ...(fromFile.limits as object), ...limits } }),
     ...(tls !== undefined && { tls: tls === 'selfSigned' ? { selfSigned: true } : tls }),
     ...(tlsCert || tlsKey ? { tls: { cert: tlsCert, key: tlsKey } } : {}),
   } as SatelliteConfigInput;

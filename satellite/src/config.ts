@@ -9,13 +9,13 @@ function parseListen(text: string): { host: string; port: number } | undefined {
   return host === undefined || port > 65535 ? undefined : { host, port };
 }
 
-const units: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3600_000, d: 86_400_000 };
+const units: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3600_000, d: 86_400_000 };
 
 /** "49h", "30m", "1h30m" in milliseconds; undefined for anything else. */
 export function parseDuration(text: string): number | undefined {
-  if (!/^(\d+[smhd])+$/.test(text)) return undefined;
+  if (!/^(\d+(ms|[smhd]))+$/.test(text)) return undefined;
   let sum = 0;
-  for (const [, amount, unit] of text.matchAll(/(\d+)([smhd])/g))
+  for (const [, amount, unit] of text.matchAll(/(\d+)(ms|[smhd])/g))
     sum += Number(amount) * (units[unit ?? ''] ?? 0);
   return sum > 0 ? sum : undefined;
 }
@@ -51,6 +51,25 @@ const domain = z
     'is not a domain name',
   );
 
+const amount = z.coerce.number({ error: 'is not a number' }).pipe(z.int('is not a whole number').positive());
+
+/** A class of sixty behind one address has about 1000 connections open, and misses few names. */
+export const limitsSchema = z.strictObject({
+  connectionsPerClient: amount.default(2000).describe('connections open at a time from one address'),
+  requestsPerSite: amount.default(1000).describe('requests under way at a time to one site'),
+  webSocketsPerSite: amount.default(500).describe('WebSockets open at a time to one site'),
+  tokensPerMinute: amount.default(1200).describe('tokens issued to one address'),
+  unknownNamesPerMinute: amount.default(120).describe('names that do not exist, tried from one address'),
+  headerTime: duration.default(20_000).describe('for the header of a request, and for a TLS handshake'),
+  headerSize: amount.default(65_536).describe('bytes in the header of a request'),
+  idleTime: duration.default(65_000).describe('until a connection without a request is closed'),
+  connectTime: duration.default(10_000).describe('to connect to a notebook'),
+  answerTime: duration.default(1_800_000).describe('from a whole request to the beginning of its answer'),
+});
+
+/** Durations in milliseconds. */
+export type Limits = z.output<typeof limitsSchema>;
+
 /** The configuration, declared once: file keys, their meaning, and (in options.ts) the command line come from here. */
 export const configSchema = z.strictObject({
   domain: domain.describe('sites are <words>.DOMAIN, management is manage.DOMAIN'),
@@ -82,6 +101,7 @@ export const configSchema = z.strictObject({
   trustedProxies: networks.default(() => new Networks([])).describe('whose X-Forwarded-For is believed'),
   state: z.string().min(1).default('/var/lib/satellite/state.sqlite').describe('SQLite file, or :memory:'),
   metricsListen: listen.optional().describe('address and port for metrics and health checks'),
+  limits: limitsSchema.prefault({}).describe('what one client or one site may use'),
   tokenTtl: duration.default(49 * 3600_000).describe('how long a token lives while nobody reports its job'),
 });
 
@@ -109,7 +129,10 @@ export function parseConfig(input: unknown): SatelliteConfig {
 }
 
 function unknownKey(path: string, key: string): string {
-  const known = path === 'tls' ? ['cert', 'key', 'selfSigned'] : Object.keys(configSchema.shape);
+  const known =
+    path === 'tls'
+      ? ['cert', 'key', 'selfSigned']
+      : Object.keys(path === 'limits' ? limitsSchema.shape : configSchema.shape);
   const nearest = known
     .map((name) => ({ name, distance: editDistance(key.toLowerCase(), name.toLowerCase()) }))
     .sort((a, b) => a.distance - b.distance)[0];

@@ -9,7 +9,7 @@ import { decideHost, type HostDecision, hostName } from './gate/host.ts';
 import { inspectRequest, type Refusal } from './gate/hygiene.ts';
 import { type Log, loggablePath, shortToken } from './log.ts';
 import { handleManagement } from './management/handle.ts';
-import type { Management } from './management/service.ts';
+import { type Management, mayLookUp, TOO_MANY } from './management/service.ts';
 import type { RequestKind, Traffic } from './operation/traffic.ts';
 import { OWN_PREFIX } from './pages/paths.ts';
 import { type Pages, send, sendRaw } from './pages/respond.ts';
@@ -102,10 +102,21 @@ export class Front {
       fail(admitted.status, `${admitted.message}\n`);
       return;
     }
-    const record = admitted.host.kind === 'site' ? this.#parts.registry.find(admitted.host.label) : undefined;
+    const label = admitted.host.kind === 'site' ? admitted.host.label : undefined;
+    if (label !== undefined && !this.#mayVisit(label, admitted.client)) {
+      fail(429, `${TOO_MANY.message}\n`);
+      return;
+    }
+    const record = label === undefined ? undefined : this.#parts.registry.find(label);
     const target = record && targetOf(record);
     if (target === undefined) {
       fail(record === undefined ? 404 : record.state === 'gone' ? 410 : 503, 'There is no live site here.\n');
+      return;
+    }
+    const { traffic, config } = this.#parts;
+    if (traffic.site(target.token).openWebSockets >= config.limits.webSocketsPerSite) {
+      traffic.limited('websockets');
+      fail(503, 'This site has too many WebSockets open.\n');
       return;
     }
     this.#parts.engine.upgrade(
@@ -170,8 +181,24 @@ export class Front {
     if (hsts !== undefined) response.setHeader('Strict-Transport-Security', hsts);
   }
 
+  /** Counts a visit to a site, or a wrong guess; false for somebody who has guessed too often. */
+  #mayVisit(label: string, { address }: Client): boolean {
+    const { registry, management, traffic } = this.#parts;
+    if (!mayLookUp(management, address, label)) return false;
+    const record = registry.find(label);
+    if (record === undefined) management.lookups.take(address);
+    else if (record.state !== 'gone') traffic.visit(label, address);
+    return true;
+  }
+
   #site(request: IncomingMessage, response: ServerResponse, label: string, client: Client): void {
-    const { registry, engine, pages } = this.#parts;
+    const { config, registry, engine, pages, traffic } = this.#parts;
+    if (!this.#mayVisit(label, client)) {
+      this.#insist(response);
+      const headers = { 'Content-Type': 'text/plain', 'Retry-After': TOO_MANY.retryAfter };
+      send(request, response, 429, headers, `${TOO_MANY.message}\n`);
+      return;
+    }
     const record = registry.find(label);
     if (record === undefined) {
       this.#insist(response);
@@ -183,6 +210,13 @@ export class Front {
     if (target === undefined || (starting && request.url?.startsWith(OWN_PREFIX))) {
       this.#insist(response);
       pages.waiting(request, response, record);
+      return;
+    }
+    if (traffic.site(label).openRequests >= config.limits.requestsPerSite) {
+      traffic.limited('requests');
+      this.#insist(response);
+      const headers = { 'Content-Type': 'text/plain', 'Retry-After': '1' };
+      send(request, response, 503, headers, 'This site has too many requests under way.\n');
       return;
     }
     engine.request(request, response, target, visitOf(request, client), (failure) => {

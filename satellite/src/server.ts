@@ -2,10 +2,11 @@ import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { createServer as createSecureServer, type Server as SecureServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { networkInterfaces } from 'node:os';
-import { parseConfig, type SatelliteConfig, type SatelliteConfigInput } from './config.ts';
-import { defaultEngineLimits, type EngineLimits, NodeEngine } from './dataplane/node/engine.ts';
+import { type Limits, parseConfig, type SatelliteConfig, type SatelliteConfigInput } from './config.ts';
+import { NodeEngine } from './dataplane/node/engine.ts';
 import { Prober } from './dataplane/probe.ts';
 import { Front } from './front.ts';
+import { ConnectionLimit, RateLimit } from './gate/limits.ts';
 import { type Log, shortToken } from './log.ts';
 import { Health } from './operation/health.ts';
 import { Traffic } from './operation/traffic.ts';
@@ -37,25 +38,26 @@ export interface Satellite {
 export interface StartOptions {
   /** Hears of every request and event; says nothing if left out. */
   readonly log?: Log;
-  readonly limits?: Partial<EngineLimits>;
 }
 
-const serverOptions = {
+/** What both kinds of server are made with. */
+const serverOptions = ({ headerTime, headerSize, idleTime }: Limits) => ({
   insecureHTTPParser: false,
   // Missing ones are refused with everything else that is odd, which also ends the connection.
   requireHostHeader: false,
   noDelay: true,
   keepAlive: true,
-  maxHeaderSize: 64 * 1024,
-  headersTimeout: 20_000,
+  maxHeaderSize: headerSize,
+  headersTimeout: headerTime,
+  connectionsCheckingInterval: Math.min(headerTime, 5000),
   // A 200 MB upload over a slow line takes as long as it takes (Node's default would end it after 5 minutes).
   requestTimeout: 0,
-  keepAliveTimeout: 65_000,
+  keepAliveTimeout: idleTime,
   // Upgrades other than WebSocket (curl's h2c, for one) are ordinary requests with a header too many.
   shouldUpgradeCallback: isWebSocket,
   // Each direction of a WebSocket ends by itself.
   allowHalfOpen: true,
-};
+});
 
 /**
  * Starts a proxy and resolves when it serves. Rejects with a ConfigError, a StoreError, or the system's error where the
@@ -72,9 +74,14 @@ export async function startSatellite(
     log({ event: 'internal-error', stack: error instanceof Error ? error.stack : String(error) }),
   );
   const server = certificate
-    ? createSecureServer({ ...serverOptions, ...tlsOptions, ...certificate, handshakeTimeout: 20_000 })
-    : createServer(serverOptions);
-  const redirector = config.redirectHttpFrom && createServer(serverOptions);
+    ? createSecureServer({
+        ...serverOptions(config.limits),
+        ...tlsOptions,
+        ...certificate,
+        handshakeTimeout: config.limits.headerTime,
+      })
+    : createServer(serverOptions(config.limits));
+  const redirector = config.redirectHttpFrom && createServer(serverOptions(config.limits));
   const servers = redirector ? [server, redirector] : [server];
   const traffic = new Traffic();
   const health = new Health(registry);
@@ -105,7 +112,7 @@ export async function startSatellite(
     config.tls !== 'off' && 'cert' in config.tls && config.hsts !== 'off'
       ? `max-age=${Math.round(config.hsts / 1000)}`
       : undefined;
-  const engine = new NodeEngine({ ...defaultEngineLimits, ...options.limits }, traffic, hsts);
+  const engine = new NodeEngine(config.limits, traffic, hsts);
   const pages = new Pages(registry);
   const prober = new Prober((token) => registry.markAnswering(token));
   registry.onTransition((record) => {
@@ -118,7 +125,9 @@ export async function startSatellite(
       engine.drop(record.token);
     }
   });
-  const management = { config, registry, health, traffic, siteUrl, isOwnAddress };
+  const lookups = new RateLimit(config.limits.unknownNamesPerMinute);
+  const issues = new RateLimit(config.limits.tokensPerMinute);
+  const management = { config, registry, health, traffic, lookups, issues, siteUrl, isOwnAddress };
   const front = new Front({ config, registry, management, engine, pages, traffic, hsts, log });
   server.on('request', front.onRequest);
   server.on('checkContinue', front.onRequest);
@@ -130,7 +139,18 @@ export async function startSatellite(
     );
     log({ event: 'redirecting', ...addressOf(redirector) });
   }
-  for (const one of servers) one.on('clientError', front.onUnreadable);
+  const connections = new ConnectionLimit(
+    config.limits.connectionsPerClient,
+    config.trustedProxies,
+    (client) => {
+      traffic.limited('connections');
+      log({ event: 'limited', limit: 'connections', client });
+    },
+  );
+  for (const one of servers) {
+    one.on('connection', connections.onConnection);
+    one.on('clientError', front.onUnreadable);
+  }
   const stopFollowing =
     config.tls !== 'off' && 'cert' in config.tls
       ? followCertificate(server as SecureServer, config.tls, log)

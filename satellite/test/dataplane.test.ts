@@ -57,7 +57,7 @@ async function live(listener: (request: IncomingMessage, response: ServerRespons
 async function liveRaw(onConnection: (socket: Socket) => void, limits = {}) {
   // The proxy's own probe connects too, and says nothing.
   const target = await listenOn(createTcpServer({ allowHalfOpen: true }, onConnection));
-  const { port } = await satellite({}, { limits });
+  const { port } = await satellite({ limits });
   const token = await redeemed(port, target);
   return { port, token };
 }
@@ -472,7 +472,7 @@ describe('a notebook that does not answer', () => {
   test('breaking off before the answer: 502; silent: 504', async () => {
     const breaking = await liveRaw(onFirstData((socket) => socket.resetAndDestroy()));
     expect((await visit(breaking.port, breaking.token)).status).toBe(502);
-    const silent = await liveRaw(() => undefined, { answerTimeout: 300 });
+    const silent = await liveRaw(() => undefined, { answerTime: '300ms' });
     expect((await visit(silent.port, silent.token)).status).toBe(504);
   });
 

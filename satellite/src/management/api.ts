@@ -11,7 +11,10 @@ import {
   MAX_PORT,
   type Management,
   MIN_PORT,
+  mayIssue,
+  mayLookUp,
   type Outcome,
+  TOO_MANY,
   tokenFrom,
 } from './service.ts';
 
@@ -102,7 +105,12 @@ export async function answerApi(
         const allowed = Object.keys(methods).join(', ');
         throw new ApiError(405, 'method-not-allowed', `Use ${allowed} here.`, { Allow: allowed });
       }
-      return await operation({ management, request, client, token: match[1] && tokenFrom(match[1]) });
+      const call = { management, request, client, token: match[1] && tokenFrom(match[1]) };
+      if (match[1] === undefined) return await operation(call);
+      if (!mayLookUp(management, client.address, call.token)) throw tooMany();
+      if (call.token === undefined || management.registry.find(call.token) === undefined)
+        management.lookups.take(client.address);
+      return await operation(call);
     }
     throw new ApiError(404, 'not-found', 'There is no such operation.');
   } catch (error) {
@@ -125,6 +133,7 @@ const NO_CONTENT: Reply = { status: 204, type: 'application/json', body: '' };
 
 async function issue(call: Call): Promise<Reply> {
   requireInternal(call);
+  if (!mayIssue(call.management, call.client.address)) throw tooMany();
   const record = await call.management.registry.issue();
   const { token, site, state, expiresAt } = describe(call.management, record);
   return json(201, { token, site, state, expiresAt });
@@ -242,6 +251,10 @@ function refusal({ why }: Extract<Outcome, { ok: false }>): ApiError {
 
 function unknownToken(): ApiError {
   return new ApiError(404, 'unknown-token', 'There is no such token.');
+}
+
+function tooMany(): ApiError {
+  return new ApiError(429, 'too-many-requests', TOO_MANY.message, { 'Retry-After': TOO_MANY.retryAfter });
 }
 
 function requireToken({ token }: Call): string {

@@ -5,7 +5,17 @@ import { jobStage } from '../jobs/states.ts';
 import type { JobReport } from '../tokens/registry.ts';
 import { readBody } from './body.ts';
 import type { Reply } from './reply.ts';
-import { isPort, jobIdFrom, MAX_PORT, type Management, MIN_PORT, tokenFrom } from './service.ts';
+import {
+  isPort,
+  jobIdFrom,
+  MAX_PORT,
+  type Management,
+  MIN_PORT,
+  mayIssue,
+  mayLookUp,
+  TOO_MANY,
+  tokenFrom,
+} from './service.ts';
 
 /*
  * The protocol of SDSC's Satellite Proxy Service. Its clients read words out of bodies: every answer is 200, refusals
@@ -20,6 +30,14 @@ const plain = (body: string, headers?: Record<string, string>): Reply => ({
 });
 const html = (body: string): Reply => ({ status: 200, type: 'text/html', body });
 const oops = (message: string): Reply => plain(`Oops! ${message}\n`);
+
+/** The one refusal with a status of its own: the original never gave it, and nobody may take it for a token. */
+const tooMany: Reply = {
+  status: 429,
+  type: 'text/plain',
+  body: `Oops! ${TOO_MANY.message}\n`,
+  headers: { 'Retry-After': TOO_MANY.retryAfter },
+};
 
 const MAX_REPORT_BYTES = 16 * 1024 * 1024;
 
@@ -50,12 +68,22 @@ export async function answerCgi(
   client: Client,
 ): Promise<Reply | undefined> {
   const operation = Object.hasOwn(operations, path) ? operations[path] : undefined;
-  return operation?.({ management, request, query: new URLSearchParams(query), client });
+  if (operation === undefined) return undefined;
+  const call = { management, request, query: new URLSearchParams(query), client };
+  const given = call.query.get('token');
+  if (given) {
+    const token = tokenFrom(given);
+    if (!mayLookUp(management, client.address, token)) return tooMany;
+    if (token === undefined || management.registry.find(token) === undefined)
+      management.lookups.take(client.address);
+  }
+  return operation(call);
 }
 
 async function getlink({ management, client }: Call): Promise<Reply> {
   const refusal = refuseOutsider(management, client, 'from within the cluster');
   if (refusal) return refusal;
+  if (!mayIssue(management, client.address)) return tooMany;
   const { token } = await management.registry.issue();
   // Clients take the second-last word of this and the status code: the line feed at the end matters.
   return plain(`Your token is \n${token}\n`);

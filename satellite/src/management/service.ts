@@ -1,4 +1,5 @@
 import type { SatelliteConfig } from '../config.ts';
+import type { RateLimit } from '../gate/limits.ts';
 import type { Health } from '../operation/health.ts';
 import type { Traffic } from '../operation/traffic.ts';
 import type { Outcome, TokenRegistry } from '../tokens/registry.ts';
@@ -10,6 +11,9 @@ export interface Management {
   readonly registry: TokenRegistry;
   readonly health: Health;
   readonly traffic: Traffic;
+  /** Of names that don't exist. */
+  readonly lookups: RateLimit;
+  readonly issues: RateLimit;
   /** `https://<token>.<domain>/` as visitors reach it. */
   siteUrl(token: string): string;
   /** True for an address and port at which this proxy itself listens: a site pointing there would be a loop. */
@@ -34,5 +38,33 @@ export function jobIdFrom(text: string): string | undefined {
   const id = text.trim().replace(/[[\]]/g, '');
   return /^[\w.+-]{1,100}$/.test(id) ? id : undefined;
 }
+
+/**
+ * May this client ask about this token? Guessing is limited, and once a client has guessed too often right guesses look
+ * like wrong ones; but who has visited a site before goes on.
+ */
+export function mayLookUp(
+  { lookups, traffic }: Management,
+  address: string,
+  token: string | undefined,
+): boolean {
+  if (!lookups.isSpent(address)) return true;
+  if (token !== undefined && traffic.seen(token)?.visitors.has(address)) return true;
+  traffic.limited('unknown-names');
+  return false;
+}
+
+/** May this client have one more token now? */
+export function mayIssue({ issues, traffic }: Management, address: string): boolean {
+  if (issues.take(address)) return true;
+  traffic.limited('tokens');
+  return false;
+}
+
+/** What a client that may not hears, and after how many seconds it should try again. */
+export const TOO_MANY = {
+  message: 'Too many requests from your address; try again in a minute.',
+  retryAfter: '60',
+};
 
 export type { Outcome };

@@ -163,6 +163,22 @@ describe('satellite serve', () => {
     ],
     ['no domain', 3, ['serve', '--tls', 'off'], /domain: is needed/],
     ['no certificate', 3, ['serve', '--domain', 'x.test'], /tls: is needed: cert and key files/],
+    [
+      'a limit that is none',
+      3,
+      [
+        'serve',
+        '--domain',
+        'x.test',
+        '--tls',
+        'off',
+        '--limits-header-time',
+        'soon',
+        '--limits-tokens-per-minute',
+        'many',
+      ],
+      /limits\.headerTime: "soon" is not a duration/,
+    ],
     ['half a certificate', 3, ['serve', '--domain', 'x.test', '--tls-cert', 'x.pem'], /tls/],
     [
       'a network that is none',

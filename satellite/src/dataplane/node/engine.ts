@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex, Readable } from 'node:stream';
 import { Pool } from 'undici';
+import type { Limits } from '../../config.ts';
 import { hasBody } from '../../http.ts';
 import type { SiteTraffic, Traffic } from '../../operation/traffic.ts';
 import type { Engine, Failure, Target, Visit } from '../engine.ts';
@@ -9,29 +10,19 @@ import { Exchange } from './exchange.ts';
 import { requestHeaders } from './headers.ts';
 import { relayUpgrade } from './upgrade.ts';
 
-/** Milliseconds. */
-export interface EngineLimits {
-  /** To connect to a notebook. */
-  readonly connectTimeout: number;
-  /** From the request to the answer's first byte. Kernels can think for a while; uploads don't count. */
-  readonly answerTimeout: number;
-}
-
-export const defaultEngineLimits: EngineLimits = { connectTimeout: 10_000, answerTimeout: 30 * 60_000 };
-
 /** Methods that may be sent a second time without harm (RFC 9110 section 9.2.2), and without a body to send again. */
 const repeatable: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
 
 /** The engine in this process: undici towards the notebooks, Node's own server towards the visitors. */
 export class NodeEngine implements Engine {
-  readonly #limits: EngineLimits;
+  readonly #limits: Limits;
   readonly #traffic: Traffic;
   readonly #hsts: string | undefined;
   readonly #pools = new Map<string, Pool>();
   readonly #connections = new Connections();
 
   /** `hsts` is the value of Strict-Transport-Security in every answer; the notebook's own stays where it is undefined. */
-  constructor(limits: EngineLimits, traffic: Traffic, hsts: string | undefined) {
+  constructor(limits: Limits, traffic: Traffic, hsts: string | undefined) {
     this.#limits = limits;
     this.#traffic = traffic;
     this.#hsts = hsts;
@@ -47,7 +38,7 @@ export class NodeEngine implements Engine {
     const method = request.method ?? 'GET';
     const withBody = hasBody(request);
     const headers = requestHeaders(request, visit);
-    const site = this.#traffic.visit(target.token, visit.client.address);
+    const site = this.#traffic.site(target.token);
     site.openRequests += 1;
     response.once('close', () => {
       site.openRequests -= 1;
@@ -91,18 +82,9 @@ export class NodeEngine implements Engine {
     visit: Visit,
     onFailure: (failure: Failure) => void,
   ): void {
-    const site = this.#traffic.visit(target.token, visit.client.address);
+    const site = this.#traffic.site(target.token);
     site.openWebSockets += 1;
-    const end = relayUpgrade(
-      request,
-      socket,
-      head,
-      target,
-      visit,
-      site,
-      this.#limits.connectTimeout,
-      onFailure,
-    );
+    const end = relayUpgrade(request, socket, head, target, visit, site, this.#limits.connectTime, onFailure);
     const forget = this.#connections.add(target.token, end);
     socket.once('close', () => {
       site.openWebSockets -= 1;
@@ -131,11 +113,11 @@ export class NodeEngine implements Engine {
       connections: null,
       pipelining: 1,
       allowH2: false,
-      headersTimeout: this.#limits.answerTimeout,
+      headersTimeout: this.#limits.answerTime,
       bodyTimeout: 0,
       keepAliveTimeout: 4000,
       maxHeaderSize: 64 * 1024,
-      connect: { timeout: this.#limits.connectTimeout, noDelay: true },
+      connect: { timeout: this.#limits.connectTime, noDelay: true },
     });
     // A site that nobody looks at keeps no pool.
     pool.on('disconnect', () => {

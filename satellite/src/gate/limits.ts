@@ -1,0 +1,81 @@
+import type { Socket } from 'node:net';
+import ipaddr from 'ipaddr.js';
+import { type Networks, normalizeAddress } from './networks.ts';
+
+const MAX_CLIENTS = 50_000;
+const MINUTE_MS = 60_000;
+
+/** Whose share something is: an IPv4 address, or the /64 that an IPv6 subscriber has to himself. */
+function shareOf(address: string): string {
+  if (!address.includes(':')) return address;
+  return ipaddr.IPv6.parse(address).parts.slice(0, 4).join(':');
+}
+
+/** So much a minute for each client, all of it at once if it likes (a token bucket). */
+export class RateLimit {
+  readonly #perMinute: number;
+  readonly #now: () => number;
+  readonly #left = new Map<string, { amount: number; at: number }>();
+
+  /** `now` in milliseconds, never going back. */
+  constructor(perMinute: number, now: () => number = () => performance.now()) {
+    this.#perMinute = perMinute;
+    this.#now = now;
+  }
+
+  /** Has this client used up what it may have at the moment? */
+  isSpent(address: string): boolean {
+    const entry = this.#left.get(shareOf(address));
+    return entry !== undefined && this.#refilled(entry) < 1;
+  }
+
+  /** Takes one from a client's share; false where there is none left. */
+  take(address: string): boolean {
+    const share = shareOf(address);
+    const entry = this.#left.get(share);
+    const amount = entry ? this.#refilled(entry) : this.#perMinute;
+    if (amount < 1) return false;
+    // Last in the map: who has not come for the longest is forgotten first.
+    this.#left.delete(share);
+    this.#left.set(share, { amount: amount - 1, at: this.#now() });
+    if (this.#left.size > MAX_CLIENTS) {
+      const [oldest] = this.#left.keys();
+      this.#left.delete(oldest as string);
+    }
+    return true;
+  }
+
+  #refilled({ amount, at }: { amount: number; at: number }): number {
+    return Math.min(this.#perMinute, amount + ((this.#now() - at) / MINUTE_MS) * this.#perMinute);
+  }
+}
+
+/** Closes connections of a client that already has its share of them. Proxies in front of us bring many clients. */
+export class ConnectionLimit {
+  readonly #perClient: number;
+  readonly #trustedProxies: Networks;
+  readonly #onRefuse: (address: string) => void;
+  readonly #open = new Map<string, number>();
+
+  constructor(perClient: number, trustedProxies: Networks, onRefuse: (address: string) => void) {
+    this.#perClient = perClient;
+    this.#trustedProxies = trustedProxies;
+    this.#onRefuse = onRefuse;
+  }
+
+  readonly onConnection = (socket: Socket): void => {
+    const address = normalizeAddress(socket.remoteAddress ?? '');
+    if (address === undefined || this.#trustedProxies.contains(address)) return;
+    const share = shareOf(address);
+    const open = (this.#open.get(share) ?? 0) + 1;
+    this.#open.set(share, open);
+    socket.once('close', () => {
+      const left = (this.#open.get(share) ?? 1) - 1;
+      if (left > 0) this.#open.set(share, left);
+      else this.#open.delete(share);
+    });
+    if (open <= this.#perClient) return;
+    this.#onRefuse(address);
+    socket.destroy();
+  };
+}
