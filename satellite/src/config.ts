@@ -63,6 +63,9 @@ export const limitsSchema = z.strictObject({
   headerTime: duration.default(20_000).describe('for the header of a request, and for a TLS handshake'),
   headerSize: amount.default(65_536).describe('bytes in the header of a request'),
   idleTime: duration.default(65_000).describe('until a connection without a request is closed'),
+  stallTime: duration
+    .default(3_600_000)
+    .describe('until a request is given up in which nothing moves, either way'),
   connectTime: duration.default(10_000).describe('to connect to a notebook'),
   answerTime: duration.default(1_800_000).describe('from a whole request to the beginning of its answer'),
 });

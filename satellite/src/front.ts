@@ -7,6 +7,7 @@ import type { Engine, Failure, Target, Visit } from './dataplane/engine.ts';
 import { type Client, identifyClient } from './gate/client.ts';
 import { decideHost, type HostDecision, hostName } from './gate/host.ts';
 import { inspectRequest, type Refusal } from './gate/hygiene.ts';
+import { expectsContinue } from './http.ts';
 import { type Log, loggablePath, shortToken } from './log.ts';
 import { handleManagement } from './management/handle.ts';
 import { type Management, mayLookUp, TOO_MANY } from './management/service.ts';
@@ -40,23 +41,61 @@ export interface FrontParts {
   readonly log: Log;
 }
 
+/** What has arrived on one connection. */
+interface Turns {
+  isBusy: boolean;
+  newest: IncomingMessage;
+  readonly waiting: (() => void)[];
+  /** To do after all of it. */
+  last: (() => void) | undefined;
+}
+
+/** Browsers don't pipeline at all; more than this is nobody's honest need. */
+const MAX_PIPELINED = 64;
+
 /** The door: looks at every request once, and sends it to management, a live site, or a page. */
 export class Front {
   readonly #parts: FrontParts;
-  /** How many answers are under way on a connection. */
-  readonly #busy = new WeakMap<Duplex, number>();
+  readonly #turns = new WeakMap<Duplex, Turns>();
   /** Connections that close after their answer: what else has arrived on them is nobody's request. */
   readonly #closing = new WeakSet<Duplex>();
+  /** Connections whose TLS handshake is done. */
+  readonly #secured = new WeakSet<Duplex>();
 
   constructor(parts: FrontParts) {
     this.#parts = parts;
   }
 
+  readonly onSecure = (socket: Duplex): void => {
+    this.#secured.add(socket);
+  };
+
+  /**
+   * One request of a connection at a time, however many have arrived: what the second one finds may depend on what the
+   * first one did (RFC 9112 section 9.3.2).
+   */
   readonly onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     const { socket } = request;
     if (this.#closing.has(socket)) return;
-    this.#busy.set(socket, (this.#busy.get(socket) ?? 0) + 1);
-    response.once('close', () => this.#busy.set(socket, (this.#busy.get(socket) ?? 1) - 1));
+    const known = this.#turns.get(socket);
+    const turns: Turns = known ?? { isBusy: false, newest: request, waiting: [], last: undefined };
+    turns.newest = request;
+    if (!known) this.#turns.set(socket, turns);
+    if (turns.isBusy) {
+      turns.waiting.push(() => this.#take(request, response, turns));
+      if (turns.waiting.length <= MAX_PIPELINED) return;
+      this.#closing.add(socket);
+      socket.destroy();
+    } else this.#take(request, response, turns);
+  };
+
+  #take(request: IncomingMessage, response: ServerResponse, turns: Turns): void {
+    turns.isBusy = true;
+    response.once('close', () => {
+      turns.isBusy = false;
+      if (request.socket.destroyed || this.#closing.has(request.socket)) turns.last?.();
+      else (turns.waiting.shift() ?? turns.last)?.();
+    });
     const started = performance.now();
     const admitted = this.#admit(request);
     response.once('close', () =>
@@ -76,19 +115,20 @@ export class Front {
     }
     this.#insist(response);
     if (host.kind === 'manage') {
-      if (request.headers.expect !== undefined) response.writeContinue();
+      if (expectsContinue(request)) response.writeContinue();
       void handleManagement(this.#parts.management, request, response, client, this.#parts.log);
     } else {
       send(request, response, 200, { 'Content-Type': 'text/plain' }, DOCUMENTATION);
     }
-  };
+  }
 
   readonly onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
     // Behind a refused request, or before an answer that is still under way: no tunnel can begin there.
-    if (this.#closing.has(socket) || (this.#busy.get(socket) ?? 0) > 0) {
+    if (this.#closing.has(socket) || this.#turns.get(socket)?.isBusy) {
       socket.destroy();
       return;
     }
+    (socket as Socket).setTimeout(0);
     const started = performance.now();
     const admitted = this.#admit(request);
     let status = 101;
@@ -153,9 +193,12 @@ export class Front {
 
   /** What the parser can't read, or what took too long to come: answered briefly, and the connection closed. */
   readonly onUnreadable = (error: Error & { code?: string }, socket: Duplex): void => {
-    if (error.code === 'ECONNRESET' || !socket.writable || (this.#busy.get(socket) ?? 0) > 0) {
-      // Another answer is on its way, and must not look as if this one were part of it.
-      if (this.#closing.has(socket)) return;
+    if (this.#closing.has(socket)) return;
+    const unsecured = (socket as Partial<TLSSocket>).encrypted && !this.#secured.has(socket);
+    const turns = this.#turns.get(socket);
+    const inBody = turns?.isBusy && !turns.newest.complete;
+    if (error.code === 'ECONNRESET' || unsecured || inBody || !socket.writable) {
+      // Nobody there to talk to, nothing to talk through, or no way to end an answer that is under way.
       socket.destroy();
       return;
     }
@@ -166,7 +209,10 @@ export class Front {
       code: error.code,
     });
     const status = { ERR_HTTP_REQUEST_TIMEOUT: 408, HPE_HEADER_OVERFLOW: 431 }[error.code ?? ''] ?? 400;
-    sendRaw(socket, status, 'This request could not be read.\n');
+    const answer = (): void => sendRaw(socket, status, 'This request could not be read.\n');
+    // The answers to what came before it go first, and whole.
+    if (turns?.isBusy) turns.last = answer;
+    else answer();
   };
 
   #refuse(request: IncomingMessage, response: ServerResponse, { status, message }: Refusal): void {

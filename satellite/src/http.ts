@@ -9,3 +9,8 @@ export function hasBody({ headers }: IncomingMessage): boolean {
 export function hasUnreadBody(request: IncomingMessage): boolean {
   return !request.complete && hasBody(request);
 }
+
+/** Does the client hold its body back until it is told to go on? RFC 9110 section 10.1.1: HTTP/1.0 has no such thing. */
+export function expectsContinue({ headers, httpVersionMinor }: IncomingMessage): boolean {
+  return headers.expect !== undefined && httpVersionMinor > 0;
+}

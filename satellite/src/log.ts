@@ -14,6 +14,8 @@ export function shortToken(token: string): string {
 
 /** A request's path as it may be logged: no query (it carries secrets), tokens shortened. */
 export function loggablePath(url: string): string {
+  // Another form than a path holds a host, and may hold a password.
+  if (!url.startsWith('/')) return '(not a path)';
   const end = url.search(/[?#]/);
-  return (end < 0 ? url : url.slice(0, end)).replace(/\b([a-z]{3,9})-[a-z]{3,9}-[a-z]{3,9}\b/g, '$1-…');
+  return (end < 0 ? url : url.slice(0, end)).replace(/\b([a-z]{3,9})-[a-z]{3,9}-[a-z]{3,9}\b/gi, '$1-…');
 }

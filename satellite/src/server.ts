@@ -6,7 +6,7 @@ import { type Limits, parseConfig, type SatelliteConfig, type SatelliteConfigInp
 import { NodeEngine } from './dataplane/node/engine.ts';
 import { Prober } from './dataplane/probe.ts';
 import { Front } from './front.ts';
-import { ConnectionLimit, RateLimit } from './gate/limits.ts';
+import { ClientConnections, RateLimit } from './gate/limits.ts';
 import { type Log, shortToken } from './log.ts';
 import { Health } from './operation/health.ts';
 import { Traffic } from './operation/traffic.ts';
@@ -130,6 +130,7 @@ export async function startSatellite(
   const management = { config, registry, health, traffic, lookups, issues, siteUrl, isOwnAddress };
   const front = new Front({ config, registry, management, engine, pages, traffic, hsts, log });
   server.on('request', front.onRequest);
+  server.on('secureConnection', front.onSecure);
   server.on('checkContinue', front.onRequest);
   server.on('upgrade', front.onUpgrade);
   if (redirector) {
@@ -139,7 +140,7 @@ export async function startSatellite(
     );
     log({ event: 'redirecting', ...addressOf(redirector) });
   }
-  const connections = new ConnectionLimit(
+  const connections = new ClientConnections(
     config.limits.connectionsPerClient,
     config.trustedProxies,
     (client) => {
@@ -150,6 +151,7 @@ export async function startSatellite(
   for (const one of servers) {
     one.on('connection', connections.onConnection);
     one.on('clientError', front.onUnreadable);
+    one.setTimeout(config.limits.stallTime);
   }
   const stopFollowing =
     config.tls !== 'off' && 'cert' in config.tls
@@ -164,7 +166,8 @@ export async function startSatellite(
     const closed = all.map((one) => new Promise((resolve) => one.close(resolve)));
     pages.close();
     engine.close();
-    for (const one of all) one.closeAllConnections();
+    connections.close();
+    metrics?.closeAllConnections();
     await Promise.all(closed);
     registry.close();
     log({ event: 'stopped' });

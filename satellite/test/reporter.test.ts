@@ -36,6 +36,54 @@ describe("Slurm's queue", () => {
   });
 });
 
+test('a start that is no time is none', () => {
+  expect(parseQueue('7|PENDING|debug|1|2026-00-00T00:00:00|Priority')).toMatchObject([
+    { id: '7', estimatedStart: null },
+  ]);
+});
+
+test('asks a bounded number of questions a round, about ids that are no options', async () => {
+  const proxy = await satellite({
+    domain: 'localhost',
+    internalNetworks: ['127.0.0.0/8'],
+    jobStateNetworks: ['127.0.0.0/8'],
+  });
+  const call = (method: string, path: string, body?: unknown) =>
+    ask(proxy.port, {
+      host: 'manage.localhost',
+      method,
+      path: `/api/v1${path}`,
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+    });
+  for (let i = 1; i <= 150; i += 1) {
+    const { token } = (await call('POST', '/tokens')).json<{ token: string }>();
+    await call('PUT', `/tokens/${token}/job`, { jobId: String(i) });
+  }
+  const asked: string[] = [];
+  const reporter = new JobReporter({
+    scheduler: {
+      queue: async () => ({
+        ok: true,
+        jobs: ['-x0', '7_[1,3]', '2000'].map((id) => ({
+          ...{ id, state: 'PENDING', position: null, estimatedStart: null, reason: null },
+        })),
+      }),
+      finalState: async (id) => {
+        asked.push(id);
+        return { ok: true, state: 'COMPLETED' };
+      },
+    },
+    to: new URL(proxy.manageUrl),
+    log: () => undefined,
+  });
+  cleanup(() => reporter.close());
+  expect(await reporter.report()).toBeUndefined();
+  expect(asked.length).toBe(100);
+  expect(await reporter.report()).toBeUndefined();
+  expect(new Set(asked)).toEqual(new Set(Array.from({ length: 150 }, (_, i) => String(i + 1))));
+  expect(asked.length).toBe(150);
+});
+
 /** A scheduler whose commands say what the test has written down, and a proxy that listens to reports about it. */
 async function cluster() {
   const folder = await scratch();

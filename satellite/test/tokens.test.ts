@@ -5,7 +5,7 @@ import type { JobRecord, TokenRecord } from '../src/tokens/record.ts';
 import { TokenRegistry } from '../src/tokens/registry.ts';
 import { type Changes, SqliteStore, StoreError, type TokenStore } from '../src/tokens/store.ts';
 import { drawToken, tokenBits, tokenPattern } from '../src/tokens/words.ts';
-import { cleanup, NODE1, NODE2 } from './support.ts';
+import { cleanup, LOGIN, NODE1, NODE2 } from './support.ts';
 
 const HOUR = 3600_000;
 
@@ -60,7 +60,7 @@ describe('the life of a token', () => {
       test(`${state} × ${event} → ${next ?? 'refused'}`, async () => {
         const tokens = registry();
         const { token } = await tokens.issue();
-        await tokens.link(token, '1');
+        await tokens.link(token, '1', LOGIN);
         for (const before of events) await doings[before](tokens, token);
         expect(tokens.find(token)?.state).toBe(state);
         await doings[event](tokens, token);
@@ -108,6 +108,28 @@ describe('the life of a token', () => {
     await expect(tokens.issue()).rejects.toThrow('disk full');
     expect(tokens.find(token)?.state).toBe('pending');
     expect(tokens.job('1')).toBeUndefined();
+  });
+
+  test('nor did two changes that failed together, nor a link', async () => {
+    const store = new SqliteStore(':memory:');
+    const tokens = registry(HOUR, store);
+    const { token } = await tokens.issue();
+    const save = store.save.bind(store);
+    store.save = () => Promise.reject(new StoreError('disk full'));
+    const results = await Promise.allSettled([
+      tokens.redeem(token, NODE1, 8888),
+      tokens.setPhase(token, NODE1, 'checking', null),
+      tokens.link(token, '1', NODE1),
+      tokens.reportJobs([job('1', 'RUNNING')]),
+      tokens.reportJobs([job('1', 'PENDING')]),
+    ]);
+    expect(results.map(({ status }) => status)).toEqual(Array.from({ length: 5 }, () => 'rejected'));
+    expect(tokens.find(token)).toMatchObject({ state: 'pending', phase: null, host: null, jobId: null });
+    expect(tokens.job('1')).toBeUndefined();
+    store.save = save;
+    await tokens.reportJobs([job('1', 'CANCELLED')]);
+    expect(tokens.find(token)?.state).toBe('pending');
+    expect((await tokens.redeem(token, NODE2, 9999)).ok).toBe(true);
   });
 });
 
@@ -212,7 +234,7 @@ describe('jobs and their tokens', () => {
   async function sessionIn(...events: ((tokens: TokenRegistry, token: string) => Promise<unknown>)[]) {
     const tokens = registry();
     const { token } = await tokens.issue();
-    await tokens.link(token, '1');
+    await tokens.link(token, '1', LOGIN);
     for (const event of events) await event(tokens, token);
     return { tokens, token, record: () => tokens.find(token) };
   }
@@ -259,7 +281,7 @@ describe('jobs and their tokens', () => {
     const tokens = registry();
     const { token } = await tokens.issue();
     await tokens.reportJobs([job('7', 'FAILED')]);
-    await tokens.link(token, '7');
+    await tokens.link(token, '7', LOGIN);
     expect(tokens.find(token)).toMatchObject({ state: 'gone', phase: 'failed', reason: 'The job failed.' });
   });
 

@@ -20,22 +20,38 @@ export function identifyClient(request: IncomingMessage, trustedProxies: Network
   if (peer === undefined) return undefined;
   if (trustedProxies.isEmpty || !trustedProxies.contains(peer)) return { address: peer };
   const { headersDistinct } = request;
-  const chain = headersDistinct['x-forwarded-for']?.join(',').split(',') ?? [];
+  const list = (name: string): string[] =>
+    headersDistinct[name]
+      ?.join(',')
+      .split(',')
+      .map((part) => part.trim()) ?? [];
+  const chain = list('x-forwarded-for');
   let address = peer;
-  for (const hop of chain.reverse()) {
-    const normalized = normalizeAddress(hop.trim());
+  let hops = 0;
+  for (const hop of chain.toReversed()) {
+    const normalized = normalizeAddress(withoutPort(hop));
     if (normalized === undefined) return undefined;
     address = normalized;
+    hops += 1;
     if (!trustedProxies.contains(normalized)) break;
   }
-  // The last field is the trusted proxy's, should it have left a stranger's in front of its own.
-  const proto = headersDistinct['x-forwarded-proto']?.at(-1)?.toLowerCase();
-  const port = headersDistinct['x-forwarded-port']?.at(-1);
+  // Where every proxy has added its own, the client's is as far from the right as its address; a stranger's claims are
+  // further left. Otherwise the right end is what the nearest proxy says.
+  const beside = (values: string[]): string | undefined =>
+    values.at(hops > 0 && values.length === chain.length ? -hops : -1);
+  const proto = beside(list('x-forwarded-proto'))?.toLowerCase();
+  const port = beside(list('x-forwarded-port'));
   return {
     address,
     ...((proto === 'http' || proto === 'https') && { proto }),
     ...(port !== undefined && /^\d{1,5}$/.test(port) && { port }),
   };
+}
+
+/** Some proxies write "192.0.2.1:51234" and "[2001:db8::1]:51234". */
+function withoutPort(hop: string): string {
+  const [, v6, v4] = /^(?:\[([^\]]+)\](?::\d+)?|([\d.]+):\d+)$/.exec(hop) ?? [];
+  return v6 ?? v4 ?? hop;
 }
 
 const peers = new WeakMap<Socket, string>();

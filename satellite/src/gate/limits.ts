@@ -50,11 +50,15 @@ export class RateLimit {
   }
 }
 
-/** Closes connections of a client that already has its share of them. Proxies in front of us bring many clients. */
-export class ConnectionLimit {
+/**
+ * Every connection to our ports, from before its TLS handshake. Closes those of a client that already has its share of
+ * them; proxies in front of us bring many clients, and have no limit.
+ */
+export class ClientConnections {
   readonly #perClient: number;
   readonly #trustedProxies: Networks;
   readonly #onRefuse: (address: string) => void;
+  readonly #sockets = new Set<Socket>();
   readonly #open = new Map<string, number>();
 
   constructor(perClient: number, trustedProxies: Networks, onRefuse: (address: string) => void) {
@@ -64,6 +68,8 @@ export class ConnectionLimit {
   }
 
   readonly onConnection = (socket: Socket): void => {
+    this.#sockets.add(socket);
+    socket.once('close', () => this.#sockets.delete(socket));
     const address = normalizeAddress(socket.remoteAddress ?? '');
     if (address === undefined || this.#trustedProxies.contains(address)) return;
     const share = shareOf(address);
@@ -78,4 +84,9 @@ export class ConnectionLimit {
     this.#onRefuse(address);
     socket.destroy();
   };
+
+  /** Closes all of them, in whatever state they are. */
+  close(): void {
+    for (const socket of this.#sockets) socket.destroy();
+  }
 }

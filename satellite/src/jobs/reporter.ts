@@ -7,6 +7,7 @@ import { Agent, request } from 'undici';
 import { z } from 'zod';
 import { ConfigError } from '../config.ts';
 import type { Log } from '../log.ts';
+import { jobIdFrom } from './id.ts';
 import type { QueuedJob, Scheduler } from './slurm.ts';
 import { jobState } from './states.ts';
 
@@ -28,6 +29,8 @@ export interface ReportFailure {
 const JOBS_PER_POST = 2000;
 /** Everything is told again this often: a job that nobody mentions loses its token in the end. */
 const REFRESH_MS = 10 * 60_000;
+/** Each costs the scheduler a call: after an outage the rest waits its turn. */
+const ASKED_PER_ROUND = 100;
 const LONGEST_PAUSE_MS = 60_000;
 const TIMEOUT_MS = 30_000;
 
@@ -65,7 +68,11 @@ export class JobReporter {
     const told = refresh ? new Map<string, string>() : this.#told;
     const now = new Map<string, string>();
     const changed: QueuedJob[] = [];
-    for (const job of answer.jobs) {
+    for (const given of answer.jobs) {
+      const id = jobIdFrom(given.id);
+      // Nobody can have linked a token to it.
+      if (id === undefined) continue;
+      const job = { ...given, id };
       const text = JSON.stringify(job);
       now.set(job.id, text);
       if (told.get(job.id) !== text) changed.push(job);
@@ -73,9 +80,11 @@ export class JobReporter {
     try {
       // What was seen before and, after a start or an hour of failures, what the proxy still waits for.
       const expected = new Set([...this.#told.keys(), ...(refresh ? await this.#tracked() : [])]);
+      let asked = 0;
       for (const id of expected) {
         if (now.has(id) || isOver(this.#told.get(id))) continue;
-        const final = await this.#scheduler.finalState(id);
+        asked += 1;
+        const final = asked > ASKED_PER_ROUND ? { ok: false as const } : await this.#scheduler.finalState(id);
         if (!final.ok) {
           // Keep it on the list: the next round asks again.
           now.set(id, this.#told.get(id) ?? '');
@@ -125,7 +134,11 @@ export class JobReporter {
     const { statusCode, body } = await request(this.#jobsUrl, { dispatcher: this.#agent });
     const text = await body.text();
     if (statusCode !== 200) throw new Error(`it says ${statusCode}: ${text.trim().slice(0, 200)}`);
-    return trackedSchema.parse(JSON.parse(text)).map(({ id }) => id);
+    // They become arguments of the scheduler's commands.
+    return trackedSchema
+      .parse(JSON.parse(text))
+      .map(({ id }) => id)
+      .filter((id) => jobIdFrom(id) === id);
   }
 
   async #post(jobs: readonly QueuedJob[]): Promise<void> {

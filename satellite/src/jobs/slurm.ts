@@ -86,7 +86,11 @@ export function parseQueue(output: string): QueuedJob[] {
     state,
     position: positions.get(id) ?? null,
     estimatedStart:
-      state === 'PENDING' && /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d$/.test(start) ? `${start}Z` : null,
+      state === 'PENDING' &&
+      /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d$/.test(start) &&
+      !Number.isNaN(Date.parse(`${start}Z`))
+        ? `${start}Z`
+        : null,
     reason: reason === '' || reason === 'None' ? null : reason,
   }));
 }

@@ -1,13 +1,13 @@
 import type { IncomingMessage } from 'node:http';
 import { z } from 'zod';
 import type { Client } from '../gate/client.ts';
+import { jobIdFrom } from '../jobs/id.ts';
 import { phases, type TokenRecord } from '../tokens/record.ts';
 import type { JobReport } from '../tokens/registry.ts';
 import { readBody } from './body.ts';
 import type { Reply } from './reply.ts';
 import {
   isPort,
-  jobIdFrom,
   MAX_PORT,
   type Management,
   MIN_PORT,
@@ -58,16 +58,16 @@ const bodies = {
   }),
   job: z.object({ jobId }),
   phase: z.object({ phase: z.enum(phases), reason: reasonText.nullish() }),
-  jobs: z.array(
-    z.object({
-      id: jobId,
-      state: z.string().min(1).max(40),
-      position: z.int().positive().nullish(),
-      estimatedStart: time.nullish(),
-      reason: reasonText.nullish(),
-    }),
-  ),
+  jobs: z.array(z.unknown()),
 };
+
+const jobSchema = z.object({
+  id: jobId,
+  state: z.string().min(1).max(40),
+  position: z.int().positive().nullish(),
+  estimatedStart: time.nullish(),
+  reason: reasonText.nullish(),
+});
 
 interface Call {
   readonly management: Management;
@@ -167,7 +167,7 @@ async function link(call: Call): Promise<Reply> {
   requireInternal(call);
   const token = requireToken(call);
   const body = await readJson(call.request, bodies.job, MAX_BODY_BYTES);
-  return answer(call, await call.management.registry.link(token, body.jobId));
+  return answer(call, await call.management.registry.link(token, body.jobId, call.client.address));
 }
 
 async function setPhase(call: Call): Promise<Reply> {
@@ -183,11 +183,15 @@ async function setPhase(call: Call): Promise<Reply> {
 async function reportJobs(call: Call): Promise<Reply> {
   requireReporter(call);
   const reports = new Map<string, JobReport>();
-  for (const { id, state, position, estimatedStart, reason } of await readJson(
-    call.request,
-    bodies.jobs,
-    MAX_REPORT_BYTES,
-  )) {
+  // One job that makes no sense is no reason to know nothing of the others.
+  const skipped: { index: number; message: string }[] = [];
+  for (const [index, row] of (await readJson(call.request, bodies.jobs, MAX_REPORT_BYTES)).entries()) {
+    const result = jobSchema.safeParse(row);
+    if (!result.success) {
+      skipped.push({ index, message: fault(result.error) });
+      continue;
+    }
+    const { id, state, position, estimatedStart, reason } = result.data;
     reports.set(id, {
       id,
       state,
@@ -197,7 +201,7 @@ async function reportJobs(call: Call): Promise<Reply> {
     });
   }
   await call.management.registry.reportJobs([...reports.values()]);
-  return json(200, { updated: reports.size });
+  return json(200, { updated: reports.size, skipped });
 }
 
 /** For a reporter that has just started: the jobs whose end it may have missed. */
@@ -293,6 +297,9 @@ async function readJson<T>(request: IncomingMessage, schema: z.ZodType<T>, limit
   }
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  throw new ApiError(400, 'bad-request', `${issue?.path.join('.') || 'body'}: ${issue?.message}`);
+  throw new ApiError(400, 'bad-request', fault(result.error));
+}
+
+function fault({ issues: [issue] }: z.ZodError): string {
+  return `${issue?.path.join('.') || 'body'}: ${issue?.message}`;
 }

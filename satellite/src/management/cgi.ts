@@ -1,13 +1,13 @@
 import type { IncomingMessage } from 'node:http';
 import type { Client } from '../gate/client.ts';
 import { hostName } from '../gate/host.ts';
+import { jobIdFrom } from '../jobs/id.ts';
 import { jobStage } from '../jobs/states.ts';
 import type { JobReport } from '../tokens/registry.ts';
 import { readBody } from './body.ts';
 import type { Reply } from './reply.ts';
 import {
   isPort,
-  jobIdFrom,
   MAX_PORT,
   type Management,
   MIN_PORT,
@@ -80,7 +80,9 @@ export async function answerCgi(
   return operation(call);
 }
 
-async function getlink({ management, client }: Call): Promise<Reply> {
+async function getlink({ management, request, client }: Call): Promise<Reply> {
+  // A POST is as good, as recorded; but who only asks for the header gets no token to lose.
+  if (request.method === 'HEAD') return oops('Only GET method is supported');
   const refusal = refuseOutsider(management, client, 'from within the cluster');
   if (refusal) return refusal;
   if (!mayIssue(management, client.address)) return tooMany;
@@ -102,7 +104,7 @@ async function linktoken({ management, request, query, client }: Call): Promise<
   if (record === undefined || record.state === 'gone')
     return oops('Unknown nonce or nonce already destroyed');
   if (record.jobId !== null) return oops('Nonce already linked to a jobid, you can do this only once!');
-  const outcome = await management.registry.link(record.token, jobId);
+  const outcome = await management.registry.link(record.token, jobId, client.address);
   return outcome.ok
     ? html('Success! Token linked to jobid.\n')
     : oops('Unknown nonce or nonce already destroyed');
@@ -114,7 +116,7 @@ async function redeemtoken({ management, request, query, client }: Call): Promis
   if (!given) return oops("Missing 'token' parameter");
   const portText = query.get('port');
   if (!portText) return oops("Missing 'port' parameter");
-  const port = /^\d{4,5}$/.test(portText) ? Number(portText) : 0;
+  const port = /^[1-9]\d{3,4}$/.test(portText) ? Number(portText) : 0;
   if (!isPort(port)) return oops(`'port' parameter isn't an integer between ${MIN_PORT} and ${MAX_PORT}`);
   const refusal = refuseOutsider(management, client, 'from the compute node running your service');
   if (refusal) return refusal;

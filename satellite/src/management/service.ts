@@ -33,12 +33,6 @@ export function tokenFrom(text: string): string | undefined {
   return tokenPattern.test(label) ? label : undefined;
 }
 
-/** Job ids are opaque (`141659[2].server`); brackets are dropped, as the original's clients do. */
-export function jobIdFrom(text: string): string | undefined {
-  const id = text.trim().replace(/[[\]]/g, '');
-  return /^[\w.+-]{1,100}$/.test(id) ? id : undefined;
-}
-
 /**
  * May this client ask about this token? Guessing is limited, and once a client has guessed too often right guesses look
  * like wrong ones; but who has visited a site before goes on.

@@ -11,6 +11,7 @@ import { type View, viewOf } from './view.ts';
 
 const RECORDED_UNKNOWN = 'Please see documentation on how to use this service.\n';
 const HEARTBEAT_MS = 15_000;
+const FAREWELL_MS = 5000;
 
 const unknownContent: Content = {
   kind: 'unknown',
@@ -143,6 +144,8 @@ export class Pages {
     this.#streams.add(response);
     let last = '';
     const update = (): void => {
+      // Who is slow to read gets what is true when there is room for it, not all that was true before.
+      if (response.writableNeedDrain) return;
       const record = this.#registry.find(token);
       if (record === undefined) {
         response.end();
@@ -154,7 +157,10 @@ export class Pages {
       last = data;
       if (view.kind === 'live' || isOver(view)) response.end();
     };
-    const heartbeat = setInterval(() => response.write(': still here\n\n'), HEARTBEAT_MS);
+    const heartbeat = setInterval(() => {
+      if (!response.writableNeedDrain) response.write(': still here\n\n');
+    }, HEARTBEAT_MS);
+    response.on('drain', update);
     const stop = this.#registry.watch(token, update);
     const finish = (): void => {
       clearInterval(heartbeat);
@@ -205,6 +211,9 @@ export function sendRaw(socket: Duplex, status: number, text: string): void {
   if (socket.destroyed) return;
   // The other side may leave its half open for as long as it likes.
   socket.once('finish', () => socket.destroy());
+  // And need not read what we say.
+  const timer = setTimeout(() => socket.destroy(), FAREWELL_MS).unref();
+  socket.once('close', () => clearTimeout(timer));
   socket.end(
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: text/plain\r\nContent-Length: ${Buffer.byteLength(text)}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n${text}`,
   );

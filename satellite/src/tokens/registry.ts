@@ -12,6 +12,17 @@ export type Outcome =
 /** One line of a job report. */
 export type JobReport = Omit<JobRecord, 'reportedAt'>;
 
+/** A record that is in memory but not in the store yet, and what it took the place of. */
+interface Replaced<T> {
+  readonly record: T;
+  before: T | undefined;
+}
+
+/** Takes a record back that something newer stands on: should that fail too, what was before both is true. */
+function undo<T>({ record, before }: Replaced<T>, uncommitted: Iterable<Replaced<T>>): void {
+  for (const newer of uncommitted) if (newer.before === record) newer.before = before;
+}
+
 /** How long a page can still say why a token is gone. */
 const TOMBSTONE_MS = 24 * 3600_000;
 /** How long the end of a job that no token is linked to is remembered: a link may arrive after a short job's end. */
@@ -37,6 +48,8 @@ export class TokenRegistry {
   readonly #onError: (error: unknown) => void;
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
+  readonly #uncommitted = new Set<Replaced<TokenRecord>>();
+  readonly #uncommittedJobs = new Set<Replaced<JobRecord>>();
   #closed = false;
   #lastReportAt: number | null = null;
 
@@ -48,7 +61,7 @@ export class TokenRegistry {
     const { tokens, jobs } = store.load();
     for (const job of jobs) this.#jobs.set(job.id, job);
     for (const record of tokens) {
-      this.#index(record);
+      this.#place(record.token, record);
       if (record.state === 'mapped') this.#answering.add(record.token);
     }
     this.#armAt(Date.now());
@@ -172,8 +185,11 @@ export class TokenRegistry {
     return this.#change(this.#gone(record, 'destroy', 'destroyed'));
   }
 
-  /** Ties a token to a job, once; again for the same job is fine. */
-  async link(token: string, jobId: string): Promise<Outcome> {
+  /**
+   * Ties a token to a job, once; again for the same job is fine. A mapped token's link may still come from the login
+   * host that submitted the job, but ends it at once only in the hands of the host that redeemed it.
+   */
+  async link(token: string, jobId: string, byHost: string): Promise<Outcome> {
     const record = this.#current(token);
     if (record === undefined) return refused('unknown');
     if (record.jobId === jobId) return { ok: true, record };
@@ -181,7 +197,9 @@ export class TokenRegistry {
     if (record.state === 'gone') return refused('gone');
     const linked: TokenRecord = { ...record, jobId };
     const job = this.#jobs.get(jobId);
-    return this.#change(job && jobStage(job) === 'finished' ? this.#endedByJob(linked, job) : linked);
+    if (job === undefined || jobStage(job) !== 'finished') return this.#change(linked);
+    if (record.host !== null && record.host !== byHost) return refused('other-host');
+    return this.#change(this.#endedByJob(linked, job));
   }
 
   /**
@@ -259,29 +277,32 @@ export class TokenRegistry {
     jobs: readonly JobRecord[] = [],
     forget: Changes = {},
   ): Promise<void> {
-    const before = tokens.map(({ token }) => this.#tokens.get(token));
-    const jobsBefore = jobs.map(({ id }) => this.#jobs.get(id));
     // In memory at once, so that a second request in the same turn sees the first one's doing.
-    for (const record of tokens) this.#index(record);
+    const replaced = tokens.map((record) => ({ record, before: this.#tokens.get(record.token) }));
+    const replacedJobs = jobs.map((job) => ({ record: job, before: this.#jobs.get(job.id) }));
+    for (const record of tokens) this.#place(record.token, record);
     for (const job of jobs) this.#jobs.set(job.id, job);
+    for (const one of replaced) this.#uncommitted.add(one);
+    for (const one of replacedJobs) this.#uncommittedJobs.add(one);
     try {
       await this.#store.save({ tokens, jobs, ...forget });
     } catch (error) {
-      for (const [i, record] of tokens.entries()) {
-        if (this.#tokens.get(record.token) !== record) continue;
-        const old = before[i];
-        if (old) this.#index(old);
-        else this.#tokens.delete(record.token);
+      for (const one of replaced) {
+        if (this.#tokens.get(one.record.token) === one.record) this.#place(one.record.token, one.before);
+        else undo(one, this.#uncommitted);
       }
-      for (const [i, job] of jobs.entries()) {
-        const old = jobsBefore[i];
-        if (old && this.#jobs.get(job.id) === job) this.#jobs.set(job.id, old);
-        else if (this.#jobs.get(job.id) === job) this.#jobs.delete(job.id);
+      for (const one of replacedJobs) {
+        if (this.#jobs.get(one.record.id) !== one.record) undo(one, this.#uncommittedJobs);
+        else if (one.before) this.#jobs.set(one.record.id, one.before);
+        else this.#jobs.delete(one.record.id);
       }
       throw error;
+    } finally {
+      for (const one of replaced) this.#uncommitted.delete(one);
+      for (const one of replacedJobs) this.#uncommittedJobs.delete(one);
     }
-    for (const [i, record] of tokens.entries()) {
-      if (record.state !== before[i]?.state) {
+    for (const { record, before } of replaced) {
+      if (record.state !== before?.state) {
         if (record.state === 'gone') this.#answering.delete(record.token);
         for (const listener of this.#listeners) listener(record);
       }
@@ -290,11 +311,22 @@ export class TokenRegistry {
     }
   }
 
-  #index(record: TokenRecord): void {
-    this.#tokens.set(record.token, record);
-    if (record.jobId === null) return;
-    const set = this.#tokensOfJob.get(record.jobId) ?? new Set();
-    this.#tokensOfJob.set(record.jobId, set.add(record.token));
+  /** Puts a record where it belongs, in the place of the token's old one, or takes that away. */
+  #place(token: string, record: TokenRecord | undefined): void {
+    const oldJob = this.#tokens.get(token)?.jobId ?? null;
+    const newJob = record?.jobId ?? null;
+    if (record) this.#tokens.set(token, record);
+    else this.#tokens.delete(token);
+    if (oldJob === newJob) return;
+    if (oldJob !== null) {
+      const set = this.#tokensOfJob.get(oldJob);
+      set?.delete(token);
+      if (set?.size === 0) this.#tokensOfJob.delete(oldJob);
+    }
+    if (newJob !== null) {
+      const set = this.#tokensOfJob.get(newJob) ?? new Set();
+      this.#tokensOfJob.set(newJob, set.add(token));
+    }
   }
 
   #notify(token: string): void {
@@ -332,14 +364,7 @@ export class TokenRegistry {
     this.#armAt(next);
     if (expired.length + forgetTokens.length + forgetJobs.length === 0) return;
     await this.#commit(expired, [], { forgetTokens, forgetJobs });
-    for (const token of forgetTokens) {
-      const jobId = this.#tokens.get(token)?.jobId ?? null;
-      this.#tokens.delete(token);
-      if (jobId === null) continue;
-      const set = this.#tokensOfJob.get(jobId);
-      set?.delete(token);
-      if (set?.size === 0) this.#tokensOfJob.delete(jobId);
-    }
+    for (const token of forgetTokens) this.#place(token, undefined);
     for (const id of forgetJobs) this.#jobs.delete(id);
   }
 }

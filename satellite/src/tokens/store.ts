@@ -1,4 +1,4 @@
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, openSync, statSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import type { JobRecord, TokenRecord } from './record.ts';
 
@@ -39,6 +39,11 @@ const SCHEMA = `
   PRAGMA user_version = ${SCHEMA_VERSION};
 `;
 
+/** The same number again is a page written all the same. */
+const TOUCH = `PRAGMA user_version = ${SCHEMA_VERSION}`;
+/** A predecessor may still be on its way out. */
+const OPEN_PATIENCE_MS = 1000;
+
 interface Waiting {
   readonly changes: Changes;
   /** Write something even where nothing has changed. */
@@ -55,6 +60,8 @@ export class SqliteStore implements TokenStore {
   readonly #putJob: StatementSync;
   readonly #dropToken: StatementSync;
   readonly #dropJob: StatementSync;
+  /** The database and its log, by inode. */
+  readonly #files: readonly (readonly [path: string, inode: number])[];
   #queue: Waiting[] = [];
 
   /** Opens or creates the file (readable by its owner only), or `:memory:`. Throws a StoreError. */
@@ -63,14 +70,20 @@ export class SqliteStore implements TokenStore {
     try {
       // Site names are capabilities: the file must never be born world-readable. WAL files take its mode over.
       if (path !== ':memory:') closeSync(openSync(path, 'a', 0o600));
-      // Nobody else writes; while SQLite waits, so does everything else here.
-      const db = new DatabaseSync(path, { timeout: 1000 });
+      const db = new DatabaseSync(path, { timeout: OPEN_PATIENCE_MS });
       this.#db = db;
-      db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
+      // Ours alone until the end: a second proxy would redeem tokens again, and a stranger's lock would hold up
+      // everything here, since SQLite waits within our only thread.
+      db.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
+      db.exec('BEGIN EXCLUSIVE; COMMIT;');
       const version = db.prepare('PRAGMA user_version').get()?.user_version;
       if (version === 0) db.exec(`BEGIN; ${SCHEMA} COMMIT;`);
       else if (version !== SCHEMA_VERSION)
         throw new Error(`its schema version ${version} is not known to this program`);
+      // Makes sure that the log is there.
+      db.exec(TOUCH);
+      const paths = path === ':memory:' ? [] : [path, `${path}-wal`];
+      this.#files = paths.map((file) => [file, statSync(file).ino] as const);
       this.#putToken = db.prepare(
         `INSERT OR REPLACE INTO tokens VALUES
          (:token, :state, :issuedAt, :redeemedAt, :goneAt, :goneBy, :host, :port, :jobId, :phase, :reason)`,
@@ -81,7 +94,14 @@ export class SqliteStore implements TokenStore {
       this.#dropToken = db.prepare('DELETE FROM tokens WHERE token = ?');
       this.#dropJob = db.prepare('DELETE FROM jobs WHERE id = ?');
     } catch (error) {
-      throw this.#failure('open', error, ' Its directory must exist and be writable for this user.');
+      const locked = /locked|busy/.test((error as Error).message);
+      throw this.#failure(
+        'open',
+        error,
+        locked
+          ? ' Another satellite is using it.'
+          : ' Its directory must exist and be writable for this user.',
+      );
     }
   }
 
@@ -116,10 +136,10 @@ export class SqliteStore implements TokenStore {
     this.#queue = [];
     if (batch.length === 0) return;
     try {
+      this.#checkFiles();
       this.#db.exec('BEGIN IMMEDIATE');
       for (const { changes, touch } of batch) {
-        // The same number again is a page written all the same.
-        if (touch) this.#db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
+        if (touch) this.#db.exec(TOUCH);
         for (const record of changes.tokens ?? []) this.#putToken.run({ ...record });
         for (const record of changes.jobs ?? []) this.#putJob.run({ ...record });
         for (const token of changes.forgetTokens ?? []) this.#dropToken.run(token);
@@ -133,6 +153,14 @@ export class SqliteStore implements TokenStore {
       return;
     }
     for (const { resolve } of batch) resolve();
+  }
+
+  /** What is written to files that have been taken away would be lost with the process. */
+  #checkFiles(): void {
+    for (const [path, inode] of this.#files) {
+      if (statSync(path, { throwIfNoEntry: false })?.ino !== inode)
+        throw new Error(`${path} was removed or replaced while in use; restart the proxy`);
+    }
   }
 
   /** Writes what waits, then closes. */

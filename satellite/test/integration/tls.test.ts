@@ -8,7 +8,17 @@ import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import type { SatelliteConfigInput } from '../../src/config.ts';
 import { ConfigError, type LogEntry } from '../../src/index.ts';
-import { ask, cleanup, DOMAIN, listenOn, NODE1, satellite, scratch, Wire } from '../support.ts';
+import {
+  ask,
+  cleanup,
+  DOMAIN,
+  listenOn,
+  NODE1,
+  wire as plainWire,
+  satellite,
+  scratch,
+  Wire,
+} from '../support.ts';
 
 const run = promisify(execFile);
 
@@ -163,6 +173,30 @@ describe('HTTPS', () => {
     await expect(secure(port, ca, undefined, old)).rejects.toThrow(/protocol version|alert|unsupported/i);
     const weak = { maxVersion: 'TLSv1.2', ciphers: 'AES128-SHA:@SECLEVEL=0' };
     await expect(secure(port, ca, undefined, weak)).rejects.toThrow(/handshake|cipher/i);
+  });
+
+  test('a handshake that never ends is closed, and holds up neither others nor the end', async () => {
+    const { proxy, port, ca } = await start({ limits: { headerTime: '500ms' } });
+    const begin = async (bytes: Buffer, then: 'end' | 'wait'): Promise<Wire> => {
+      const wire = await plainWire(port);
+      if (bytes.length > 0) wire.socket.write(bytes);
+      if (then === 'end') wire.socket.end();
+      return wire;
+    };
+    // The beginning of a ClientHello, something else, and nothing.
+    const hello = Buffer.from('16030100c8010000c4030386', 'hex');
+    const attempts = [hello, Buffer.from('GET / HTTP/1.1\r\n\r\n'), Buffer.alloc(0)].flatMap((bytes) => [
+      begin(bytes, 'end'),
+      begin(bytes, 'wait'),
+    ]);
+    for (const wire of await Promise.all(attempts)) await wire.ended();
+    await secure(port, ca);
+    const { port: second, proxy: other } = await start();
+    const open = await plainWire(second);
+    open.socket.write(hello);
+    await other.close();
+    await open.ended();
+    await proxy.close();
   });
 
   test('Strict-Transport-Security is in every answer over TLS, and is ours', async () => {

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex, Readable } from 'node:stream';
 import { Pool } from 'undici';
 import type { Limits } from '../../config.ts';
-import { hasBody } from '../../http.ts';
+import { expectsContinue, hasBody } from '../../http.ts';
 import type { SiteTraffic, Traffic } from '../../operation/traffic.ts';
 import type { Engine, Failure, Target, Visit } from '../engine.ts';
 import { Connections } from './connections.ts';
@@ -84,7 +84,7 @@ export class NodeEngine implements Engine {
   ): void {
     const site = this.#traffic.site(target.token);
     site.openWebSockets += 1;
-    const end = relayUpgrade(request, socket, head, target, visit, site, this.#limits.connectTime, onFailure);
+    const end = relayUpgrade(request, socket, head, target, visit, site, this.#limits, onFailure);
     const forget = this.#connections.add(target.token, end);
     socket.once('close', () => {
       site.openWebSockets -= 1;
@@ -141,7 +141,7 @@ async function* body(
   response: ServerResponse,
   site: SiteTraffic,
 ): AsyncGenerator<Buffer> {
-  if (request.headers.expect !== undefined && !response.headersSent) response.writeContinue();
+  if (expectsContinue(request) && !response.headersSent) response.writeContinue();
   try {
     for await (const chunk of request.iterator({ destroyOnReturn: false })) {
       site.bytesIn += chunk.length;

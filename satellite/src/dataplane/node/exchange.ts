@@ -58,15 +58,17 @@ export class Exchange implements Dispatcher.DispatchHandler {
     const response = this.#response;
     // undici types leave the raw fields out of the controller.
     const { rawHeaders } = controller as unknown as { rawHeaders: (Buffer | string)[] };
-    const headers = responseHeaders(rawHeaders, this.#hsts);
+    const headers = responseHeaders(rawHeaders, this.#hsts, status);
     if (status < 200) {
-      if (status === 103) response.writeEarlyHints(group(headers));
+      if (status === 103) hint(response, headers);
       else if (status === 102) response.writeProcessing();
       return;
     }
     this.#started = true;
     // Node adds Date where the notebook gave none (RFC 9110 section 6.6.1), and frames the body anew.
-    response.writeHead(status, message ?? '', headers);
+    // A reason phrase is for people, and Node refuses to send some.
+    const reason = message !== undefined && /^[\t\x20-\x7e\x80-\xff]*$/.test(message) ? message : '';
+    response.writeHead(status, reason, headers);
     // A body's first bytes mostly come with the headers and go out with them; an event stream's may be minutes away.
     process.nextTick(() => {
       if (!this.#written && !response.writableEnded && !response.destroyed) response.flushHeaders();
@@ -115,6 +117,15 @@ export function failureOf(error: Error & { code?: string }): Failure {
       return 'refused';
     default:
       return 'broken';
+  }
+}
+
+/** Hints help or they don't: those that Node won't send are left out. */
+function hint(response: ServerResponse, headers: readonly string[]): void {
+  try {
+    response.writeEarlyHints(group(headers));
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
   }
 }
 

@@ -15,7 +15,7 @@ const hopByHop: ReadonlySet<string> = new Set([
 ]);
 
 /** Who the client is, as one proxy tells the next; tornado also reads X-Scheme. */
-const forwarding = /^(?:x[-_]forwarded[-_].*|x[-_]real[-_]ip|x[-_]scheme|forwarded)$/;
+const forwarding = /^(?:x[-_]forwarded(?:[-_].*)?|x[-_]real[-_]ip|x[-_]scheme|forwarded)$/;
 
 /** Fields that Connection can't take away: they say where a message goes and where it ends. */
 const neverNamed: ReadonlySet<string> = new Set(['host', 'content-length']);
@@ -82,7 +82,7 @@ const HSTS_LOWER = HSTS.toLowerCase();
  * The header fields for the visitor: the notebook's in their order and spelling, without those of the connection. Where
  * `hsts` is given it replaces the notebook's: how the site is reached is ours to say.
  */
-export function responseHeaders(raw: readonly (Buffer | string)[], hsts?: string): string[] {
+export function responseHeaders(raw: readonly (Buffer | string)[], hsts?: string, status?: number): string[] {
   // RFC 9110 section 5.5: what isn't ASCII is opaque bytes, and Node writes latin1 back as it was.
   const text = raw.map((part) => (typeof part === 'string' ? part : part.toString('latin1')));
   const named = namedByConnection(text);
@@ -92,6 +92,8 @@ export function responseHeaders(raw: readonly (Buffer | string)[], hsts?: string
     const lower = name.toLowerCase();
     if (hopByHop.has(lower) || named?.has(lower)) continue;
     if (hsts !== undefined && lower === HSTS_LOWER) continue;
+    // RFC 9110 section 8.6: a 204 has no length.
+    if (status === 204 && lower === 'content-length') continue;
     headers.push(name, text[i + 1] as string);
   }
   if (hsts !== undefined) headers.push(HSTS, hsts);

@@ -1,10 +1,14 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { Limits } from '../../config.ts';
 import type { SiteTraffic } from '../../operation/traffic.ts';
 import type { Failure, Target, Visit } from '../engine.ts';
 import { failureOf } from './exchange.ts';
 import { requestHeaders, responseHeaders } from './headers.ts';
+
+/** RFC 9112 section 6.3: these have no body, and no framing. */
+const bodiless: ReadonlySet<number> = new Set([204, 304]);
 
 const KEEPALIVE_MS = 60_000;
 
@@ -20,7 +24,7 @@ export function relayUpgrade(
   target: Target,
   visit: Visit,
   site: SiteTraffic,
-  connectTimeout: number,
+  { connectTime, answerTime }: Limits,
   onFailure: (failure: Failure) => void,
 ): () => void {
   let upstream: Socket | undefined;
@@ -38,7 +42,8 @@ export function relayUpgrade(
     createConnection: () => {
       const socket = connect({ host: target.host, port: target.port, allowHalfOpen: true, noDelay: true });
       upstream = socket;
-      socket.setTimeout(connectTimeout, () => {
+      socket.once('connect', () => socket.setTimeout(answerTime));
+      socket.setTimeout(connectTime, () => {
         socket.destroy(
           Object.assign(new Error('the notebook did not answer in time'), { code: 'ETIMEDOUT' }),
         );
@@ -80,15 +85,29 @@ export function relayUpgrade(
   });
   outgoing.on('response', (response) => {
     answered = true;
+    const { statusCode = 0 } = response;
+    if (statusCode < 200 || statusCode > 599) {
+      upstream?.destroy();
+      onFailure('broken');
+      return;
+    }
     upstream?.setTimeout(0);
     client.on('close', end);
-    // The end of the connection is the end of the body, whatever framing the notebook used.
-    client.write(headOf(response, ['Connection', 'close']), 'latin1');
+    // Without a length, only our own chunks can tell a body that has ended from one that broke off.
+    const chunked =
+      response.headers['content-length'] === undefined &&
+      !bodiless.has(response.statusCode ?? 0) &&
+      request.httpVersionMinor > 0;
+    const framing = chunked ? ['Transfer-Encoding', 'chunked'] : [];
+    client.write(headOf(response, [...framing, 'Connection', 'close']), 'latin1');
     response.on('data', (chunk: Buffer) => {
-      if (!client.write(chunk)) response.pause();
+      if (chunked) client.write(`${chunk.length.toString(16)}\r\n`);
+      const more = client.write(chunk);
+      if (chunked) client.write('\r\n');
+      if (!more) response.pause();
     });
     client.on('drain', () => response.resume());
-    response.on('end', () => client.end(() => end()));
+    response.on('end', () => client.end(chunked ? '0\r\n\r\n' : '', () => end()));
     response.on('error', end);
   });
   outgoing.on('error', (error) => {

@@ -1,0 +1,309 @@
+import { once } from 'node:events';
+import { createServer, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import type { LogEntry } from '../src/index.ts';
+import { StoreError } from '../src/index.ts';
+import { loggablePath } from '../src/log.ts';
+import {
+  api,
+  ask,
+  cleanup,
+  DOMAIN,
+  issue,
+  LOGIN,
+  listenOn,
+  NODE1,
+  NODE2,
+  notebook,
+  OUTSIDE,
+  redeemed,
+  satellite,
+  scratch,
+  siteHost,
+  visit,
+  wire,
+} from './support.ts';
+
+/** A live site whose notebook sends these bytes to every request, and may then do something to the connection. */
+async function answering(bytes: string, then: (socket: Socket) => void = () => undefined, config = {}) {
+  const target = await listenOn(
+    createServer((socket: Socket) => {
+      socket.on('error', () => undefined);
+      socket.once('data', () => socket.write(bytes, 'latin1', () => then(socket)));
+    }),
+  );
+  const { port } = await satellite(config);
+  return { port, token: await redeemed(port, target) };
+}
+
+const upgradeTo = (token: string): string =>
+  `GET /ws HTTP/1.1\r\nHost: ${siteHost(token)}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`;
+
+describe('a neighbour on another node', () => {
+  test('can not end a session by linking it to a job that is over', async () => {
+    const { port } = await satellite();
+    const token = await redeemed(port, 9000);
+    await api(port, 'POST', '/jobs', [{ id: '7', state: 'COMPLETED' }]);
+    const answer = await api(port, 'PUT', `/tokens/${token}/job`, { jobId: '7' }, NODE2);
+    expect([answer.status, answer.json().error]).toEqual([
+      403,
+      expect.objectContaining({ code: 'other-host' }),
+    ]);
+    const plain = await ask(port, { path: `/linktoken.cgi?token=${token}&jobid=7`, from: NODE2 });
+    expect(plain.body).toMatch(/^Oops! /);
+    expect((await api(port, 'GET', `/tokens/${token}`)).json()).toMatchObject({ state: 'mapped', job: null });
+    // The login host's link to a job that lives is late, and right.
+    expect((await api(port, 'PUT', `/tokens/${token}/job`, { jobId: '8' }, LOGIN)).status).toBe(200);
+  });
+
+  test('can not make a job id an option, or hide other jobs behind a row that makes no sense', async () => {
+    const { port } = await satellite();
+    const token = await issue(port);
+    for (const jobId of ['-x0', '--help', '.', '+1'])
+      expect((await api(port, 'PUT', `/tokens/${token}/job`, { jobId })).status, jobId).toBe(400);
+    await api(port, 'PUT', `/tokens/${token}/job`, { jobId: '5' });
+    const answer = await api(port, 'POST', '/jobs', [
+      { id: '7_[1,3]', state: 'PENDING' },
+      { id: '4', state: 'PENDING', estimatedStart: '2026-00-00T00:00:00Z' },
+      'nonsense',
+      { id: '5', state: 'RUNNING' },
+    ]);
+    expect([answer.status, answer.json()]).toEqual([
+      200,
+      {
+        updated: 1,
+        skipped: [
+          { index: 0, message: 'id: is not a job id' },
+          { index: 1, message: expect.stringMatching(/^estimatedStart: /) },
+          { index: 2, message: expect.stringMatching(/^body: /) },
+        ],
+      },
+    ]);
+    expect((await api(port, 'GET', `/tokens/${token}`)).json()).toMatchObject({ job: { state: 'RUNNING' } });
+  });
+
+  test('redeems no port that is spelled oddly', async () => {
+    const { port } = await satellite();
+    const token = await issue(port);
+    const answer = await ask(port, { path: `/redeemtoken.cgi?token=${token}&port=09000`, from: NODE1 });
+    expect(answer.body).toMatch(/^Oops! 'port' parameter isn't an integer/);
+  });
+
+  test('starts no second proxy on the same state', async () => {
+    const state = join(await scratch(), 'state.sqlite');
+    const first = await satellite({ state });
+    await expect(satellite({ state })).rejects.toThrow(StoreError);
+    await expect(satellite({ state })).rejects.toThrow(/Another satellite is using it/);
+    const token = await issue(first.port);
+    await first.close();
+    const second = await satellite({ state });
+    expect((await api(second.port, 'GET', `/tokens/${token}`)).status).toBe(200);
+  });
+});
+
+describe('requests that arrive all at once', () => {
+  test('are passed on one at a time and in their order', async () => {
+    let open = 0;
+    const most: number[] = [];
+    const upstream = await notebook((request, response) => {
+      open += 1;
+      most.push(open);
+      request.resume().on('end', () =>
+        setImmediate(() => {
+          open -= 1;
+          response.end(`did ${request.url}\n`);
+        }),
+      );
+    });
+    const { port } = await satellite();
+    const token = await redeemed(port, upstream.port);
+    const client = await wire(port);
+    const post = (i: number) =>
+      `POST /${i} HTTP/1.1\r\nHost: ${siteHost(token)}\r\nContent-Length: 4\r\n\r\nbody`;
+    client.send(Array.from({ length: 20 }, (_, i) => post(i)).join(''));
+    const text = await client.until(/did \/19\n/);
+    expect(text.match(/did \/\d+/g)).toEqual(Array.from({ length: 20 }, (_, i) => `did /${i}`));
+    expect(most).toEqual(Array.from({ length: 20 }, () => 1));
+  });
+
+  test('have a bound', async () => {
+    const { port, token } = await answering('');
+    const client = await wire(port);
+    client.send(`GET / HTTP/1.1\r\nHost: ${siteHost(token)}\r\n\r\n`.repeat(200));
+    expect(await client.ended()).toBe('');
+  });
+
+  test('are answered although nonsense follows, and that is answered last', async () => {
+    const upstream = await notebook((_request, response) => setImmediate(() => response.end('good')));
+    const { port } = await satellite();
+    const token = await redeemed(port, upstream.port);
+    const client = await wire(port);
+    client.send(`GET / HTTP/1.1\r\nHost: ${siteHost(token)}\r\n\r\nGET / HTTP/1.1\r\nno colon\r\n\r\n`);
+    expect(await client.ended()).toMatch(/^HTTP\/1\.1 200 [\s\S]*good[\s\S]*HTTP\/1\.1 400 /);
+  });
+});
+
+describe('a visitor', () => {
+  test('who reads no events gets the newest when he does, and nothing is kept for him', async () => {
+    const { port } = await satellite();
+    const token = await issue(port);
+    await api(port, 'PUT', `/tokens/${token}/job`, { jobId: '1' });
+    const slow = await wire(port);
+    slow.send(`GET /.well-known/satellite/events HTTP/1.1\r\nHost: ${siteHost(token)}\r\n\r\n`);
+    await slow.until(/data: /);
+    slow.socket.pause();
+    const updates = 1500;
+    for (let i = 1; i <= updates; i += 1) {
+      // Ten thousand bytes each, once it is HTML.
+      const reason = `${'<'.repeat(1900)} number ${i}.`;
+      await api(port, 'POST', '/jobs', [{ id: '1', state: 'PENDING', reason }]);
+    }
+    slow.socket.resume();
+    const text = await slow.until(new RegExp(`number ${updates}\\.`));
+    // What the two kernels hold of it is theirs; without a bound it would be all of 15 MB.
+    expect(text.length).toBeLessThan(updates * 10_000 * 0.75);
+  }, 60_000);
+
+  test('whose upload stands still is given up, and one that moves is not', async () => {
+    const { port } = await satellite({ limits: { stallTime: '400ms' } });
+    const upstream = await notebook((request, response) => {
+      request.resume().on('end', () => response.end('all of it'));
+    });
+    const token = await redeemed(port, upstream.port);
+    const head = `POST / HTTP/1.1\r\nHost: ${siteHost(token)}\r\nContent-Length: 8\r\n\r\n`;
+    const moving = await wire(port);
+    moving.send(head);
+    const pieces = setInterval(() => moving.send('x'), 100);
+    const stalled = await wire(port);
+    stalled.send(`${head}half`);
+    expect(await stalled.ended()).toBe('');
+    expect(await moving.until(/all of it/)).toMatch(/^HTTP\/1\.1 200 /);
+    clearInterval(pieces);
+  });
+
+  test('who speaks HTTP/1.0 is not told to continue', async () => {
+    const { port } = await satellite();
+    const upstream = await notebook((request, response) => {
+      request.resume().on('end', () => response.end('done'));
+    });
+    const token = await redeemed(port, upstream.port);
+    for (const host of [siteHost(token), `manage.${DOMAIN}`]) {
+      const client = await wire(port);
+      client.send(`POST / HTTP/1.0\r\nHost: ${host}\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nhi`);
+      expect(await client.ended()).toMatch(/^HTTP\/1\.1 (200|404) /);
+    }
+  });
+
+  test('who only asks for the header of a new token gets none', async () => {
+    const entries: LogEntry[] = [];
+    const { port } = await satellite({}, { log: (entry) => entries.push(entry) });
+    await ask(port, { path: '/getlink.cgi', method: 'HEAD' });
+    expect(entries.filter(({ event }) => event === 'issued')).toEqual([]);
+  });
+});
+
+describe('a notebook', () => {
+  test('may take its time for a WebSocket', async () => {
+    const { port, token } = await (async () => {
+      const target = await listenOn(
+        createServer((socket: Socket) => {
+          socket.once('data', () =>
+            setTimeout(() => {
+              socket.write(
+                'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nlate',
+              );
+            }, 600),
+          );
+        }),
+      );
+      const proxy = await satellite({ limits: { connectTime: '200ms' } });
+      return { port: proxy.port, token: await redeemed(proxy.port, target) };
+    })();
+    const client = await wire(port);
+    expect(await client.send(upgradeTo(token)).until(/late$|50\d/)).toMatch(/^HTTP\/1\.1 101 /);
+  });
+
+  test('that breaks off its refusal of a WebSocket does not look as if it had said all', async () => {
+    const head = 'HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n';
+    const whole = await answering(`${head}5\r\nhello\r\n0\r\n\r\n`);
+    const client = await wire(whole.port);
+    expect(await client.send(upgradeTo(whole.token)).ended()).toMatch(/\r\n\r\n5\r\nhello\r\n0\r\n\r\n$/);
+    const broken = await answering(`${head}5\r\nhello\r\n`, (socket) => socket.destroy());
+    const cut = await wire(broken.port);
+    const text = await cut.send(upgradeTo(broken.token)).ended();
+    expect(text).toMatch(/hello/);
+    expect(text).not.toMatch(/\r\n0\r\n\r\n$/);
+  });
+
+  test('that answers a WebSocket with a status that is none gives 502', async () => {
+    const { port, token } = await answering('HTTP/1.1 0 x\r\nContent-Length: 0\r\n\r\n');
+    const client = await wire(port);
+    expect(await client.send(upgradeTo(token)).ended()).toMatch(/^HTTP\/1\.1 502 /);
+  });
+
+  test.each([
+    ['an early hint that nobody can read', 'HTTP/1.1 103 Early Hints\r\nLink: nonsense\r\n\r\n', 'OK'],
+    ['a reason in the wrong alphabet', '', 'Aller bien \xc3\xa9\xe2\x82\xac'],
+    ['no reason at all', '', ''],
+  ])('may send %s', async (_what, before, reason) => {
+    const { port, token } = await answering(`${before}HTTP/1.1 200 ${reason}\r\nContent-Length: 2\r\n\r\nok`);
+    const answer = await visit(port, token);
+    expect([answer.status, answer.body]).toEqual([200, 'ok']);
+  });
+
+  test('whose 204 has a length loses that', async () => {
+    const { port, token } = await answering('HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n');
+    expect((await visit(port, token)).headers).not.toHaveProperty('content-length');
+  });
+
+  test('hears nothing of a bare X-Forwarded', async () => {
+    const seen: string[] = [];
+    const upstream = await notebook((request, response) => {
+      seen.push(...request.rawHeaders);
+      response.end();
+    });
+    const { port } = await satellite();
+    const token = await redeemed(port, upstream.port);
+    await visit(port, token, { headers: { 'X-Forwarded': 'for=10.0.0.1', X_Forwarded: 'for=10.0.0.1' } });
+    expect(seen.filter((field) => /^x[-_]forwarded$/i.test(field))).toEqual([]);
+  });
+});
+
+describe('a trusted proxy', () => {
+  test.each([
+    ['192.0.2.7:51234', 'https', '192.0.2.7', 'https'],
+    ['[2001:db8::7]:51234', 'https', '2001:db8::7', 'https'],
+    // A stranger's claim, the first front over TLS, the second without.
+    ['10.0.0.1, 192.0.2.7, 127.0.0.9', 'http, https, http', '192.0.2.7', 'https'],
+    ['192.0.2.7', 'http, https', '192.0.2.7', 'https'],
+  ])('says %s and %s', async (forwardedFor, forwardedProto, address, proto) => {
+    const upstream = await notebook((request, response) =>
+      response.end(`${request.headers['x-forwarded-for']} ${request.headers['x-forwarded-proto']}`),
+    );
+    const { port } = await satellite({ trustedProxies: ['127.0.0.0/24'] });
+    const token = await redeemed(port, upstream.port);
+    const answer = await visit(port, token, {
+      headers: { 'X-Forwarded-For': forwardedFor, 'X-Forwarded-Proto': forwardedProto },
+    });
+    expect([answer.status, answer.body]).toEqual([200, `${address} ${proto}`]);
+  });
+});
+
+describe('the log', () => {
+  test('has no token in any case of letters, and no password', async () => {
+    expect(loggablePath('/api/v1/tokens/GENTLEMAN-Second-third/job?x=1')).toBe(
+      '/api/v1/tokens/GENTLEMAN-…/job',
+    );
+    const entries: LogEntry[] = [];
+    const { port } = await satellite({}, { log: (entry) => entries.push(entry) });
+    const client = await wire(port, OUTSIDE);
+    client.send(`GET http://user:SECRET@x.test/ HTTP/1.1\r\nHost: manage.${DOMAIN}\r\n\r\n`);
+    await client.ended();
+    const closed = once(client.socket, 'close');
+    cleanup(() => closed);
+    client.socket.destroy();
+    expect(JSON.stringify(entries)).toContain('(not a path)');
+    expect(JSON.stringify(entries)).not.toContain('SECRET');
+  });
+});
