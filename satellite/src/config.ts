@@ -60,7 +60,9 @@ export const limitsSchema = z.strictObject({
   webSocketsPerSite: amount.default(500).describe('WebSockets open at a time to one site'),
   tokensPerMinute: amount.default(1200).describe('tokens issued to one address'),
   unknownNamesPerMinute: amount.default(120).describe('names that do not exist, tried from one address'),
-  headerTime: duration.default(20_000).describe('for the header of a request, and for a TLS handshake'),
+  headerTime: duration
+    .default(20_000)
+    .describe('for the header of a request, a body to management, a TLS handshake'),
   headerSize: amount.default(65_536).describe('bytes in the header of a request'),
   idleTime: duration.default(65_000).describe('until a connection without a request is closed'),
   stallTime: duration

@@ -19,6 +19,7 @@ import { join } from 'node:path';
 import { afterEach } from 'vitest';
 import type { SatelliteConfigInput } from '../src/config.ts';
 import { type Satellite, type StartOptions, startSatellite } from '../src/index.ts';
+import { openApiDocument } from '../src/management/openapi.ts';
 
 export const DOMAIN = 'sites.test';
 
@@ -101,6 +102,7 @@ export async function ask(port: number, options: Ask = {}): Promise<Answer> {
   const chunks: Buffer[] = [];
   for await (const chunk of response) chunks.push(chunk);
   const text = Buffer.concat(chunks).toString('utf8');
+  if (host === `manage.${DOMAIN}`) expectDescribed(method, path, response.statusCode);
   return {
     status: response.statusCode,
     headers: response.headers,
@@ -108,6 +110,24 @@ export async function ask(port: number, options: Ask = {}): Promise<Answer> {
     body: text,
     json: () => JSON.parse(text),
   };
+}
+
+const document = openApiDocument('') as {
+  paths: Record<string, Record<string, { responses: Record<string, unknown> }>>;
+};
+const describedPaths = Object.keys(document.paths).map((path) => ({
+  path,
+  pattern: new RegExp(`^/api/v1${path.replace('{token}', '[^/]+')}(\\?.*)?$`),
+}));
+
+/** Whatever a test asks of the API, its answer must be in the OpenAPI document. */
+function expectDescribed(method: string, path: string, status: number): void {
+  const known = describedPaths.find(({ pattern }) => pattern.test(path))?.path;
+  // Of paths and methods that aren't there it says nothing.
+  if (known === undefined || status === 405) return;
+  const name = method === 'HEAD' ? 'get' : method.toLowerCase();
+  if (document.paths[known]?.[name]?.responses[status] === undefined)
+    throw new Error(`${method} ${known} answered ${status}, which the OpenAPI document doesn't know`);
 }
 
 /** A call of the JSON API, from the login host unless told otherwise. */

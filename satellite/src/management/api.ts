@@ -52,7 +52,7 @@ const jobId = z.union([z.string(), z.int()]).transform((given, context) => {
   return z.NEVER;
 });
 
-const bodies = {
+export const bodies = {
   redeem: z.object({
     port: z.number().refine(isPort, `must be an integer between ${MIN_PORT} and ${MAX_PORT}`),
   }),
@@ -61,7 +61,7 @@ const bodies = {
   jobs: z.array(z.unknown()),
 };
 
-const jobSchema = z.object({
+export const jobSchema = z.object({
   id: jobId,
   state: z.string().min(1).max(40),
   position: z.int().positive().nullish(),
@@ -78,15 +78,27 @@ interface Call {
 
 type Operation = (call: Call) => Reply | Promise<Reply>;
 
-const routes: readonly [path: RegExp, methods: Readonly<Record<string, Operation>>][] = [
-  [/^\/api\/v1\/tokens$/, { POST: issue }],
-  [/^\/api\/v1\/tokens\/([^/]+)$/, { GET: show, DELETE: destroy }],
-  [/^\/api\/v1\/tokens\/([^/]+)\/redeem$/, { POST: redeem }],
+export interface Route {
+  /** Below /api/v1, as OpenAPI writes it. */
+  readonly path: string;
+  readonly methods: Readonly<Record<string, Operation>>;
+}
+
+export const routes: readonly Route[] = [
+  { path: '/tokens', methods: { POST: issue } },
+  { path: '/tokens/{token}', methods: { GET: show, DELETE: destroy } },
+  { path: '/tokens/{token}/redeem', methods: { POST: redeem } },
   // Old wget can only POST; both operations are idempotent either way.
-  [/^\/api\/v1\/tokens\/([^/]+)\/job$/, { PUT: link, POST: link }],
-  [/^\/api\/v1\/tokens\/([^/]+)\/phase$/, { PUT: setPhase, POST: setPhase }],
-  [/^\/api\/v1\/jobs$/, { GET: trackedJobs, POST: reportJobs }],
+  { path: '/tokens/{token}/job', methods: { PUT: link, POST: link } },
+  { path: '/tokens/{token}/phase', methods: { PUT: setPhase, POST: setPhase } },
+  { path: '/jobs', methods: { GET: trackedJobs, POST: reportJobs } },
+  { path: '/openapi.json', methods: { GET: describeApi } },
 ];
+
+const patterns = routes.map(({ path, methods }) => ({
+  pattern: new RegExp(`^/api/v1${path.replace('.', '\\.').replace('{token}', '([^/]+)')}$`),
+  methods,
+}));
 
 /** The answer to a request under /api/; errors of the caller's making are answers too. Rejects with a StoreError or BodyError. */
 export async function answerApi(
@@ -96,7 +108,7 @@ export async function answerApi(
   client: Client,
 ): Promise<Reply> {
   try {
-    for (const [pattern, methods] of routes) {
+    for (const { pattern, methods } of patterns) {
       const match = pattern.exec(path);
       if (!match) continue;
       const method = request.method === 'HEAD' ? 'GET' : (request.method ?? '');
@@ -156,7 +168,7 @@ async function destroy(call: Call): Promise<Reply> {
 async function redeem(call: Call): Promise<Reply> {
   requireInternal(call);
   const token = requireToken(call);
-  const { port } = await readJson(call.request, bodies.redeem, MAX_BODY_BYTES);
+  const { port } = await readJson(call, bodies.redeem, MAX_BODY_BYTES);
   if (call.management.isOwnAddress(call.client.address, port)) {
     throw new ApiError(400, 'own-address', 'The proxy itself listens on this address and port.');
   }
@@ -166,14 +178,14 @@ async function redeem(call: Call): Promise<Reply> {
 async function link(call: Call): Promise<Reply> {
   requireInternal(call);
   const token = requireToken(call);
-  const body = await readJson(call.request, bodies.job, MAX_BODY_BYTES);
+  const body = await readJson(call, bodies.job, MAX_BODY_BYTES);
   return answer(call, await call.management.registry.link(token, body.jobId, call.client.address));
 }
 
 async function setPhase(call: Call): Promise<Reply> {
   requireInternal(call);
   const token = requireToken(call);
-  const { phase, reason } = await readJson(call.request, bodies.phase, MAX_BODY_BYTES);
+  const { phase, reason } = await readJson(call, bodies.phase, MAX_BODY_BYTES);
   return answer(
     call,
     await call.management.registry.setPhase(token, call.client.address, phase, reason || null),
@@ -185,7 +197,7 @@ async function reportJobs(call: Call): Promise<Reply> {
   const reports = new Map<string, JobReport>();
   // One job that makes no sense is no reason to know nothing of the others.
   const skipped: { index: number; message: string }[] = [];
-  for (const [index, row] of (await readJson(call.request, bodies.jobs, MAX_REPORT_BYTES)).entries()) {
+  for (const [index, row] of (await readJson(call, bodies.jobs, MAX_REPORT_BYTES)).entries()) {
     const result = jobSchema.safeParse(row);
     if (!result.success) {
       skipped.push({ index, message: fault(result.error) });
@@ -202,6 +214,12 @@ async function reportJobs(call: Call): Promise<Reply> {
   }
   await call.management.registry.reportJobs([...reports.values()]);
   return json(200, { updated: reports.size, skipped });
+}
+
+async function describeApi({ management }: Call): Promise<Reply> {
+  // Only then, since it is made from what is above.
+  const { openApiDocument } = await import('./openapi.ts');
+  return json(200, openApiDocument(management.siteUrl('manage')));
 }
 
 /** For a reporter that has just started: the jobs whose end it may have missed. */
@@ -287,8 +305,8 @@ function requireReporter({ management, client }: Call): void {
 }
 
 /** The body as JSON whatever its Content-Type says: old clients can't set it, or set a form's. */
-async function readJson<T>(request: IncomingMessage, schema: z.ZodType<T>, limit: number): Promise<T> {
-  const text = await readBody(request, limit);
+async function readJson<T>({ request, management }: Call, schema: z.ZodType<T>, limit: number): Promise<T> {
+  const text = await readBody(request, limit, management.config.limits.headerTime);
   let value: unknown;
   try {
     value = JSON.parse(text);

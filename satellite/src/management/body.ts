@@ -10,17 +10,12 @@ export class BodyError extends Error {
   }
 }
 
-const PATIENCE_MS = 30_000;
-
-/** Reads a whole body of at most `limit` bytes as UTF-8. Rejects with a BodyError. */
-export function readBody(request: IncomingMessage, limit: number): Promise<string> {
+/** Reads a whole body of at most `limit` bytes as UTF-8 within `patience` milliseconds. Rejects with a BodyError. */
+export function readBody(request: IncomingMessage, limit: number, patience: number): Promise<string> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let size = 0;
-    const timer = setTimeout(
-      () => stop(new BodyError(408, 'The body took too long to arrive.')),
-      PATIENCE_MS,
-    );
+    const timer = setTimeout(() => stop(new BodyError(408, 'The body took too long to arrive.')), patience);
     const stop = (error: BodyError): void => {
       clearTimeout(timer);
       request.removeListener('data', take);

@@ -175,7 +175,9 @@ async function updateJobs({ management, request, client }: Call): Promise<Reply>
   if (request.method !== 'POST') return oops('Only POST method is supported');
   const networks = management.config.jobStateNetworks;
   if (!networks.contains(client.address)) return oops(`Client (your) IP not in range ${networks}`);
-  const form = new URLSearchParams(await readBody(request, MAX_REPORT_BYTES));
+  const form = new URLSearchParams(
+    await readBody(request, MAX_REPORT_BYTES, management.config.limits.headerTime),
+  );
   const reports = new Map<string, JobReport>();
   for (const line of (form.get('jobstates') ?? '').split('\n')) {
     const [first = '', state = ''] = line.trim().split(/\s+/);

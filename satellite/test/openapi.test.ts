@@ -1,0 +1,113 @@
+import { rename } from 'node:fs/promises';
+import { expect, test } from 'vitest';
+import { routes } from '../src/management/api.ts';
+import { api, ask, issue, LOGIN, NODE1, NODE2, OUTSIDE, satellite, scratch, wire } from './support.ts';
+
+const UNKNOWN = 'no-such-name';
+
+interface Document {
+  readonly openapi: string;
+  readonly servers: readonly { url: string }[];
+  readonly paths: Record<string, Record<string, { responses: Record<string, object>; requestBody?: object }>>;
+}
+
+test('the document is of the routes that there are', async () => {
+  const { port, manageUrl } = await satellite();
+  const answer = await ask(port, { path: '/api/v1/openapi.json', from: OUTSIDE });
+  const document = answer.json<Document>();
+  expect([answer.status, document.openapi, document.servers]).toEqual([
+    200,
+    '3.1.1',
+    [{ url: `${manageUrl}api/v1` }],
+  ]);
+  for (const { path, methods } of routes)
+    expect(Object.keys(document.paths[path] ?? {})).toEqual(
+      Object.keys(methods).map((method) => method.toLowerCase()),
+    );
+  const redeem = document.paths['/tokens/{token}/redeem']?.post?.requestBody;
+  expect(JSON.stringify(redeem)).toMatch(/"port":\{"type":"number"/);
+  // Every reference leads somewhere.
+  for (const [, name] of answer.body.matchAll(/"#\/components\/schemas\/(\w+)"/g))
+    expect(Object.keys(answer.json<{ components: { schemas: object } }>().components.schemas)).toContain(
+      name,
+    );
+});
+
+/*
+ * That nothing comes which isn't described is checked at every call in these tests (support.ts); this is the other way
+ * round.
+ */
+test('everything that it describes can happen', async () => {
+  const state = `${await scratch()}/state.sqlite`;
+  const { port } = await satellite({ state, limits: { headerTime: '300ms' } });
+  const limited = await satellite({ limits: { unknownNamesPerMinute: 1, tokensPerMinute: 1 } });
+  const seen = new Set<string>();
+  const call = async (
+    method: string,
+    path: string,
+    token: string,
+    body?: unknown,
+    from: string = LOGIN,
+    at = port,
+  ) => {
+    const { status } = await api(at, method, path.replace('{token}', token), body, from);
+    seen.add(`${method} ${path} ${status}`);
+    return status;
+  };
+  const slow = async (method: string, path: string) => {
+    const client = await wire(port, LOGIN);
+    client.send(
+      `${method} /api/v1${path.replace('{token}', pending)} HTTP/1.1\r\nHost: manage.sites.test\r\nContent-Length: 9\r\n\r\n{`,
+    );
+    const status = /^HTTP\/1\.1 (\d+)/.exec(await client.ended())?.[1];
+    seen.add(`${method} ${path} ${status}`);
+  };
+  const pending = await issue(port);
+  const gone = await issue(port);
+  await api(port, 'DELETE', `/tokens/${gone}`);
+  await issue(limited.port);
+  await api(limited.port, 'GET', `/tokens/${UNKNOWN}`);
+  const good: Record<string, unknown> = {
+    '/tokens/{token}/redeem': { port: 9000 },
+    '/tokens/{token}/job': { jobId: '1' },
+    '/tokens/{token}/phase': { phase: 'jupyter' },
+    '/jobs': [],
+  };
+
+  await rename(state, `${state}.away`);
+  for (const { path, methods } of routes) {
+    for (const method of Object.keys(methods)) await call(method, path, pending, good[path]);
+  }
+  await rename(`${state}.away`, state);
+  for (const { path, methods } of routes) {
+    for (const method of Object.keys(methods)) {
+      const body = method === 'GET' || method === 'DELETE' ? undefined : good[path];
+      const token = await issue(port);
+      await call(method, path, token, body, OUTSIDE);
+      await call(method, path, token, body, NODE1);
+      await call(method, path, token, body);
+      await call(method, path, UNKNOWN, body);
+      await call(method, path, gone, body);
+      if (path === '/tokens/{token}/job') {
+        await call(method, path, token, { jobId: '2' });
+      }
+      if (body !== undefined) {
+        await call(method, path, pending, { nonsense: true });
+        await call(method, path, pending, 'x'.repeat(path === '/jobs' ? 17 << 20 : 100_000));
+        await slow(method, path);
+      }
+      await call(method, path, UNKNOWN, body, LOGIN, limited.port);
+    }
+  }
+  // Redeemed already, and by another host.
+  await call('POST', '/tokens/{token}/redeem', pending, { port: 9000 }, NODE1);
+  await call('POST', '/tokens/{token}/redeem', pending, { port: 9000 }, NODE2);
+
+  const document = (await api(port, 'GET', '/openapi.json')).json<Document>();
+  const described = Object.entries(document.paths).flatMap(([path, methods]) =>
+    Object.entries(methods).flatMap(([method, { responses }]) =>
+      Object.keys(responses).map((status) => `${method.toUpperCase()} ${path} ${status}`),
+    ),
+  );
+  expect([...seen].toSorted()).toEqual(described.toSorted());
+}, 60_000);
