@@ -1,7 +1,7 @@
 /** Declares commands and options; each command is loaded when it is called. */
 import { Command, CommanderError, Option } from 'commander';
 import { readOption } from './config/layers.ts';
-import { UsageError } from './errors.ts';
+import { PersonError, UsageError } from './errors.ts';
 import { version } from './installation.ts';
 import { suggestion } from './nearest.ts';
 import { type OptionDefinition, type OptionKey, type OptionValues, optionKeys, options } from './options.ts';
@@ -25,16 +25,29 @@ async function main(argv: readonly string[]): Promise<number> {
   const own = separator === -1 ? argv : argv.slice(0, separator);
   const schedulerArguments = separator === -1 ? [] : argv.slice(separator + 1);
   let exitCode = 0;
+  const program = declare(schedulerArguments, async (running) => {
+    exitCode = await running;
+  });
+  const isLaunch = !program.commands.some(
+    (command) => command.name() !== 'launch' && command.name() === own[0],
+  );
   try {
-    await declare(schedulerArguments, async (running) => {
-      exitCode = await running;
-    }).parseAsync(own, { from: 'user' });
+    await program.parseAsync(own, { from: 'user' });
     return exitCode;
   } catch (error) {
     // --help and --version come this way too; commander has said what there was to say.
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    if (error instanceof CommanderError && error.exitCode === 0) return 0;
+    if (own.includes('--json') && isLaunch) await printFailedLaunch(error);
+    if (error instanceof CommanderError) return 2;
     throw error;
   }
+}
+
+/** A launch with `--json` prints its object whatever becomes of it, also when it was refused for its options. */
+async function printFailedLaunch(error: unknown): Promise<void> {
+  const { printFailure } = await import('./launch/print-session.ts');
+  if (error instanceof PersonError) printFailure(error);
+  if (error instanceof CommanderError) printFailure(new UsageError(error.message.replace(/^error: /, '')));
 }
 
 type Done = (running: Promise<number>) => Promise<void>;
@@ -79,7 +92,7 @@ function declare(schedulerArguments: readonly string[], done: Done): Command {
       );
     }
   });
-  program.commandsGroup('Commands (without ID: your latest session):');
+  program.commandsGroup('Commands:');
   declareLaunch(
     program.command('launch').description('start Jupyter and print its link (the default)'),
     async (typed) => {
@@ -95,17 +108,17 @@ function declare(schedulerArguments: readonly string[], done: Done): Command {
     .action(async (flags) => done((await import('./commands/list.ts')).run(flags)));
   program
     .command('status [ID]')
-    .description('show what a session is doing')
+    .description('show what a session is doing (without ID: the latest)')
     .option('--json', 'print JSON')
     .action(async (id, flags) => done((await import('./commands/status.ts')).run(id, flags)));
   program
     .command('url [ID]')
-    .description("print a session's link")
+    .description("print a session's link (without ID: the latest's)")
     .option('--json', 'print JSON')
     .action(async (id, flags) => done((await import('./commands/url.ts')).run(id, flags)));
   program
     .command('logs [ID]')
-    .description("show a session's log")
+    .description("show a session's log (without ID: the latest's)")
     .option('-f, --follow', 'go on until the session ends')
     .option('--json', 'print JSON')
     .action(async (id, flags) => done((await import('./commands/logs.ts')).run(id, flags)));
@@ -154,10 +167,14 @@ function bracketed(argument: string): string {
   return argument.startsWith('[') ? argument : `<${argument}>`;
 }
 
+let outputFailed = false;
+
 // Whoever reads our output may stop before its end ("| head"): what was begun goes on to its own end, unheard.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
+    if (error.code === 'EPIPE' || outputFailed) return;
+    outputFailed = true;
+    process.stderr.write(`start-jupyter: The output can't be written: ${error.message}\n`);
   });
 }
 
@@ -165,4 +182,7 @@ void main(process.argv.slice(2))
   .catch(reportError)
   .then((exitCode) => {
     process.exitCode = exitCode;
+    process.once('exit', () => {
+      if (outputFailed && exitCode === 0) process.exitCode = 3;
+    });
   });

@@ -8,11 +8,14 @@ export abstract class PersonError extends Error {
   abstract readonly exitCode: number;
   /** What to do next, as a sentence; printed on a line of its own. */
   readonly hint: string | undefined;
+  /** The session that it stopped, for `--json`; undefined where none had begun. */
+  readonly report: SessionReport | undefined;
 
-  constructor(message: string, hint?: string) {
+  constructor(message: string, hint?: string, report?: SessionReport) {
     super(message);
     this.name = new.target.name;
     this.hint = hint;
+    this.report = report;
   }
 }
 
@@ -39,13 +42,6 @@ export class SchedulerError extends PersonError {
 /** The session failed, or did not come up in time. */
 export class SessionError extends PersonError {
   readonly exitCode = 6;
-  /** What `--json` prints of it. */
-  readonly report: SessionReport | undefined;
-
-  constructor(message: string, hint?: string, report?: SessionReport) {
-    super(message, hint);
-    this.report = report;
-  }
 }
 
 /** Ctrl-C, or a signal to end. */

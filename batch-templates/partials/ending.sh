@@ -8,25 +8,26 @@ fail() {
   exit 1
 }
 
-# finish REASON: the session ended as sessions do.
+# finish REASON [unsure]: the session ended as sessions do. `unsure`: the scheduler may know better why.
 finish() {
   trap '' TERM INT HUP USR1
   say "$1"
-  end ended "$1"
+  end ended "$1" "${2-}"
   exit 0
 }
 
 # Schedulers leave little time between TERM and KILL: what matters most comes first.
 end() {
   [[ -z ${jupyter_pid-} ]] || kill -TERM "$jupyter_pid" 2>/dev/null
-  local recorded=yes
-  record "$1" "$2" || recorded=
+  local recorded=yes reason=$2
+  [[ -z ${3-} ]] || reason='' # the launcher asks the scheduler
+  record "$1" "$reason" || recorded=
   if [[ -n ${http_tool-} && $http_tool != none ]]; then
     tell_proxy "$1" "$2"
     http GET "/destroytoken.cgi?token=$proxy_token"
   fi
   rm -rf "$secrets"
-  [[ $recorded ]] || record "$1" "$2" # in a full home there may be room now
+  [[ $recorded ]] || record "$1" "$reason" # in a full home there may be room now
   [[ -z ${runtime-} ]] || rm -f "$runtime/jupyter-token"
   [[ -z ${jupyter_pid-} ]] || end_jupyter
   [[ -z ${launcher_watch-} ]] || kill "$launcher_watch" 2>/dev/null
@@ -51,7 +52,7 @@ end_on_signal() {
   elif [[ -n $time_limit ]] && ((SECONDS >= time_limit - 2)); then
     finish "The time limit was reached."
   elif [[ $1 == TERM ]]; then
-    finish "The job was cancelled."
+    finish "The job was cancelled." unsure
   else
     finish "Interrupted."
   fi

@@ -78,6 +78,11 @@ app.port = port  # noqa: F821
 app.port_retries = 0  # another port than the one that is redeemed would be somebody else's
 app.open_browser = False
 app.password = ""
+# What a user's jupyter_lab_config may have set for another day would move Jupyter away from where it is looked for.
+app.base_url = "/"
+app.sock = app.certfile = app.keyfile = app.client_ca = ""
+app.allow_origin = app.allow_origin_pat = ""
+app.disable_check_xsrf = False
 app.allow_root = True
 app.trust_xheaders = True  # the proxy sets them itself; cookies become Secure by X-Forwarded-Proto
 if address.startswith("127."):  # noqa: F821
@@ -92,6 +97,7 @@ else:
     app.root_dir = os.getcwd()
     if version_info[0] >= 2:
         c.IdentityProvider.token = token
+        c.PasswordIdentityProvider.hashed_password = ""
     else:
         app.token = token
 
@@ -142,7 +148,7 @@ port_was_taken() {
 
 # Waits until Jupyter answers, on a port that our own process holds. Returns 1 when it ended instead.
 wait_for_jupyter() {
-  local deadline=$((SECONDS + 300))
+  local deadline=$((SECONDS + 300)) status oddities=0
   jupyter_status=
   while ((SECONDS < deadline)); do
     if ! kill -0 "$jupyter_pid" 2>/dev/null; then
@@ -152,7 +158,12 @@ wait_for_jupyter() {
       return 1
     fi
     # Whoever took the port may take connections and never answer: Jupyter's end must be noticed all the same.
-    if [[ $(status_of /api 2) == 200 ]] && listener_is_ours; then return 0; fi
+    status=$(status_of /api 2)
+    if [[ -n $status ]] && listener_is_ours; then
+      [[ $status != 200 ]] || return 0
+      # It listens and will not change its mind: something in the user's own configuration moves it.
+      ((++oddities < 30)) || fail "Jupyter answers on $(hostname), but with status $status where it should tell its version. Look through your own configuration in ~/.jupyter."
+    fi
     sleep 0.1
   done
   fail "Jupyter did not answer on $address, port $port, within five minutes: $(last_words)"

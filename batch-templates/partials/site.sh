@@ -15,6 +15,7 @@ open_site() {
       [[ $http_answer != *Success!* ]] || break
       # An answer that got lost on the way leaves a token that is redeemed already, by this job: nobody else knows it.
       if ((attempt > 1)) && http GET "/tokenjobstate.cgi?token=$proxy_token" && [[ $http_answer == M || $http_answer == PR ]]; then break; fi
+      [[ $http_answer != *'already used'* ]] || fail "This session's link leads to somebody else: another host has redeemed it. Do not open it; start a new session."
       fail "The proxy refused to open the site: $(one_line "${http_answer:-no reason given}")"
     fi
     ((attempt < 6)) || fail "The proxy $manage_host can't be reached from $(hostname): ${http_problem:-it answers with an error}."

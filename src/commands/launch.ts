@@ -3,16 +3,16 @@
 import { plannedAddress } from '../access/open.ts';
 import { jobScript } from '../batch/job-script.ts';
 import { shellQuote } from '../batch/quote.ts';
-import { PersonError, UsageError } from '../errors.ts';
+import { UsageError } from '../errors.ts';
 import { interruption } from '../interruption.ts';
 import { offerJupyter } from '../jupyter-offer.ts';
 import { launchHere } from '../launch/here.ts';
 import { launchJob } from '../launch/job.ts';
-import { printFailure } from '../launch/print-session.ts';
 import { launchSpec } from '../launch-spec.ts';
 import type { OptionValues } from '../options.ts';
 import { checkThisMachine } from '../preflight.ts';
 import { resolve } from '../resolve.ts';
+import { type SubmittingScheduler, schedulers } from '../schedulers/registry.ts';
 import { createProgress } from '../ui/progress.ts';
 import { printInfo } from './launch-info.ts';
 
@@ -34,6 +34,15 @@ export async function run(typed: OptionValues, schedulerArguments: readonly stri
       'Leave it out.',
     );
   }
+  const own = spec.here
+    ? undefined
+    : schedulers[spec.system.scheduler as SubmittingScheduler].ownOption(schedulerArguments);
+  if (own !== undefined) {
+    throw new UsageError(
+      `"-- ${own}": start-jupyter sets this option itself; the session would not work without.`,
+      'Leave it out.',
+    );
+  }
   if (typed.dryRun) {
     process.stdout.write(jobScript(spec, 'dryrun', plannedAddress(spec)));
     if (schedulerArguments.length > 0) {
@@ -47,21 +56,18 @@ export async function run(typed: OptionValues, schedulerArguments: readonly stri
   const quiet = settings.quiet?.value ?? false;
   const output = { quiet, json: Boolean(typed.json) };
   const progress = createProgress(process.stderr, quiet);
-  using interrupted = interruption();
+  const interrupted = interruption();
   try {
     const ready = spec.here
       ? await offerJupyter(spec, {
           accept: settings.yes?.value ?? false,
           progress,
-          interrupted: interrupted.signal,
+          interrupted,
         })
       : spec;
     checkThisMachine(ready, settings);
-    const launch = { spec: ready, settings, output, progress, interrupted: interrupted.signal };
+    const launch = { spec: ready, settings, output, progress, interrupted };
     return ready.here ? await launchHere(launch) : await launchJob(launch, schedulerArguments);
-  } catch (error) {
-    if (output.json && error instanceof PersonError) printFailure(error);
-    throw error;
   } finally {
     progress.end();
   }

@@ -3,7 +3,7 @@ import { observe, sessionReport } from '../sessions/observe.ts';
 import { isOver, type SessionReport } from '../sessions/session.ts';
 import { listSessions } from '../sessions/store.ts';
 import { paint } from '../ui/style.ts';
-import { formatDuration } from '../values.ts';
+import { formatDuration, printable } from '../values.ts';
 
 export async function run({
   json,
@@ -29,7 +29,7 @@ export async function run({
     report.jobId ?? '-',
     report.system,
     timeLeft(report),
-    report.directory,
+    printable(report.directory),
   ]);
   const header = ['SESSION', 'STATE', 'JOB', 'SYSTEM', 'LEFT', 'DIRECTORY'];
   const widths = header.map((title, column) =>

@@ -4,7 +4,7 @@ import { isOver } from '../sessions/session.ts';
 import { findSession } from '../sessions/store.ts';
 import { describe } from '../ui/describe.ts';
 import { paint } from '../ui/style.ts';
-import { formatDuration } from '../values.ts';
+import { formatDuration, printable } from '../values.ts';
 
 export async function run(id: string | undefined, { json }: { readonly json?: boolean }): Promise<number> {
   const [seen] = (await observe([findSession(id)])) as [Observation];
@@ -18,7 +18,7 @@ export async function run(id: string | undefined, { json }: { readonly json?: bo
     ['state', isOver(report.state) ? `${report.state}: ${report.reason}` : describe(seen)],
     ['system', report.system],
     ['job', report.jobId],
-    ['directory', report.directory],
+    ['directory', printable(report.directory)],
     ['submitted', new Date(report.submittedAt).toLocaleString('sv-SE')],
     ['time left', report.expiresAt && formatDuration((Date.parse(report.expiresAt) - Date.now()) / 1000)],
     ['log', report.log],

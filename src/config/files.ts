@@ -96,6 +96,11 @@ function refuseStrangersFile(file: string): void {
 }
 
 async function load(file: string, schema: z.ZodType): Promise<LoadedFile> {
+  if (!existsSync(file))
+    throw new ConfigurationError(
+      `${shown(file, 200)} does not exist.`,
+      'Write the path of a configuration file.',
+    );
   // The library would run a .js or .ts file.
   if (loaders[path.extname(file)] === undefined) throw unreadable(file, 'it is neither YAML nor JSON');
   const result = await read(file, () => explorer.load(file));
@@ -106,8 +111,14 @@ async function read(subject: string, reader: () => Promise<CosmiconfigResult>): 
   try {
     return await reader();
   } catch (error) {
-    const file = (error as { filepath?: string }).filepath ?? subject;
-    throw unreadable(file, firstLine(error));
+    const { filepath, path: place, code } = error as NodeJS.ErrnoException & { filepath?: string };
+    if (code === 'EACCES') {
+      throw new ConfigurationError(
+        `${shown(place ?? subject, 200)} can't be read: permission denied.`,
+        'Ask its owner, or set HOME to your own home directory.',
+      );
+    }
+    throw unreadable(filepath ?? subject, firstLine(error));
   }
 }
 

@@ -99,7 +99,9 @@ async function finalObservation(record: SessionRecord): Promise<Observation> {
 
 function conclude({ output, interrupted, progress }: Launch, seen: Observation): number {
   progress.end();
-  interrupted.throwIfAborted();
+  if (interrupted.aborted) {
+    throw new InterruptedError('Interrupted; nothing was left running.', undefined, sessionReport(seen));
+  }
   if (seen.state === 'failed')
     throw new SessionError(
       `Jupyter did not run: ${seen.reason}`,

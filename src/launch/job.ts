@@ -1,10 +1,9 @@
 /** A launch as a batch job: token, session, submission, and, with `--wait`, the way until the site answers. */
 import { openAccess } from '../access/open.ts';
 import type { SatelliteClient } from '../access/satellite.ts';
-import type { SchedulerName } from '../config/schema.ts';
-import { PersonError, SchedulerError, SessionError } from '../errors.ts';
+import { InterruptedError, PersonError, SchedulerError, SessionError } from '../errors.ts';
 import { checkWithScheduler } from '../preflight.ts';
-import { schedulers } from '../schedulers/registry.ts';
+import { type SubmittingScheduler, schedulers } from '../schedulers/registry.ts';
 import { endSession } from '../sessions/end-session.ts';
 import { type Observation, observe, sessionReport } from '../sessions/observe.ts';
 import { isOver, type SessionRecord } from '../sessions/session.ts';
@@ -17,7 +16,7 @@ import { printSession } from './print-session.ts';
 /** @returns the exit code */
 export async function launchJob(launch: Launch, schedulerArguments: readonly string[]): Promise<number> {
   const { spec, settings, output, progress, interrupted } = launch;
-  const scheduler = schedulers[spec.system.scheduler as Exclude<SchedulerName, 'none'>];
+  const scheduler = schedulers[spec.system.scheduler as SubmittingScheduler];
   progress.status(`Asking ${scheduler.title} what is there`);
   await checkWithScheduler(spec, settings, scheduler);
 
@@ -70,10 +69,10 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
       : error instanceof PersonError
         ? error.message
         : 'The launch did not work out.';
-    const seen = await endSession(record, reason);
-    throw error instanceof SessionError
-      ? new SessionError(error.message, error.hint, sessionReport(seen))
-      : error;
+    const report = sessionReport(await endSession(record, reason));
+    if (error instanceof SessionError) throw new SessionError(error.message, error.hint, report);
+    if (error instanceof InterruptedError) throw new InterruptedError(error.message, error.hint, report);
+    throw error;
   } finally {
     await client.close();
   }

@@ -1,4 +1,4 @@
-import { type PersonError, SessionError } from '../errors.ts';
+import type { PersonError } from '../errors.ts';
 import { type Observation, sessionReport } from '../sessions/observe.ts';
 import type { SessionReport } from '../sessions/session.ts';
 import { paint } from '../ui/style.ts';
@@ -48,7 +48,7 @@ export function printFailure(error: PersonError): void {
     submittedAt: null,
     expiresAt: null,
   };
-  const report: SessionReport | typeof nothing = (error instanceof SessionError && error.report) || nothing;
+  const report: SessionReport | typeof nothing = error.report ?? nothing;
   printJson({
     ...report,
     state: 'failed',

@@ -48,6 +48,8 @@ export interface Scheduler {
   readonly title: string;
   /** Commands that must be on PATH. */
   readonly commands: readonly string[];
+  /** The first of these arguments that the launcher must set itself; undefined where they can be passed on. */
+  ownOption(schedulerArguments: readonly string[]): string | undefined;
   /** Directive lines of the job script. */
   directives(spec: LaunchSpec, files: { readonly log: string }): string[];
   submit(script: string, extraArguments: readonly string[]): Promise<SubmitOutcome>;

@@ -7,8 +7,12 @@ import type { CancelOutcome, JobReport, Offers, Scheduler, SubmitOutcome } from 
 /** Seconds before the time limit at which the job is told. */
 const warningSeconds = 300;
 
+/** Options of sbatch that would take the job's log, its single script or its answer away from the launcher. */
+const ownOptions = /^(?:--(?:output|error|array|wrap|test-only|wait|requeue|input)(?:=.*)?|-[oeaWi].*)$/s;
+
 export const slurm: Scheduler = {
   title: 'Slurm',
+  ownOption: (args) => args.find((argument) => ownOptions.test(argument)),
   commands: ['sbatch', 'squeue', 'scancel'],
   directives,
   submit,
@@ -289,14 +293,17 @@ function lines(text: string): string[] {
     .filter((line) => line !== '');
 }
 
-/** Slurm's own words without its prefixes; the last line says it best. */
+/** Slurm's own words without its prefixes: what it says of the submission, else the first thing that it complains of. */
 function complaint({ stdout, stderr, exitCode }: CommandOutput): string {
-  const all = [...lines(stdout), ...lines(stderr)].map((line) =>
-    line.replace(/^\w+: (?:error: )?/, '').replace(/^Batch job submission failed: /, ''),
-  );
-  return (
-    all.at(-1) ?? (exitCode === undefined ? 'the command did not answer in time' : `exit status ${exitCode}`)
-  );
+  const all = [...lines(stderr), ...lines(stdout)];
+  const submission = all.find((line) => line.includes('Batch job submission failed: '));
+  const said = submission ?? all.find((line) => /error|unrecognized|invalid|unable/i.test(line)) ?? all[0];
+  if (said !== undefined)
+    return said
+      .replace(/^\w+: (?:error: )?/, '')
+      .replace(/^Batch job submission failed: /, '')
+      .replace(/\.$/, '');
+  return exitCode === undefined ? 'the command did not answer in time' : `exit status ${exitCode}`;
 }
 
 /** In a container the user id may have no entry in the password file. */

@@ -33,7 +33,7 @@ type Outcome = NonNullable<SessionRecord['outcome']>;
 /** Observes several sessions, asking each scheduler once. Sessions found over are settled: no secret of them stays. */
 export async function observe(records: readonly SessionRecord[]): Promise<Observation[]> {
   const reports = await jobReports(
-    records.filter(({ id, outcome }) => outcome === null && reportedOutcome(id) === undefined),
+    records.filter(({ id, outcome }) => outcome === null && !reportedOutcome(id)?.reason),
   );
   return Promise.all(
     records.map((record) =>
@@ -54,11 +54,15 @@ async function jobReports(records: readonly SessionRecord[]): Promise<ReadonlyMa
 }
 
 async function observeOne(record: SessionRecord, job: JobReport | undefined): Promise<Observation> {
-  const outcome = record.outcome ?? reportedOutcome(record.id) ?? (await outcomeWithoutReport(record, job));
+  const reported = reportedOutcome(record.id);
+  const outcome =
+    record.outcome ??
+    (reported && withSchedulersReason(reported, job)) ??
+    (await outcomeWithoutReport(record, job));
   if (outcome !== undefined) {
-    const settled = record.outcome === null ? settle(record, outcome) : record;
+    const isFinal = reported?.reason !== '' || job?.kind === 'ended' || job?.kind === 'unknown';
     return {
-      record: settled,
+      record: record.outcome === null && isFinal ? settle(record, outcome) : record,
       state: outcome.state,
       reason: outcome.reason,
       phase: undefined,
@@ -83,6 +87,16 @@ function reportedOutcome(id: string): Outcome | undefined {
   return end && { state: end.phase as Outcome['state'], reason: end.reason, at: end.at.toISOString() };
 }
 
+/**
+ * A job that was told to end by its scheduler can't know why (cancelled, preempted, the node drained): it reports no
+ * reason, and the scheduler's own is taken as soon as it says that the job has ended.
+ */
+function withSchedulersReason(reported: Outcome, job: JobReport | undefined): Outcome {
+  if (reported.reason !== '') return reported;
+  if (job?.kind !== 'ended') return { ...reported, reason: 'The job was cancelled.' };
+  return { ...reported, state: job.failed ? 'failed' : 'ended', reason: job.reason };
+}
+
 /** A job that is gone without having reported its end: it never ran, was killed, or could not write. */
 async function outcomeWithoutReport(
   record: SessionRecord,
@@ -97,7 +111,7 @@ async function outcomeWithoutReport(
   if (job?.kind !== 'ended' && job?.kind !== 'unknown') return undefined;
   // The job may have reported between our two looks.
   const reported = reportedOutcome(record.id);
-  if (reported !== undefined) return reported;
+  if (reported !== undefined) return withSchedulersReason(reported, job);
   const requested = stopReason(record.id);
   if (requested !== undefined) return closeAtProxy(record, { state: 'ended', reason: requested, at });
   if (job.kind === 'unknown')

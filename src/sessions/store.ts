@@ -255,7 +255,9 @@ function writePrivate(file: string, content: string): void {
 function homeProblem(directory: string, error: unknown): ConfigurationError {
   return new ConfigurationError(
     `Your home directory can't be written: ${directory}: ${systemWords(error)}.`,
-    'Free some space or check your quota, then try again.',
+    ['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '')
+      ? 'Free some space or check your quota, then try again.'
+      : 'Sessions are kept there: make it writable for yourself, or set HOME to a directory that is.',
   );
 }
 

@@ -104,6 +104,61 @@ test('a job that is stopped while it waits in the queue is gone with its token, 
   await expectNothingIsLeft(session);
 });
 
+test('a node that goes down: the scheduler knows better than the job why', async () => {
+  const session = await launch(['--notebook', '--wait']);
+  const node = await nodeOf(session.jobId);
+  const update = (...change: string[]) =>
+    labExec(['scontrol', 'update', `nodename=${node}`, ...change], { user: 'root', reject: false });
+  await update('state=down', 'reason=test');
+  try {
+    await expect
+      .poll(() => sessionStatus(session.id), { timeout: 60_000 })
+      .toMatchObject({ state: 'failed', reason: 'The compute node failed.' });
+  } finally {
+    await update('state=resume');
+    await expect
+      .poll(async () => (await labExec(['sinfo', '-h', '-n', node, '-o', '%t'])).stdout, { timeout: 30_000 })
+      .toMatch(/^idle/);
+  }
+  await expectNothingIsLeft(session);
+});
+
+test('a signal after the link was printed comes too late: the session stands, and the exit code says so', async () => {
+  const { file, args, env } = labCommand(['start-jupyter', '--notebook', '--quiet', '--', '--begin=now+600']);
+  const launching = execa(file, args, { env, extendEnv: false, cwd: '/', reject: false });
+  launching.stdout.once('data', () => launching.kill('SIGINT'));
+  const { exitCode, signal, stdout } = await launching;
+  expect({ exitCode, signal }).toEqual({ exitCode: 0, signal: undefined });
+  expect((await labExec(['start-jupyter', 'url'])).stdout).toBe(stdout);
+  await stopAll('alice');
+});
+
+test('Ctrl-C while the job is being submitted reaches the launcher only: no job, token or secret is left', async () => {
+  // As slow as a busy controller; started by the launcher in place of the real one, which it becomes.
+  const slow = '#!/bin/bash\ntouch $HOME/submitting\nsleep 2\nexec /usr/bin/sbatch "$@"\n';
+  await labExec(['bash', '-c', 'mkdir -p slow; rm -f submitting; cat >slow/sbatch; chmod +x slow/sbatch'], {
+    input: slow,
+  });
+  const { file, args, env } = labCommand([
+    'bash',
+    '-c',
+    'PATH=$HOME/slow:$PATH exec start-jupyter --notebook --json -- --begin=now+600',
+  ]);
+  const launching = execa(file, args, { env, extendEnv: false, cwd: '/', reject: false, detached: true });
+  await expect.poll(async () => (await labExec(['ls'])).stdout, { timeout: 20_000 }).toMatch(/submitting/);
+  // A terminal sends it to the whole foreground group.
+  process.kill(-(launching.pid as number), 'SIGINT');
+  const { exitCode, stdout } = await launching;
+  expect(exitCode).toBe(130);
+  expect(JSON.parse(stdout)).toMatchObject({
+    state: 'failed',
+    reason: expect.stringMatching(/interrupted/i),
+    url: null,
+  });
+  expect((await labExec(['squeue', '-h', '-u', 'alice', '-o', '%i'])).stdout).toBe('');
+  await labExec(['rm', '-r', 'slow', 'submitting']);
+});
+
 describe('a launch that waits', () => {
   /** The session that a launch in the background has begun, once it has a job. */
   async function begun(): Promise<LaunchReport> {
@@ -136,7 +191,7 @@ describe('a launch that waits', () => {
       expect(exitCode).toBe(130);
       expect(JSON.parse(stdout)).toMatchObject({
         state: 'failed',
-        reason: expect.stringMatching(/Interrupted/),
+        reason: expect.stringMatching(/interrupted/i),
       });
       await untilJobIsGone(session.jobId);
       expect(await pageText(session.url)).toMatch(/The launch was interrupted/);

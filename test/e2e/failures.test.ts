@@ -2,6 +2,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { labExec, up } from '../../lab/lab.ts';
 import {
+  fetchSite,
   type LaunchReport,
   launch,
   pageText,
@@ -134,6 +135,29 @@ exec /opt/jupyterlab/bin/jupyter-lab "$@"
   await labExec(['bash', '-c', 'kill $(cat neighbour.pid)'], {
     node: /on (c[12])$/m.exec(stdout)?.[1] as 'c1' | 'c2',
   });
+});
+
+test('a configuration of the user that would move Jupyter elsewhere does not', async () => {
+  const own = `c.ServerApp.base_url = "/elsewhere/"
+c.ServerApp.certfile = "/nowhere.pem"
+c.ServerApp.sock = "/tmp/nowhere.sock"
+c.ServerApp.port = 8888
+c.ServerApp.token = ""
+c.IdentityProvider.token = ""
+c.ServerApp.allow_origin = "*"
+c.ServerApp.disable_check_xsrf = True
+`;
+  const files = ['config', 'server_config', 'lab_config'].map((name) => `.jupyter/jupyter_${name}.py`);
+  await labExec(['bash', '-c', 'mkdir -p .jupyter && tee "$@" >/dev/null', 'bash', ...files], { input: own });
+  try {
+    const session = await launch(['--lab', '-e', 'jupyterlab', '--wait']);
+    expect(session.state).toBe('ready');
+    const { origin } = new URL(session.url);
+    expect((await fetchSite(`${origin}/api/sessions`, { accept: 'application/json' })).status).toBe(403);
+    await labExec(['start-jupyter', 'stop', session.id]);
+  } finally {
+    await labExec(['rm', '-r', '.jupyter']);
+  }
 });
 
 describe('a home directory', () => {

@@ -98,6 +98,14 @@ describe('scheduler', () => {
     await expectRefusal(args, exitCode as number, message as RegExp);
   });
 
+  test.each([
+    [['--bogus'], 5, /Slurm refuses the job: unrecognized option '--bogus'/],
+    [['--output=/tmp/elsewhere'], 2, /start-jupyter sets this option itself/],
+    [['-a', '1-3'], 2, /start-jupyter sets this option itself/],
+  ])('options after -- that can not work: %j', async (options, exitCode, message) => {
+    await expectRefusal(['--notebook', '--', ...options], exitCode, message);
+  });
+
   test('sbatch that rejects the job: its own words, and the token is given back', async () => {
     await expectRefusal(
       ['--notebook', '--', '--nodelist=c9'],

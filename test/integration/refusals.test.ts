@@ -14,11 +14,18 @@ beforeEach(() => {
 const launch = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
   run(args, { home: cluster.home, path: cluster.path, env: { ...cluster.env, ...env } });
 
-/** One clear line, at most one that says what to do, nothing else. */
+/** One clear line, at most one that says what to do, nothing else; with `--json` one object that says it too. */
 function expectRefusal({ exitCode, stdout, stderr }: Ran, args: readonly string[], wanted = 2): void {
   const what = `${JSON.stringify(args).slice(0, 200)} → ${stderr}`;
   expect(exitCode, what).toBe(wanted);
-  expect(stdout, what).toBe('');
+  if (args.includes('--json')) {
+    expect(stdout.endsWith('}\n'), what).toBe(true);
+    const report = JSON.parse(stdout);
+    expect(report, what).toMatchObject({ state: 'failed', id: null, jobId: null, url: null });
+    expect(report.reason, what).toMatch(/\S/);
+  } else {
+    expect(stdout, what).toBe('');
+  }
   const lines = stderr.split('\n');
   expect(lines.pop(), what).toBe('');
   expect(lines.length, what).toBeGreaterThan(0);
