@@ -10,7 +10,9 @@ import {
   parseDuration,
   type SatelliteConfigInput,
 } from './config.ts';
+import { pbs } from './jobs/pbs.ts';
 import { JobReporter } from './jobs/reporter.ts';
+import type { Scheduler } from './jobs/scheduler.ts';
 import { slurm } from './jobs/slurm.ts';
 import { logToStderr } from './log.ts';
 import { startSatellite } from './server.ts';
@@ -23,6 +25,8 @@ function fail(code: number, message: string): never {
   for (const line of message.split('\n')) process.stderr.write(`satellite: ${line}\n`);
   process.exit(code);
 }
+
+const schedulers = { slurm, pbs } satisfies Record<string, Scheduler>;
 
 const kebab = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
@@ -145,31 +149,41 @@ for (const option of configOptions()) serveCommand.addOption(option);
 program
   .command('report-jobs')
   .description("post the scheduler's job states to a proxy; runs on a host that sees the queue")
-  .addOption(new Option('--scheduler <name>', 'whose queue').choices(['slurm']).makeOptionMandatory())
+  .addOption(
+    new Option('--scheduler <name>', 'whose queue').choices(Object.keys(schedulers)).makeOptionMandatory(),
+  )
   .addOption(new Option('--to <url>', "the proxy's management host").argParser(httpUrl).makeOptionMandatory())
   .option('--ca-file <file>', 'trust the certificates in this file too (PEM)')
   .option('--once', 'report once and end')
   .addOption(
     new Option('--interval <duration>', 'pause between reports').argParser(interval).conflicts('once'),
   )
-  .action(async (given: { to: URL; caFile?: string; once?: true; interval?: number }) => {
-    const reporter = new JobReporter({
-      scheduler: slurm,
-      to: given.to,
-      ...(given.caFile && { caFile: given.caFile }),
-      log: logToStderr,
-    });
-    if (given.once) {
-      const failure = await reporter.report();
+  .action(
+    async (given: {
+      scheduler: keyof typeof schedulers;
+      to: URL;
+      caFile?: string;
+      once?: true;
+      interval?: number;
+    }) => {
+      const reporter = new JobReporter({
+        scheduler: schedulers[given.scheduler],
+        to: given.to,
+        ...(given.caFile && { caFile: given.caFile }),
+        log: logToStderr,
+      });
+      if (given.once) {
+        const failure = await reporter.report();
+        await reporter.close();
+        if (failure) fail(failure.by === 'scheduler' ? EXIT.scheduler : EXIT.proxy, failure.message);
+        return;
+      }
+      const stop = new AbortController();
+      for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());
+      await reporter.run(given.interval ?? 5000, stop.signal);
       await reporter.close();
-      if (failure) fail(failure.by === 'scheduler' ? EXIT.scheduler : EXIT.proxy, failure.message);
-      return;
-    }
-    const stop = new AbortController();
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());
-    await reporter.run(given.interval ?? 5000, stop.signal);
-    await reporter.close();
-  });
+    },
+  );
 
 // No top-level await: the bundle is loaded with require().
 program.parseAsync().catch((error: unknown) => {

@@ -75,6 +75,14 @@ export const limitsSchema = z.strictObject({
 /** Durations in milliseconds. */
 export type Limits = z.output<typeof limitsSchema>;
 
+/** Where a page may lead: nothing that a browser would run. */
+const link = z.string().transform((text, context) => {
+  const url = URL.parse(text);
+  if (url && ['https:', 'http:', 'mailto:'].includes(url.protocol)) return url.href;
+  context.addIssue(`"${text}" is not a link; write an https:// or mailto: address`);
+  return z.NEVER;
+});
+
 /** The configuration, declared once: file keys, their meaning, and (in options.ts) the command line come from here. */
 export const configSchema = z.strictObject({
   domain: domain.describe('sites are <words>.DOMAIN, management is manage.DOMAIN'),
@@ -106,6 +114,9 @@ export const configSchema = z.strictObject({
   trustedProxies: networks.default(() => new Networks([])).describe('whose X-Forwarded-For is believed'),
   state: z.string().min(1).default('/var/lib/satellite/state.sqlite').describe('SQLite file, or :memory:'),
   metricsListen: listen.optional().describe('address and port for metrics and health checks'),
+  title: z.string().min(1).max(100).optional().describe('name of the service, on every page'),
+  contact: link.optional().describe('where visitors ask for help, on every page (https:// or mailto:)'),
+  help: link.optional().describe('documentation for visitors, on every page (https:// or mailto:)'),
   limits: limitsSchema.prefault({}).describe('what one client or one site may use'),
   tokenTtl: duration.default(49 * 3600_000).describe('how long a token lives while nobody reports its job'),
 });

@@ -113,7 +113,7 @@ export async function startSatellite(
       ? `max-age=${Math.round(config.hsts / 1000)}`
       : undefined;
   const engine = new NodeEngine(config.limits, traffic, hsts);
-  const pages = new Pages(registry);
+  const pages = new Pages(registry, config);
   const prober = new Prober((token) => registry.markAnswering(token));
   registry.onTransition((record) => {
     traffic.transition(record);

@@ -189,3 +189,31 @@ describe('names without a site', () => {
     expect([plain.status, plain.body]).toEqual([410, 'This session has ended. You shut Jupyter down.\n']);
   });
 });
+
+describe('what the operator says', () => {
+  test('is text and a link, whatever it holds', async () => {
+    const { port } = await satellite({
+      title: '</title><script>alert(1)</script>',
+      contact: 'mailto:a@b.test?subject="><script>alert(2)</script>',
+      help: 'https://x.test/"><script>alert(3)</script>',
+    });
+    const answer = await visit(port, await issue(port), { headers: { Accept: 'text/html' } });
+    expect(answer.body.match(/<footer>.*<\/footer>/s)?.[0]).not.toMatch(/<script/);
+    expect(answer.body).toMatch(/<footer><span>&#60;\/title&#62;/);
+    const unknown = await visit(port, 'no-such-name', { headers: { Accept: 'text/html' } });
+    expect(unknown.body).toContain('<footer>');
+    const silent = await satellite();
+    expect((await visit(silent.port, await issue(silent.port))).body).not.toContain('<footer>');
+  });
+
+  test.each([
+    'javascript:alert(1)',
+    'data:text/html,x',
+    '//x.test/',
+    'help@example.edu',
+    'file:///etc/passwd',
+  ])('%s is no link', async (text) => {
+    for (const key of ['contact', 'help'])
+      await expect(satellite({ [key]: text })).rejects.toThrow(/is not a link; write an https:/);
+  });
+});

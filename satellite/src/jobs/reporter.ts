@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { ConfigError } from '../config.ts';
 import type { Log } from '../log.ts';
 import { jobIdFrom } from './id.ts';
-import type { QueuedJob, Scheduler } from './slurm.ts';
+import type { QueuedJob, Scheduler } from './scheduler.ts';
 import { jobState } from './states.ts';
 
 export interface ReporterOptions {

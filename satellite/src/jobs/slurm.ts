@@ -1,55 +1,5 @@
-import { execFile } from 'node:child_process';
-
-/** One job as the scheduler shows it now. */
-export interface QueuedJob {
-  readonly id: string;
-  readonly state: string;
-  /** Place among the pending jobs of its partition that could start, 1 is next. */
-  readonly position: number | null;
-  /** ISO 8601, UTC. */
-  readonly estimatedStart: string | null;
-  readonly reason: string | null;
-}
-
-/** A scheduler's queue, or why it can't be seen at the moment: unreachable is not gone. */
-export type QueueAnswer =
-  | { readonly ok: true; readonly jobs: readonly QueuedJob[] }
-  | { readonly ok: false; readonly why: string };
-
-/** What became of a job that has left the queue; null if nobody knows. */
-export type FinalAnswer =
-  | { readonly ok: true; readonly state: string | null }
-  | { readonly ok: false; readonly why: string };
-
-export interface Scheduler {
-  queue(): Promise<QueueAnswer>;
-  finalState(id: string): Promise<FinalAnswer>;
-}
-
-interface Ran {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-const TIMEOUT_MS = 30_000;
-
-function run(command: string, args: readonly string[]): Promise<Ran> {
-  return new Promise((resolve) => {
-    execFile(
-      command,
-      args,
-      // Slurm prints local times without a zone: in UTC they have one. The C locale keeps messages readable for us.
-      { timeout: TIMEOUT_MS, maxBuffer: 256 * 1024 * 1024, env: { ...process.env, TZ: 'UTC', LC_ALL: 'C' } },
-      (error, stdout, stderr) => {
-        const code = error ? (typeof error.code === 'number' ? error.code : null) : 0;
-        resolve({ code, stdout, stderr: stderr || (error && code === null ? error.message : '') });
-      },
-    );
-  });
-}
-
-const firstLine = (text: string): string => text.trim().split('\n', 1)[0] ?? '';
+import { firstLine, run } from './command.ts';
+import type { QueuedJob, Scheduler } from './scheduler.ts';
 
 // Reasons can hold anything, so they come last.
 const FORMAT = '%i|%T|%P|%Q|%S|%r';

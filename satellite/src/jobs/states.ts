@@ -65,7 +65,39 @@ const slurm: readonly [compact: string, long: string, state: JobState][] = [
   ],
 ];
 
-const states = new Map<string, JobState>();
+const held: JobState = { stage: 'waiting', text: 'Held' };
+const waiting: JobState = { stage: 'waiting', text: 'Waiting in the queue' };
+const running: JobState = { stage: 'running', text: 'Running' };
+const suspended: JobState = { stage: 'running', text: 'Suspended by the scheduler' };
+const leaving: JobState = { stage: 'running', text: 'Coming to its end' };
+
+/**
+ * What the reporting scripts of other schedulers may send: qstat(1B) of PBS and Torque, qstat(1) of Grid Engine,
+ * bjobs(1) of LSF. Where they say the same as Slurm it isn't repeated. PBS's F is any end, Slurm's is a failure:
+ * report-jobs says which.
+ */
+const others: Readonly<Record<string, JobState>> = {
+  Q: waiting,
+  W: waiting,
+  T: waiting,
+  H: held,
+  B: running,
+  E: leaving,
+  U: suspended,
+  QW: waiting,
+  HQW: held,
+  EQW: { stage: 'waiting', text: 'In error, and held' },
+  DR: leaving,
+  PEND: waiting,
+  PSUSP: held,
+  RUN: running,
+  USUSP: suspended,
+  SSUSP: suspended,
+  DONE: { stage: 'finished', text: 'The job has ended.', clean: true, bare: true },
+  EXIT: { stage: 'finished', text: 'The job failed.' },
+};
+
+const states = new Map<string, JobState>(Object.entries(others));
 for (const [compact, long, state] of slurm) {
   states.set(compact, state);
   states.set(long.replaceAll('_', ''), state);

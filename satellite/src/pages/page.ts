@@ -48,8 +48,30 @@ export function pageHeaders(behaviour: Behaviour): Record<string, string> {
   };
 }
 
+/** What the operator says on every page. Links are checked where the configuration is. */
+export interface Operator {
+  readonly title?: string | undefined;
+  readonly contact?: string | undefined;
+  readonly help?: string | undefined;
+}
+
+/** The operator's lines at the foot of a page; nothing where there is nothing to say. */
+function footer({ title, contact, help }: Operator): string {
+  const parts = [
+    ...(title ? [`<span>${escapeHtml(title)}</span>`] : []),
+    ...(help ? [`<a href="${escapeHtml(help)}" rel="noreferrer">Documentation</a>`] : []),
+    ...(contact ? [`<a href="${escapeHtml(contact)}" rel="noreferrer">${contactText(contact)}</a>`] : []),
+  ];
+  return parts.length === 0 ? '' : `<footer>${parts.join('')}</footer>\n`;
+}
+
+function contactText(contact: string): string {
+  const address = /^mailto:([^?]+)/.exec(contact)?.[1];
+  return address === undefined ? 'Ask for help' : escapeHtml(address);
+}
+
 /** A whole page. Loads nothing; without JavaScript it asks for itself again every few seconds. */
-export function renderPage(content: Content, behaviour: Behaviour): string {
+export function renderPage(content: Content, behaviour: Behaviour, operator: Operator): string {
   const script = scripts[behaviour];
   return `<!doctype html>
 <html lang="en">
@@ -68,7 +90,7 @@ ${PICTURE}
 <p id="status" role="status" aria-live="polite">${escapeHtml(content.status)}</p>
 <div id="details">${content.details}</div>
 </main>
-${script ? `<script>${script}</script>\n` : ''}</body>
+${footer(operator)}${script ? `<script>${script}</script>\n` : ''}</body>
 </html>
 `;
 }

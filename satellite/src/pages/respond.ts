@@ -5,7 +5,7 @@ import { hasUnreadBody } from '../http.ts';
 import type { TokenRecord } from '../tokens/record.ts';
 import type { TokenRegistry } from '../tokens/registry.ts';
 import { type Content, contentOf } from './content.ts';
-import { type Behaviour, pageHeaders, renderPage } from './page.ts';
+import { type Behaviour, type Operator, pageHeaders, renderPage } from './page.ts';
 import { EVENTS_PATH, OWN_PREFIX, STATE_PATH, STATE_TYPE } from './paths.ts';
 import { type View, viewOf } from './view.ts';
 
@@ -48,10 +48,12 @@ function isNavigation(request: IncomingMessage): boolean {
 /** What visitors see where there is no live site. */
 export class Pages {
   readonly #registry: TokenRegistry;
+  readonly #operator: Operator;
   readonly #streams = new Set<ServerResponse>();
 
-  constructor(registry: TokenRegistry) {
+  constructor(registry: TokenRegistry, operator: Operator) {
     this.#registry = registry;
+    this.#operator = operator;
   }
 
   /** A name that nobody has a token for. */
@@ -180,7 +182,7 @@ export class Pages {
     content: Content,
     behaviour: Behaviour,
   ): void {
-    send(request, response, status, pageHeaders(behaviour), renderPage(content, behaviour));
+    send(request, response, status, pageHeaders(behaviour), renderPage(content, behaviour, this.#operator));
   }
 }
 

@@ -3,7 +3,7 @@ export const style = `
 :root { color-scheme: light dark; --paper: #fbfaf7; --ink: #1d2427; --soft: #5b666b; --line: #dcdad2; --accent: #0b6e75; }
 @media (prefers-color-scheme: dark) { :root { --paper: #14191b; --ink: #e8ebe9; --soft: #9ba8ac; --line: #2e3639; --accent: #5cc6cc; } }
 *, ::before, ::after { box-sizing: border-box; }
-body { margin: 0; min-height: 100vh; background: var(--paper); color: var(--ink); font: 1.0625rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; display: grid; place-items: center; padding: 2rem 1.5rem; }
+body { margin: 0; min-height: 100vh; grid-template-rows: 1fr auto; background: var(--paper); color: var(--ink); font: 1.0625rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; display: grid; place-items: center; padding: 2rem 1.5rem; }
 main { width: 100%; max-width: 33rem; }
 svg { display: block; width: 4.5rem; height: 4.5rem; margin: 0 0 1.75rem -0.25rem; overflow: visible; }
 .orbit { fill: none; stroke: var(--line); stroke-width: 1.5; }
@@ -31,6 +31,7 @@ dd { margin: 0; color: var(--ink); font-variant-numeric: tabular-nums; overflow-
 .steps .now::before { border: 3.5px solid var(--accent); }
 pre { margin: 0 0 1.25rem; padding: 0.75rem 1rem; background: color-mix(in srgb, var(--ink) 6%, transparent); border-radius: 0.5rem; font: 0.9375rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; }
 .reason { max-height: 16rem; overflow-y: auto; font-size: 0.8125rem; }
+footer { width: 100%; max-width: 33rem; display: flex; flex-wrap: wrap; gap: 0.25rem 1.5rem; color: var(--soft); font-size: 0.9375rem; padding-top: 2rem; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 3px; }
 .hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 @media (prefers-reduced-motion: no-preference) {

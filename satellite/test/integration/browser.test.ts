@@ -1,3 +1,4 @@
+import axe from 'axe-core';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { SatelliteConfigInput } from '../../src/config.ts';
@@ -149,5 +150,72 @@ describe.skipIf(leftOut)(`a page about trouble${note}`, () => {
     await new Promise((resolve) => upstream.close(resolve));
     upstream.listen(target, NODE1);
     await heading(page, 'JupyterLab');
+  });
+});
+
+describe.skipIf(leftOut)(`accessibility${note}`, () => {
+  const running = { state: 'RUNNING' };
+  const states: Record<string, (port: number, token: string) => Promise<unknown>> = {
+    waiting: async () => undefined,
+    queued: (port) =>
+      api(port, 'POST', '/jobs', [
+        {
+          id: '1',
+          state: 'PENDING',
+          position: 3,
+          estimatedStart: '2030-01-01T00:00:00Z',
+          reason: 'Priority',
+        },
+      ]),
+    starting: async (port, token) => {
+      await api(port, 'POST', '/jobs', [{ id: '1', ...running }]);
+      await api(port, 'PUT', `/tokens/${token}/phase`, { phase: 'environment' });
+    },
+    failed: async (port, token) => {
+      await api(port, 'PUT', `/tokens/${token}/phase`, {
+        phase: 'failed',
+        reason: `The module does not exist.\n${'a line of the log\n'.repeat(100)}`,
+      });
+    },
+    ended: (port, token) => api(port, 'PUT', `/tokens/${token}/phase`, { phase: 'ended' }),
+    trouble: async (port, token) => {
+      const upstream = await notebook((request) => request.socket.destroy());
+      await api(port, 'POST', `/tokens/${token}/redeem`, { port: upstream.port }, NODE1);
+    },
+    unknown: async () => undefined,
+  };
+  const looks = [
+    { colorScheme: 'light', width: 1280, height: 800 },
+    { colorScheme: 'dark', width: 360, height: 640 },
+  ] as const;
+
+  test.each(Object.entries(states))('of the page of a session that is %s', async (kind, reach) => {
+    const { port } = await satellite({
+      title: 'Example <HPC>',
+      contact: 'mailto:help@example.edu',
+      help: 'https://docs.example.edu/',
+    });
+    const token = await issue(port);
+    await api(port, 'PUT', `/tokens/${token}/job`, { jobId: '1' });
+    await reach(port, token);
+    const name = kind === 'unknown' ? 'no-such-name' : token;
+    for (const { colorScheme, ...size } of looks) {
+      const page = await browser.newPage({ colorScheme, viewport: size, bypassCSP: true });
+      cleanup(() => page.close());
+      await page.goto(`http://${siteHost(name)}:${port}/lab`);
+      await page.locator(`[data-kind=${kind}]`).waitFor();
+      await page.getByText('Example <HPC>').waitFor();
+      expect(await page.getByRole('link', { name: 'help@example.edu' }).getAttribute('href')).toBe(
+        'mailto:help@example.edu',
+      );
+      await page.evaluate(axe.source);
+      // As text: these run in the browser, whose names the tests' types don't know.
+      const violations = await page.evaluate(`axe.run(document, {
+        runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
+      }).then(({ violations }) =>
+        violations.map(({ id, nodes }) => id + ': ' + nodes.map(({ html }) => html).join(' ')))`);
+      expect(violations).toEqual([]);
+      expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true);
+    }
   });
 });
