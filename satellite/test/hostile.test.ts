@@ -57,6 +57,24 @@ describe('a neighbour on another node', () => {
     expect((await api(port, 'PUT', `/tokens/${token}/job`, { jobId: '8' }, LOGIN)).status).toBe(200);
   });
 
+  test('can not rewrite the page of a session that is over', async () => {
+    const { port } = await satellite();
+    const say = async (token: string, reason: string) =>
+      (await api(port, 'PUT', `/tokens/${token}/phase`, { phase: 'failed', reason }, NODE1)).status;
+    const read = async (token: string) => (await api(port, 'GET', `/tokens/${token}`)).json().reason;
+    const destroyed = await redeemed(port, 9000);
+    expect(await say(destroyed, 'its own')).toBe(200);
+    await ask(port, { path: `/destroytoken.cgi?token=${destroyed}`, from: NODE1 });
+    expect([await say(destroyed, 'bob says hi'), await read(destroyed)]).toEqual([410, 'its own']);
+
+    const ended = await redeemed(port, 9000);
+    await api(port, 'PUT', `/tokens/${ended}/job`, { jobId: '9' });
+    await api(port, 'POST', '/jobs', [{ id: '9', state: 'FAILED' }]);
+    // The job's trap may be later than the scheduler, and may say it again.
+    expect([await say(ended, 'its own'), await say(ended, 'its own')]).toEqual([200, 200]);
+    expect([await say(ended, 'bob says hi'), await read(ended)]).toEqual([410, 'its own']);
+  });
+
   test('can not make a job id an option, or hide other jobs behind a row that makes no sense', async () => {
     const { port } = await satellite();
     const token = await issue(port);

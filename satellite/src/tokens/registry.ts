@@ -203,16 +203,16 @@ export class TokenRegistry {
   }
 
   /**
-   * Notes how far the session's start has come, or why it is over. The last words of a job may arrive after its token
-   * is gone, and are then kept with it.
+   * Notes how far the session's start has come, or why it is over. Where the scheduler's report has ended the token, the
+   * job's own last words may come after it, once.
    */
   async setPhase(token: string, byHost: string, phase: Phase, reason: string | null): Promise<Outcome> {
     const record = this.#current(token);
     if (record === undefined) return refused('unknown');
     if (record.host !== null && record.host !== byHost) return refused('other-host');
-    const last = phase === 'ended' || phase === 'failed';
-    if (record.state === 'gone' && !(last && record.goneBy !== 'expired')) return refused('gone');
     if (record.phase === phase && record.reason === reason) return { ok: true, record };
+    const last = phase === 'ended' || phase === 'failed';
+    if (record.state === 'gone' && !(last && this.#hasOnlyVerdict(record))) return refused('gone');
     return this.#change({ ...record, phase, reason });
   }
 
@@ -261,10 +261,15 @@ export class TokenRegistry {
     const gone = this.#gone(record, 'job-ended', 'job');
     // What the job itself said is nearer to the truth than the scheduler's generic words.
     if (gone.phase === 'failed' || gone.phase === 'ended') return gone;
-    const state = jobState(job.state);
-    if (state?.clean && record.state === 'mapped') return { ...gone, phase: 'ended', reason: state.text };
-    const reason = state?.bare ? 'The job ended before Jupyter was ready.' : (state?.text ?? null);
-    return { ...gone, phase: 'failed', reason };
+    return { ...gone, ...verdict(job, record.redeemedAt !== null) };
+  }
+
+  /** Does the page of a token that is gone have nothing better than the scheduler's word? */
+  #hasOnlyVerdict(record: TokenRecord): boolean {
+    const job = this.job(record.jobId);
+    if (record.goneBy !== 'job' || job === undefined) return false;
+    const { phase, reason } = verdict(job, record.redeemedAt !== null);
+    return record.phase === phase && record.reason === reason;
   }
 
   async #change(record: TokenRecord): Promise<Outcome> {
@@ -367,6 +372,14 @@ export class TokenRegistry {
     for (const token of forgetTokens) this.#place(token, undefined);
     for (const id of forgetJobs) this.#jobs.delete(id);
   }
+}
+
+/** What the end of a job says about its session. */
+function verdict(job: JobRecord, wasMapped: boolean): Pick<TokenRecord, 'phase' | 'reason'> {
+  const state = jobState(job.state);
+  if (state?.clean && wasMapped) return { phase: 'ended', reason: state.text };
+  const reason = state?.bare ? 'The job ended before Jupyter was ready.' : (state?.text ?? null);
+  return { phase: 'failed', reason };
 }
 
 function can(record: TokenRecord, event: TokenEvent): boolean {
