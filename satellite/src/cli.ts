@@ -15,6 +15,8 @@ import { JobReporter } from './jobs/reporter.ts';
 import type { Scheduler } from './jobs/scheduler.ts';
 import { slurm } from './jobs/slurm.ts';
 import { logToStderr } from './log.ts';
+import { importOriginal } from './operation/import.ts';
+import { askStatus, statusTable } from './operation/status.ts';
 import { startSatellite } from './server.ts';
 import { StoreError } from './tokens/store.ts';
 
@@ -145,6 +147,32 @@ const serveCommand = program
   .option('--config <file>', 'configuration file (YAML or JSON)')
   .action(serve);
 for (const option of configOptions()) serveCommand.addOption(option);
+
+program
+  .command('status')
+  .description('show the sites and tokens of the running proxy; for the user it runs as')
+  .requiredOption('--config <file>', "the proxy's configuration file (YAML or JSON)")
+  .option('--json', 'as JSON')
+  .action(async ({ config, json }: { config: string; json?: true }) => {
+    const { state } = parseConfig(readConfigFile(config));
+    const sites = await askStatus(state).catch((error: Error) =>
+      fail(EXIT.proxy, `No proxy answers for ${state}: ${error.message}. Is it running, and as this user?`),
+    );
+    process.stdout.write(json ? `${JSON.stringify(sites)}\n` : statusTable(sites));
+  });
+
+program
+  .command('import')
+  .description("take over the sites and tokens of SDSC's Satellite; while the proxy is stopped")
+  .argument('<file>', "the original's state.sqlite")
+  .requiredOption('--config <file>', "the proxy's configuration file (YAML or JSON)")
+  .action(async (file: string, { config }: { config: string }) => {
+    const done = await importOriginal(file, parseConfig(readConfigFile(config)));
+    for (const line of done.leftOut) process.stderr.write(`satellite: left out ${line}.\n`);
+    process.stdout.write(
+      `Imported ${done.mapped} sites, ${done.pending} waiting tokens and ${done.jobs} jobs; left out ${done.leftOut.length}.\n`,
+    );
+  });
 
 program
   .command('report-jobs')

@@ -9,6 +9,7 @@ import { Front } from './front.ts';
 import { ClientConnections, RateLimit } from './gate/limits.ts';
 import { type Log, shortToken } from './log.ts';
 import { Health } from './operation/health.ts';
+import { serveStatus, statusOf } from './operation/status.ts';
 import { Traffic } from './operation/traffic.ts';
 import { Pages, sendRaw } from './pages/respond.ts';
 import { followCertificate, readCertificate, selfSignedCertificate, tlsOptions } from './tls.ts';
@@ -157,6 +158,7 @@ export async function startSatellite(
     config.tls !== 'off' && 'cert' in config.tls
       ? followCertificate(server as SecureServer, config.tls, log)
       : () => undefined;
+  const status = serveStatus(config.state, () => statusOf(registry, traffic), log);
   if (metrics) log({ event: 'serving-metrics', ...addressOf(metrics) });
   log({ event: 'listening', ...address, domain: config.domain, manage: siteUrl('manage') });
 
@@ -166,6 +168,8 @@ export async function startSatellite(
     const closed = all.map((one) => new Promise((resolve) => one.close(resolve)));
     pages.close();
     engine.close();
+    status?.close();
+    status?.closeAllConnections();
     connections.close();
     metrics?.closeAllConnections();
     await Promise.all(closed);

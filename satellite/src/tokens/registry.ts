@@ -64,7 +64,12 @@ export class TokenRegistry {
       this.#place(record.token, record);
       if (record.state === 'mapped') this.#answering.add(record.token);
     }
-    this.#armAt(Date.now());
+    // What ran out while nobody was looking is over before the first visitor comes.
+    const now = Date.now();
+    const expired = tokens.filter((record) => record.state !== 'gone' && this.expiresAt(record) <= now);
+    if (expired.length > 0)
+      this.#commit(expired.map((record) => this.#gone(record, 'expire', 'expired'))).catch(onError);
+    this.#armAt(now);
   }
 
   /** The record of a token, also of one that is gone but not forgotten. Its time may be over: see `site` for that. */
@@ -72,6 +77,11 @@ export class TokenRegistry {
     // A Map compares keys only after their full seeded hashes agree, so how long this takes says nothing about how
     // much of a guess was right.
     return this.#tokens.get(token);
+  }
+
+  /** Every token that isn't gone. */
+  live(): TokenRecord[] {
+    return [...this.#tokens.values()].filter(({ state }) => state !== 'gone');
   }
 
   /** How many tokens there are in each state. */

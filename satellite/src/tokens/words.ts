@@ -10,8 +10,11 @@ const words: readonly string[] = Object.values(wordlist).filter((word) => /^[a-z
 /** Bits of randomness in one token. */
 export const tokenBits = 3 * Math.log2(words.length);
 
-/** What a token looks like; anything else can't be one. */
-export const tokenPattern = /^[a-z]{3,9}-[a-z]{3,9}-[a-z]{3,9}$/;
+/**
+ * What a token looks like; anything else can't be one. The original's list has "t-shirt" and "yo-yo" in it, and its
+ * tokens can be taken over.
+ */
+export const tokenPattern = /^[a-z]{1,9}(?:-[a-z]{1,9}){2,5}$/;
 
 /** Three words drawn evenly with the operating system's randomness. */
 export function drawToken(): string {

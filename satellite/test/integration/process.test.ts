@@ -153,6 +153,39 @@ describe('satellite serve', () => {
     expect(text).not.toMatch(/\bat .*\.ts:\d+/);
   });
 
+  test('status shows sites to the operator, and no names', async () => {
+    const folder = await scratch();
+    const [state, file] = [join(folder, 'state.sqlite'), join(folder, 'satellite.yaml')];
+    await writeFile(file, `domain: ${DOMAIN}\ntls: off\nstate: ${state}\n`);
+    const away = await outcome('status', '--config', file);
+    expect([away.code, away.lines.join('\n')]).toEqual([4, expect.stringMatching(/No proxy answers for/)]);
+    // Killed, and its socket left behind.
+    const first = await serve('--listen', '127.0.0.1:0', '--state', state);
+    const killed = once(first.child, 'close');
+    first.child.kill('SIGKILL');
+    await killed;
+
+    const { port } = await serve('--listen', '127.0.0.1:0', '--state', state);
+    expect(statSync(`${state}.sock`).mode & 0o777).toBe(0o600);
+    const upstream = await notebook((_request, response) => response.end('x'.repeat(5000)));
+    const [live, pending] = [await issue(port), await issue(port)];
+    await api(port, 'PUT', `/tokens/${live}/job`, { jobId: '4711' });
+    await api(port, 'POST', `/tokens/${live}/redeem`, { port: upstream.port }, NODE1);
+    await visit(port, live);
+    const { code, lines } = await outcome('status', '--config', file);
+    expect([code, lines.length, lines.at(-1)]).toEqual([0, 4, '1 live, 1 waiting']);
+    const line = lines.find((text) => text.includes('mapped')) ?? '';
+    expect(line).toMatch(
+      new RegExp(`^${live.split('-')[0]}-… +mapped .* ${NODE1}:${upstream.port} +4711 .* 4\\.9K$`),
+    );
+    const json = JSON.parse((await outcome('status', '--config', file, '--json')).lines.join(''));
+    expect(json).toMatchObject([
+      { visitors: 1, requests: 1, bytesOut: 5000 },
+      { state: 'pending', target: null },
+    ]);
+    for (const token of [live, pending]) expect(JSON.stringify([lines, json])).not.toContain(token);
+  });
+
   test.each([
     ['an option that does not exist', 2, ['serve', '--domian', 'x.test'], /--domain/],
     [

@@ -1,0 +1,119 @@
+import { DatabaseSync } from 'node:sqlite';
+import type { SatelliteConfig } from '../config.ts';
+import { normalizeAddress } from '../gate/networks.ts';
+import { jobIdFrom } from '../jobs/id.ts';
+import { isPort } from '../management/service.ts';
+import type { JobRecord, TokenRecord } from '../tokens/record.ts';
+import { SqliteStore, StoreError } from '../tokens/store.ts';
+import { tokenPattern } from '../tokens/words.ts';
+
+/** What was taken over, and what was not and why. */
+export interface Imported {
+  readonly pending: number;
+  readonly mapped: number;
+  readonly jobs: number;
+  readonly leftOut: readonly string[];
+}
+
+/** A row of the original's table `proxy`; `modified` is when it got its state. */
+interface ProxyRow {
+  readonly alias: string;
+  readonly modified: string | number;
+  readonly dsthost: string | null;
+  readonly dstport: number | null;
+  readonly state: string;
+  readonly jobid: string | null;
+}
+
+interface JobRow {
+  readonly jobid: string;
+  readonly state: string;
+  readonly lastseen: string | number;
+}
+
+/**
+ * Takes over the sites, tokens and jobs in a `state.sqlite` of SDSC's Satellite, into the state that the configuration
+ * names. What is there already stays as it is, so that it may be done again. Throws a StoreError, also while a proxy
+ * uses that state.
+ */
+export async function importOriginal(file: string, config: SatelliteConfig): Promise<Imported> {
+  const { proxies, jobs } = readOriginal(file);
+  const store = new SqliteStore(config.state);
+  try {
+    const known = store.load();
+    const knownTokens = new Set(known.tokens.map(({ token }) => token));
+    const knownJobs = new Set(known.jobs.map(({ id }) => id));
+    const leftOut: string[] = [];
+    const records: TokenRecord[] = [];
+    for (const row of proxies) {
+      if (knownTokens.has(row.alias)) continue;
+      const record = tokenOf(row, config);
+      if (typeof record === 'string') leftOut.push(record);
+      else records.push(record);
+    }
+    const jobRecords = jobs.flatMap((row) => jobOf(row) ?? []).filter(({ id }) => !knownJobs.has(id));
+    await store.save({ tokens: records, jobs: jobRecords });
+    const mapped = records.filter(({ state }) => state === 'mapped').length;
+    return { pending: records.length - mapped, mapped, jobs: jobRecords.length, leftOut };
+  } finally {
+    store.close();
+  }
+}
+
+function readOriginal(file: string): { proxies: ProxyRow[]; jobs: JobRow[] } {
+  try {
+    const db = new DatabaseSync(file, { readOnly: true });
+    try {
+      const proxies = db.prepare('SELECT alias, modified, dsthost, dstport, state, jobid FROM proxy').all();
+      const jobs = db.prepare('SELECT jobid, state, lastseen FROM jobstates').all();
+      return { proxies: proxies as unknown as ProxyRow[], jobs: jobs as unknown as JobRow[] };
+    } finally {
+      db.close();
+    }
+  } catch (error) {
+    throw new StoreError(`${file} is not a state of the original Satellite: ${(error as Error).message}.`);
+  }
+}
+
+/** The row as a record of ours, or why not; the token is named by its first word only. */
+function tokenOf(row: ProxyRow, { internalNetworks }: SatelliteConfig): TokenRecord | string {
+  const name = `${String(row.alias).split('-', 1)[0]}-…`;
+  const at = time(row.modified);
+  if (!tokenPattern.test(row.alias)) return `${name}: its name is not a token's`;
+  if (at === undefined) return `${name}: its time can't be read`;
+  const record: TokenRecord = {
+    token: row.alias,
+    state: 'pending',
+    issuedAt: at,
+    redeemedAt: null,
+    goneAt: null,
+    goneBy: null,
+    host: null,
+    port: null,
+    jobId: jobIdFrom(row.jobid ?? '') ?? null,
+    phase: null,
+    reason: null,
+  };
+  if (row.state === 'pending') return record;
+  // "proxied" is a mapped one that the original's cron job has already told Apache of.
+  if (row.state !== 'mapped' && row.state !== 'proxied') return `${name}: its state is "${row.state}"`;
+  const host = normalizeAddress(row.dsthost ?? '');
+  if (host === undefined || !internalNetworks.contains(host))
+    return `${name}: it points to ${row.dsthost}, which is not in the internal networks`;
+  if (row.dstport === null || !isPort(row.dstport)) return `${name}: it points to port ${row.dstport}`;
+  return { ...record, state: 'mapped', redeemedAt: at, host, port: row.dstport };
+}
+
+function jobOf({ jobid, state, lastseen }: JobRow): JobRecord | undefined {
+  const id = jobIdFrom(jobid);
+  const reportedAt = time(lastseen);
+  if (id === undefined || reportedAt === undefined) return undefined;
+  return { id, state, position: null, estimatedStart: null, reason: null, reportedAt };
+}
+
+/** SQLite's CURRENT_TIMESTAMP, which is UTC, or seconds since the epoch. */
+function time(value: string | number): number | undefined {
+  const text = String(value);
+  const at = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(`${text.replace(' ', 'T')}Z`);
+  return Number.isNaN(at) ? undefined : at;
+}
