@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { address, caFile, domain, labExec, up } from '../../lab/lab.ts';
+import { address, caFile, domain, killDaemon, labExec, startDaemon, up } from '../../lab/lab.ts';
 import { type Browser, openBrowser } from './browser/browser.ts';
 import type { JupyterPage } from './browser/jupyter-page.ts';
 import { JupyterLabPage } from './browser/jupyterlab-page.ts';
@@ -18,6 +18,9 @@ let files: string;
 
 beforeAll(async () => {
   await up();
+  // After an outage that an earlier test made, the reporter asks the scheduler less often for a while.
+  await killDaemon('report-jobs');
+  await startDaemon('report-jobs');
   files = mkdtempSync(path.join(tmpdir(), 'main-job-'));
   browser = await openBrowser({ caFile, hostMap: { [`*.${domain}`]: address } });
 });

@@ -31,7 +31,7 @@ const JOBS_PER_POST = 2000;
 const REFRESH_MS = 10 * 60_000;
 /** Each costs the scheduler a call: after an outage the rest waits its turn. */
 const ASKED_PER_ROUND = 100;
-const LONGEST_PAUSE_MS = 60_000;
+const LONGEST_PAUSE_MS = 15_000;
 const TIMEOUT_MS = 30_000;
 
 const trackedSchema = z.array(z.object({ id: z.string() }));
