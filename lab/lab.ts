@@ -13,7 +13,7 @@ import { checkout, type NodeName, nodeNames, stateDirectory } from './paths.ts';
 
 export { type DaemonName, daemonLog, killDaemon, startDaemon } from './daemons.ts';
 export { LabError } from './errors.ts';
-export { installBrowser, installTools } from './packages.ts';
+export { installBrowser, installPackages, installTools } from './packages.ts';
 export { address, caFile, domain, labPath, type NodeName } from './paths.ts';
 export {
   type ExecOptions,

@@ -26,22 +26,38 @@ const clusterPackages = [
 
 /** Installs the Debian packages that the lab's machines run. */
 export async function installCluster(say: Say): Promise<void> {
-  await install(clusterPackages, 'the cluster', say);
+  await installPackages(clusterPackages, 'the cluster', say);
 }
 
 /** Installs a browser and the tool that tells it to trust the lab's CA. */
 export async function installBrowser(say: Say): Promise<void> {
-  await install(['chromium', 'libnss3-tools'], 'the browser', say);
+  await installPackages(['chromium', 'libnss3-tools'], 'the browser', say);
 }
 
-/** Installs what the linters need. */
+/** Installs what the tests outside of the lab need. */
 export async function installTools(say: Say): Promise<void> {
-  await install(['shellcheck'], 'the linters', say);
+  const tools = [
+    'bsdutils',
+    'curl',
+    'jupyter-notebook',
+    'openssl',
+    'procps',
+    'python3-venv',
+    'shellcheck',
+    'wget',
+  ];
+  await installPackages(tools, 'the tests', say);
 }
 
-async function install(packages: string[], what: string, say: Say): Promise<void> {
+/** Installs the Debian packages that are not there yet. Throws a LabError that says what is wrong, or what to type. */
+export async function installPackages(packages: string[], what: string, say: Say): Promise<void> {
   const missing = await notInstalled(packages);
   if (missing.length === 0) return;
+  if (process.getuid?.() !== 0) {
+    throw new LabError(
+      `only root can install ${missing.join(' ')}. Type: sudo apt-get install ${missing.join(' ')}`,
+    );
+  }
   say(`installing Debian packages for ${what}: ${missing.join(' ')}`);
   const allowDaemons = forbidDaemons();
   try {

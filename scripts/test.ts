@@ -7,6 +7,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { execa } from 'execa';
+import { installBrowser, installTools } from '../lab/lab.ts';
 
 interface Counts {
   passed: number;
@@ -20,9 +21,13 @@ const total: Counts = { passed: 0, failed: 0, skipped: 0 };
 const leftOut: string[] = [];
 
 try {
+  const obstacle = labObstacle();
+  if (obstacle === undefined) {
+    await installTools(console.log);
+    await installBrowser(console.log);
+  }
   await run('node', ['scripts/build.mjs']);
   await vitest('without the lab', ['unit', 'satellite', 'integration']);
-  const obstacle = labObstacle();
   if (obstacle === undefined) {
     await vitest('in the lab', ['e2e']);
     await run('node', ['lab/cli.ts', 'down']);

@@ -2,11 +2,11 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { installTools } from '../../lab/lab.ts';
 import { freshHome, type Home, temporaryDirectory } from '../support/directories.ts';
 import { launchHere } from '../support/here.ts';
 import { run, slurmPrograms, usualPrograms } from '../support/program.ts';
 import { type Browser, openBrowser } from './browser/browser.ts';
-import { ensureDebianPackages } from './browser/debian-packages.ts';
 import { JupyterLabPage } from './browser/jupyterlab-page.ts';
 import { NotebookPage } from './browser/notebook-page.ts';
 
@@ -16,7 +16,7 @@ let browser: Browser;
 let home: Home;
 
 beforeAll(async () => {
-  await ensureDebianPackages('python3-venv', 'jupyter-notebook');
+  await installTools(console.error);
   browser = await openBrowser();
 });
 afterAll(() => browser.close());

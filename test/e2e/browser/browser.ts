@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { type BrowserContext, chromium, type Page } from 'playwright-core';
-import { ensureDebianPackages } from './debian-packages.ts';
+import { installBrowser } from '../../../lab/lab.ts';
 
 export interface BrowserOptions {
   /** PEM file of the one CA that is trusted beside the public ones. Certificates are always verified. */
@@ -21,11 +21,11 @@ export interface Browser {
 }
 
 /**
- * Starts Debian's Chromium, headless. Installs it where it is missing (see {@link ensureDebianPackages}).
+ * Starts Debian's Chromium, headless. Installs it where it is missing.
  * Two persons are two browsers.
  */
 export async function openBrowser(options: BrowserOptions = {}): Promise<Browser> {
-  await ensureDebianPackages('chromium', 'libnss3-tools');
+  await installBrowser(console.error);
   const home = await mkdtemp(join(tmpdir(), 'browser-'));
   try {
     if (options.caFile !== undefined) await trustCa(home, options.caFile);

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { execa } from 'execa';
-import { ensureDebianPackages } from '../debian-packages.ts';
+import { installPackages } from '../../../../lab/lab.ts';
 
 /** A Jupyter that was started directly: no job, no proxy. */
 export interface DirectJupyter {
@@ -28,7 +28,7 @@ export async function startJupyterLab(): Promise<DirectJupyter> {
 
 /** Starts classic Notebook 6 from Debian's package. */
 export async function startDebianNotebook(): Promise<DirectJupyter> {
-  await ensureDebianPackages('jupyter-notebook');
+  await installPackages(['jupyter-notebook'], 'the classic Notebook', console.error);
   return startNotebook('/usr/bin/jupyter-notebook');
 }
 
@@ -45,7 +45,7 @@ async function startNotebook(program: string): Promise<DirectJupyter> {
 
 /** Installs into a virtual environment that later runs use again; the path of one of its programs. */
 async function installFromPyPI(requirement: string, program: string): Promise<string> {
-  await ensureDebianPackages('python3-venv');
+  await installPackages(['python3-venv'], 'virtual environments', console.error);
   const uid = process.getuid?.();
   const environment = join(tmpdir(), `start-jupyter-test-${uid}-${program}`);
   await mkdir(environment, { recursive: true, mode: 0o700 });
