@@ -133,10 +133,10 @@ async function closeAtProxy(record: SessionRecord, outcome: Outcome): Promise<Ou
   const client = new SatelliteClient({ manageUrl: record.manageUrl, caFile: record.caFile ?? undefined });
   try {
     const status = await client.tokenStatus(secrets.proxyToken);
-    if (status?.phase === 'ended' || status?.phase === 'failed')
-      return { state: status.phase, reason: status.reason ?? outcome.reason, at: outcome.at };
-    await client.reportPhase(secrets.proxyToken, outcome.state, outcome.reason);
+    const told = status?.phase === 'ended' || status?.phase === 'failed' ? status.phase : undefined;
+    if (told === undefined) await client.reportPhase(secrets.proxyToken, outcome.state, outcome.reason);
     await client.destroyToken(secrets.proxyToken);
+    if (told !== undefined) return { state: told, reason: status?.reason ?? outcome.reason, at: outcome.at };
   } catch (error) {
     // The proxy has a time limit of its own for tokens; a session must be able to end without it.
     if (!(error instanceof ProxyError)) throw error;

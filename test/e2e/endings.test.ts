@@ -1,7 +1,7 @@
 /** Every way out of a session ends with no job, no token, no secret, and a page that says why. */
 import { execa } from 'execa';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { labCommand, labExec, up } from '../../lab/lab.ts';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { killDaemon, labCommand, labExec, startDaemon, up } from '../../lab/lab.ts';
 import {
   fetchSite,
   type LaunchReport,
@@ -97,10 +97,16 @@ describe.each(endings)('$name', ({ args = [], end, state, reason }) => {
 });
 
 test('a job that is stopped while it waits in the queue is gone with its token, and the page says why', async () => {
+  // Without the reporter nobody but the launcher can tell the proxy.
+  await killDaemon('report-jobs');
+  onTestFinished(() => startDaemon('report-jobs'));
   const session = await launch(['--lab', '-e', 'jupyterlab', '--', '--begin=now+600']);
   await labExec(['start-jupyter', 'stop', session.id]);
   await untilJobIsGone(session.jobId);
   expect(await pageText(session.url)).toMatch(/Stopped with "start-jupyter stop"/);
+  const { proxyToken } = secretsIn(session.url);
+  const token = await labExec(['curl', '-s', `https://manage.user-content.test/api/v1/tokens/${proxyToken}`]);
+  expect(JSON.parse(token.stdout).state).toBe('gone');
   await expectNothingIsLeft(session);
 });
 
