@@ -4,10 +4,11 @@ import os from 'node:os';
 import path from 'node:path';
 import { execa } from 'execa';
 import { ConfigurationError, InterruptedError } from './errors.ts';
-import type { LaunchSpec } from './launch-spec.ts';
+import { jupyterPrograms, type LaunchSpec } from './launch-spec.ts';
 import type { Service } from './options.ts';
 import { commandOnPath } from './systems/detect.ts';
 import type { Progress } from './ui/progress.ts';
+import { userDirectory } from './user-directories.ts';
 import { shown } from './values.ts';
 
 interface Circumstances {
@@ -25,30 +26,16 @@ interface Circumstances {
 export async function offerJupyter(spec: LaunchSpec, circumstances: Circumstances): Promise<LaunchSpec> {
   const { modules, venv } = spec.environment;
   if (modules.length > 0 || venv !== undefined) return spec;
-  const programs = programsOf(spec.service);
+  const programs = jupyterPrograms(spec.service);
   if (programs.some((program) => commandOnPath(program, process.env) !== undefined)) return spec;
 
-  const directory = privateEnvironment();
+  const directory = path.join(userDirectory('XDG_DATA_HOME'), 'jupyter');
   const hasJupyter = () => programs.some((program) => existsSync(path.join(directory, 'bin', program)));
   if (!hasJupyter()) {
     await askFirst(spec.service, directory, circumstances);
     await install(spec.service, directory, circumstances);
   }
   return hasJupyter() ? { ...spec, environment: { modules, venv: directory } } : spec;
-}
-
-function programsOf(service: Service | undefined): string[] {
-  return service === undefined ? ['jupyter-lab', 'jupyter-notebook'] : [`jupyter-${service}`];
-}
-
-/** `~/.local/share/start-jupyter/jupyter` */
-function privateEnvironment(): string {
-  const base = process.env['XDG_DATA_HOME'];
-  return path.join(
-    base !== undefined && path.isAbsolute(base) ? base : path.join(os.homedir(), '.local', 'share'),
-    'start-jupyter',
-    'jupyter',
-  );
 }
 
 async function askFirst(

@@ -23,6 +23,11 @@ export interface LaunchSpec {
   };
 }
 
+/** The programs that can be the service, in the order in which they are tried. */
+export function jupyterPrograms(service: Service | undefined): string[] {
+  return service === undefined ? ['jupyter-lab', 'jupyter-notebook'] : [`jupyter-${service}`];
+}
+
 export interface Resources {
   readonly account: string | undefined;
   readonly partition: string | undefined;

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import type { Settings } from './config/layers.ts';
 import { ConfigurationError, SchedulerError, UsageError } from './errors.ts';
-import { commandLineOrigin, type LaunchSpec } from './launch-spec.ts';
+import { commandLineOrigin, jupyterPrograms, type LaunchSpec } from './launch-spec.ts';
 import { suggestion } from './nearest.ts';
 import type { OptionKey } from './options.ts';
 import { schedulers } from './schedulers/registry.ts';
@@ -52,7 +52,7 @@ function checkVenv({ environment: { venv }, service }: LaunchSpec, settings: Set
       `${shown(venv)} is not a virtual environment`,
       'It should hold bin/python; make one with "python3 -m venv PATH".',
     );
-  const programs = service === undefined ? ['jupyter-lab', 'jupyter-notebook'] : [`jupyter-${service}`];
+  const programs = jupyterPrograms(service);
   if (!programs.some((program) => existsSync(path.join(venv, 'bin', program)))) {
     throw complaint(
       settings,

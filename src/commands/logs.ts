@@ -1,7 +1,7 @@
 /** `start-jupyter logs [ID] [-f]` */
 import { createReadStream, existsSync, statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Observation, observe } from '../sessions/observe.ts';
+import { observeSession } from '../sessions/observe.ts';
 import { isOver, type SessionRecord } from '../sessions/session.ts';
 import { findSession, sessionFiles } from '../sessions/store.ts';
 import { describe } from '../ui/describe.ts';
@@ -16,7 +16,7 @@ export async function run(id: string | undefined, { follow, json }: LogOptions):
   const { log } = sessionFiles(record.id);
   if (json) return printJson(record, log);
   // Looked at before it is read: what is written between the two is not lost.
-  let seen = await look(record);
+  let seen = await observeSession(record);
   let shown = await copy(log, 0);
   let unread = false;
   process.stdout.once('error', () => {
@@ -24,7 +24,7 @@ export async function run(id: string | undefined, { follow, json }: LogOptions):
   });
   while (follow && !unread && !isOver(seen.state)) {
     await sleep(1000);
-    seen = await look(record);
+    seen = await observeSession(record);
     shown = await copy(log, shown);
   }
   if (isOver(seen.state)) process.stderr.write(`Session ${record.id} ${seen.state}: ${seen.reason}\n`);
@@ -35,15 +35,11 @@ export async function run(id: string | undefined, { follow, json }: LogOptions):
 async function printJson(record: SessionRecord, log: string): Promise<number> {
   const chunks: Buffer[] = [];
   if (existsSync(log)) for await (const chunk of createReadStream(log)) chunks.push(chunk as Buffer);
-  const { state, reason } = await look(record);
+  const { state, reason } = await observeSession(record);
   process.stdout.write(
     `${JSON.stringify({ id: record.id, state, ...(reason === undefined ? {} : { reason }), log: Buffer.concat(chunks).toString() })}\n`,
   );
   return 0;
-}
-
-async function look(record: SessionRecord): Promise<Observation> {
-  return ((await observe([record])) as [Observation])[0];
 }
 
 /** Copies a file to stdout from a position on; returns where it ended. */

@@ -1,5 +1,5 @@
 /** `start-jupyter status [ID]` */
-import { type Observation, observe, sessionReport } from '../sessions/observe.ts';
+import { observeSession, sessionReport } from '../sessions/observe.ts';
 import { isOver } from '../sessions/session.ts';
 import { findSession } from '../sessions/store.ts';
 import { describe } from '../ui/describe.ts';
@@ -7,7 +7,7 @@ import { paint } from '../ui/style.ts';
 import { formatDuration, printable } from '../values.ts';
 
 export async function run(id: string | undefined, { json }: { readonly json?: boolean }): Promise<number> {
-  const [seen] = (await observe([findSession(id)])) as [Observation];
+  const seen = await observeSession(findSession(id));
   const report = sessionReport(seen);
   if (json) {
     process.stdout.write(`${JSON.stringify(report)}\n`);

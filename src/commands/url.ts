@@ -1,11 +1,11 @@
 /** `start-jupyter url [ID]` */
 import { SessionError } from '../errors.ts';
-import { type Observation, observe, sessionReport } from '../sessions/observe.ts';
+import { observeSession, sessionReport } from '../sessions/observe.ts';
 import { findSession } from '../sessions/store.ts';
 
 /** @throws SessionError where the session is over and has no link any more */
 export async function run(id: string | undefined, { json }: { readonly json?: boolean }): Promise<number> {
-  const [seen] = (await observe([findSession(id)])) as [Observation];
+  const seen = await observeSession(findSession(id));
   const report = sessionReport(seen);
   if (report.url === null)
     throw new SessionError(

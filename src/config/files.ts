@@ -7,6 +7,7 @@ import type { z } from 'zod';
 import { ConfigurationError } from '../errors.ts';
 import { installationRoot } from '../installation.ts';
 import { suggestion } from '../nearest.ts';
+import { userDirectory } from '../user-directories.ts';
 import { shown } from '../values.ts';
 import { type ConfigFile, fileSchema, knownKeys, projectFileSchema } from './schema.ts';
 
@@ -49,7 +50,7 @@ export async function loadFiles(
 
   const user = firstExisting(
     ['config.yaml', 'config.yml', 'config.json'].map((name) =>
-      path.join(userConfigDirectory(environment), name),
+      path.join(userDirectory('XDG_CONFIG_HOME', environment), name),
     ),
   );
   if (user !== undefined) files.push(await load(user, fileSchema));
@@ -62,15 +63,6 @@ export async function loadFiles(
 
   if (extraFile !== undefined) files.push(await load(path.resolve(workingDirectory, extraFile), fileSchema));
   return files;
-}
-
-/** `~/.config/start-jupyter`, or where XDG_CONFIG_HOME says. */
-function userConfigDirectory(environment: NodeJS.ProcessEnv): string {
-  const base = environment['XDG_CONFIG_HOME'];
-  return path.join(
-    base !== undefined && path.isAbsolute(base) ? base : path.join(os.homedir(), '.config'),
-    'start-jupyter',
-  );
 }
 
 /** A named site file must exist; the two usual places need not. */

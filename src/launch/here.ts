@@ -6,7 +6,7 @@ import os from 'node:os';
 import { openAccess } from '../access/open.ts';
 import type { SatelliteClient } from '../access/satellite.ts';
 import { InterruptedError, SessionError } from '../errors.ts';
-import { type Observation, observe, sessionReport, settle } from '../sessions/observe.ts';
+import { type Observation, observeSession, sessionReport, settle } from '../sessions/observe.ts';
 import { isOver, type SessionRecord } from '../sessions/session.ts';
 import { sessionFiles, writeRecord } from '../sessions/store.ts';
 import { describe } from '../ui/describe.ts';
@@ -70,7 +70,7 @@ async function waitUntilReady(
     over = true;
   });
   while (!over) {
-    const [seen] = (await observe([record])) as [Observation];
+    const seen = await observeSession(record);
     if (isOver(seen.state)) return undefined;
     if (seen.state === 'ready' && seen.secrets !== undefined && (await client.siteAnswers(seen.secrets.site)))
       return seen;
@@ -87,14 +87,14 @@ async function untilAborted(ended: Promise<unknown>, interrupted: AbortSignal): 
 }
 
 async function finalObservation(record: SessionRecord): Promise<Observation> {
-  const [seen] = (await observe([record])) as [Observation];
+  const seen = await observeSession(record);
   if (isOver(seen.state)) return seen;
   settle(record, {
     state: 'failed',
     reason: 'It was ended without a chance to clean up.',
     at: new Date().toISOString(),
   });
-  return ((await observe([record])) as [Observation])[0];
+  return observeSession(record);
 }
 
 function conclude({ output, interrupted, progress }: Launch, seen: Observation): number {

@@ -5,7 +5,7 @@ import { InterruptedError, PersonError, SchedulerError, SessionError } from '../
 import { checkWithScheduler } from '../preflight.ts';
 import { type SubmittingScheduler, schedulers } from '../schedulers/registry.ts';
 import { endSession } from '../sessions/end-session.ts';
-import { type Observation, observe, sessionReport } from '../sessions/observe.ts';
+import { type Observation, observeSession, sessionReport } from '../sessions/observe.ts';
 import { isOver, type SessionRecord } from '../sessions/session.ts';
 import { readEvents, readSecrets, sessionFiles, writeRecord } from '../sessions/store.ts';
 import { describe } from '../ui/describe.ts';
@@ -49,7 +49,7 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
     interrupted.throwIfAborted();
     const wait = settings.wait?.value;
     if (wait === undefined) {
-      const [seen] = (await observe([record])) as [Observation];
+      const seen = await observeSession(record);
       if (isOver(seen.state)) throw new SessionOver(seen);
       printSession(
         seen,
@@ -125,22 +125,22 @@ async function waitUntilReady(
   let events = -1;
   for (;;) {
     const now = Date.now();
-    const newEvents = readEvents(record.id).length;
-    if (newEvents !== events || now - askedSchedulerAt >= askSchedulerEvery) {
-      if (newEvents === events) askSchedulerEvery = Math.min(askSchedulerEvery * 1.3, 15_000);
-      events = newEvents;
+    const reported = readEvents(record.id);
+    if (reported.length !== events || now - askedSchedulerAt >= askSchedulerEvery) {
+      if (reported.length === events) askSchedulerEvery = Math.min(askSchedulerEvery * 1.3, 15_000);
+      events = reported.length;
       askedSchedulerAt = now;
-      const [seen] = (await observe([record])) as [Observation];
+      const seen = await observeSession(record);
       if (isOver(seen.state)) throw new SessionOver(seen);
       progress.status(describe(seen));
     }
     const secrets = readSecrets(record.id);
     if (
-      readEvents(record.id).at(-1)?.phase === 'ready' &&
+      reported.at(-1)?.phase === 'ready' &&
       secrets !== undefined &&
       (await client.siteAnswers(secrets.site))
     ) {
-      return ((await observe([record])) as [Observation])[0];
+      return observeSession(record);
     }
     if (seconds !== undefined && now - started > seconds * 1000) {
       throw new SessionError(

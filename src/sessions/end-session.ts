@@ -1,11 +1,11 @@
 /** Ends a session and sees it through: no job, no token, no secret. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { SatelliteClient } from '../access/satellite.ts';
-import { ProxyError, SchedulerError } from '../errors.ts';
+import { SchedulerError } from '../errors.ts';
 import { schedulers } from '../schedulers/registry.ts';
-import { type Observation, observe } from './observe.ts';
+import { type Observation, observeSession } from './observe.ts';
+import { withProxy } from './proxy.ts';
 import { isOver, type SessionRecord } from './session.ts';
-import { readEvents, readSecrets, requestStop } from './store.ts';
+import { readEvents, requestStop } from './store.ts';
 
 /** Slurm gives a job 30 s between TERM and KILL by default; sites give more. */
 const patience = 90_000;
@@ -26,7 +26,7 @@ export async function endSession(record: SessionRecord, reason: string): Promise
 
   const deadline = Date.now() + patience;
   for (let delay = 200; ; delay = Math.min(delay * 1.5, 2000)) {
-    const [seen] = (await observe([record])) as [Observation];
+    const seen = await observeSession(record);
     if (isOver(seen.state)) return seen;
     if (seen.job?.kind === 'unreachable')
       throw new SchedulerError(
@@ -47,16 +47,8 @@ export async function endSession(record: SessionRecord, reason: string): Promise
  * runs says it itself, from the host that the proxy takes it from.
  */
 async function announceEnd(record: SessionRecord, reason: string): Promise<void> {
-  const secrets = readSecrets(record.id);
-  if (secrets === undefined || readEvents(record.id).length > 0) return;
-  const client = new SatelliteClient({ manageUrl: record.manageUrl, caFile: record.caFile ?? undefined });
-  try {
-    await client.reportPhase(secrets.proxyToken, 'ended', reason);
-  } catch (error) {
-    if (!(error instanceof ProxyError)) throw error;
-  } finally {
-    await client.close();
-  }
+  if (readEvents(record.id).length > 0) return;
+  await withProxy(record, (client, token) => client.reportPhase(token, 'ended', reason));
 }
 
 async function cancel(record: SessionRecord): Promise<void> {

@@ -1,10 +1,9 @@
 /** What a session is doing now: from what its job reported, what the scheduler says and, for reasons, what the proxy knows. */
 import { existsSync, readFileSync } from 'node:fs';
 import os from 'node:os';
-import { SatelliteClient } from '../access/satellite.ts';
-import { ProxyError } from '../errors.ts';
 import { schedulers } from '../schedulers/registry.ts';
 import type { JobReport } from '../schedulers/scheduler.ts';
+import { withProxy } from './proxy.ts';
 import { isOver, type SessionRecord, type SessionReport, type SessionState } from './session.ts';
 import {
   readEvents,
@@ -40,6 +39,11 @@ export async function observe(records: readonly SessionRecord[]): Promise<Observ
       observeOne(record, record.jobId === null ? undefined : reports.get(record.jobId)),
     ),
   );
+}
+
+/** Observes one session. */
+export async function observeSession(record: SessionRecord): Promise<Observation> {
+  return ((await observe([record])) as [Observation])[0];
 }
 
 async function jobReports(records: readonly SessionRecord[]): Promise<ReadonlyMap<string, JobReport>> {
@@ -128,22 +132,14 @@ async function outcomeWithoutReport(
  * there (it may have had nowhere else to write) is the truer story.
  */
 async function closeAtProxy(record: SessionRecord, outcome: Outcome): Promise<Outcome> {
-  const secrets = readSecrets(record.id);
-  if (secrets === undefined) return outcome;
-  const client = new SatelliteClient({ manageUrl: record.manageUrl, caFile: record.caFile ?? undefined });
-  try {
-    const status = await client.tokenStatus(secrets.proxyToken);
-    const told = status?.phase === 'ended' || status?.phase === 'failed' ? status.phase : undefined;
-    if (told === undefined) await client.reportPhase(secrets.proxyToken, outcome.state, outcome.reason);
-    await client.destroyToken(secrets.proxyToken);
-    if (told !== undefined) return { state: told, reason: status?.reason ?? outcome.reason, at: outcome.at };
-  } catch (error) {
-    // The proxy has a time limit of its own for tokens; a session must be able to end without it.
-    if (!(error instanceof ProxyError)) throw error;
-  } finally {
-    await client.close();
-  }
-  return outcome;
+  const told = await withProxy<Outcome | undefined>(record, async (client, token) => {
+    const status = await client.tokenStatus(token);
+    const state = status?.phase === 'ended' || status?.phase === 'failed' ? status.phase : undefined;
+    if (state === undefined) await client.reportPhase(token, outcome.state, outcome.reason);
+    await client.destroyToken(token);
+    return state && { state, reason: status?.reason ?? outcome.reason, at: outcome.at };
+  });
+  return told ?? outcome;
 }
 
 /** Writes down how a session ended and removes its secrets. */

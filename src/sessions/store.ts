@@ -9,10 +9,10 @@
  */
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import { ConfigurationError, UsageError } from '../errors.ts';
 import { suggestion } from '../nearest.ts';
+import { userDirectory } from '../user-directories.ts';
 import { shown } from '../values.ts';
 import { type SessionRecord, sessionRecordSchema } from './session.ts';
 
@@ -39,12 +39,7 @@ export interface SessionFiles {
 }
 
 function sessionsDirectory(): string {
-  const base = process.env['XDG_STATE_HOME'];
-  return path.join(
-    base !== undefined && path.isAbsolute(base) ? base : path.join(os.homedir(), '.local', 'state'),
-    'start-jupyter',
-    'sessions',
-  );
+  return path.join(userDirectory('XDG_STATE_HOME'), 'sessions');
 }
 
 export function sessionFiles(id: string): SessionFiles {
