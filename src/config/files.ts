@@ -1,6 +1,5 @@
 /** Finds and reads configuration files: YAML and JSON, never executed. */
 import { existsSync, lstatSync } from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import { type CosmiconfigResult, cosmiconfig, defaultLoaders, type Loader } from 'cosmiconfig';
 import type { z } from 'zod';

@@ -88,11 +88,12 @@ describe.each(endings)('$name', ({ args = [], end, state, reason }) => {
     await end(session);
     await untilJobIsGone(session.jobId);
     await expect.poll(() => pageText(session.url), { timeout: 10_000 }).toMatch(reason);
+    // Before anything asks for the session's status, which would clean up after a job that did not.
+    await expectNothingIsLeft(session);
     const status = await sessionStatus(session.id);
     expect(status.state).toBe(state);
     expect(status.reason).toMatch(reason);
     expect(status.url).toBeNull();
-    await expectNothingIsLeft(session);
   });
 });
 
