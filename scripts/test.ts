@@ -15,10 +15,24 @@ interface Counts {
   skipped: number;
 }
 
-const complete = Boolean(process.env['START_JUPYTER_TEST_COMPLETE']);
+/** The part of vitest's JSON report that is read here. */
+interface Report {
+  readonly testResults: readonly {
+    readonly name: string;
+    readonly message: string;
+    readonly assertionResults: readonly {
+      readonly status: string;
+      readonly fullName: string;
+      readonly failureMessages: readonly string[];
+    }[];
+  }[];
+}
+
+const complete = Boolean(process.env.START_JUPYTER_TEST_COMPLETE);
 const workspace = mkdtempSync(path.join(os.tmpdir(), 'start-jupyter-test-'));
 const total: Counts = { passed: 0, failed: 0, skipped: 0 };
 const leftOut: string[] = [];
+const failures: string[] = [];
 
 try {
   const obstacle = labObstacle();
@@ -38,6 +52,8 @@ try {
   rmSync(workspace, { recursive: true, force: true });
 }
 
+// Where the output is long, its end is what people see.
+for (const failure of failures) console.log(failure);
 for (const line of leftOut) console.log(line);
 if (total.skipped > 0) console.log('Skipped tests say why in their names or above.');
 if (complete && (leftOut.length > 0 || total.skipped > 0)) {
@@ -68,7 +84,9 @@ async function vitest(title: string, projects: readonly string[]): Promise<void>
     `--outputFile.json=${outputFile}`,
   ];
   const { exitCode } = await execa('vitest', args, { stdio: 'inherit', reject: false, preferLocal: true });
-  const counts = existsSync(outputFile) ? readCounts(outputFile) : { passed: 0, failed: 0, skipped: 0 };
+  const report = existsSync(outputFile) ? JSON.parse(readFileSync(outputFile, 'utf8')) : { testResults: [] };
+  const counts = countsOf(report);
+  failures.push(...failuresOf(report));
   // A run that broke outside of any test counts too.
   if (exitCode !== 0 && counts.failed === 0) counts.failed = 1;
   total.passed += counts.passed;
@@ -76,13 +94,28 @@ async function vitest(title: string, projects: readonly string[]): Promise<void>
   total.skipped += counts.skipped;
 }
 
-function readCounts(file: string): Counts {
-  const report = JSON.parse(readFileSync(file, 'utf8'));
-  return {
-    passed: report.numPassedTests,
-    failed: report.numFailedTests,
-    skipped: report.numPendingTests + report.numTodoTests,
-  };
+/** What vitest's JSON report (jest's format) says in numbers. */
+function countsOf({ numPassedTests = 0, numFailedTests = 0, numPendingTests = 0, numTodoTests = 0 }): Counts {
+  return { passed: numPassedTests, failed: numFailedTests, skipped: numPendingTests + numTodoTests };
+}
+
+/** Each test that failed: where, which, and the first lines of why. */
+function failuresOf({ testResults }: Report): string[] {
+  return testResults.flatMap(({ name, message, assertionResults }) => {
+    const file = path.relative(process.cwd(), name);
+    const failed = assertionResults
+      .filter(({ status }) => status === 'failed')
+      .map((one) => `FAILED ${file}: ${one.fullName}\n${firstLines(one.failureMessages.join('\n'))}`);
+    return message && failed.length === 0 ? [`FAILED ${file}\n${firstLines(message)}`] : failed;
+  });
+}
+
+function firstLines(text: string): string {
+  return text
+    .split('\n')
+    .slice(0, 12)
+    .map((line) => `  ${line}`)
+    .join('\n');
 }
 
 async function run(command: string, args: readonly string[]): Promise<void> {
