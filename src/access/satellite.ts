@@ -117,7 +117,7 @@ export class SatelliteClient {
         headers: { accept: 'application/json' },
       });
       const text = await body.text();
-      return statusCode === 200 && typeof parseObject(text)['version'] === 'string';
+      return statusCode === 200 && typeof parseObject(text).version === 'string';
     } catch {
       return false;
     }

@@ -66,7 +66,7 @@ export async function loadFiles(
 
 /** A named site file must exist; the two usual places need not. */
 function siteFile(environment: NodeJS.ProcessEnv): string | undefined {
-  const named = environment['START_JUPYTER_SITE_CONFIG'];
+  const named = environment.START_JUPYTER_SITE_CONFIG;
   if (named) return named;
   return firstExisting([path.join(installationRoot, 'etc', 'config.yaml'), '/etc/start-jupyter/config.yaml']);
 }

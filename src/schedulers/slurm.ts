@@ -311,6 +311,6 @@ function userName(): string {
   try {
     return os.userInfo().username;
   } catch {
-    return process.env['USER'] ?? String(process.getuid?.());
+    return process.env.USER ?? String(process.getuid?.());
   }
 }

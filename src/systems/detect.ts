@@ -135,7 +135,7 @@ export function machineFacts(
 
 /** Where a command is on PATH; undefined where it isn't. */
 export function commandOnPath(name: string, environment: NodeJS.ProcessEnv): string | undefined {
-  return (environment['PATH'] ?? '')
+  return (environment.PATH ?? '')
     .split(':')
     .filter((directory) => directory !== '')
     .map((directory) => path.join(directory, name))
@@ -156,7 +156,7 @@ const clusterNameLine = /^\s*ClusterName\s*=\s*(\S+)/im;
 /** From Slurm's configuration file where this machine has one: that costs nothing and asks nobody. */
 function configuredClusterName(environment: NodeJS.ProcessEnv): string | undefined {
   const places = [
-    environment['SLURM_CONF'],
+    environment.SLURM_CONF,
     '/etc/slurm/slurm.conf',
     '/etc/slurm-llnl/slurm.conf',
     '/run/slurm/conf/slurm.conf',
