@@ -6,7 +6,20 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { api, cleanup, DOMAIN, issue, NODE1, notebook, scratch, visit } from '../support.ts';
+import {
+  api,
+  ask,
+  cleanup,
+  DOMAIN,
+  issue,
+  NODE1,
+  NODE2,
+  notebook,
+  redeemed,
+  scratch,
+  siteHost,
+  visit,
+} from '../support.ts';
 
 const program = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
 
@@ -49,43 +62,101 @@ async function serve(
   return { child, port };
 }
 
+/** Does something with all of them, fifty at a time. */
+async function each<T>(items: readonly T[], action: (item: T) => Promise<unknown>): Promise<void> {
+  const left = items.values();
+  const worker = async (): Promise<void> => {
+    for (const item of left) await action(item);
+  };
+  await Promise.all(Array.from({ length: 50 }, worker));
+}
+
+const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
+
+/** Asks for all of it, and kills the proxy when 300 have had their answer. Returns those that had one in the end. */
+async function killedAmid<T>(
+  child: ChildProcess,
+  items: readonly T[],
+  isDone: (item: T) => Promise<boolean>,
+): Promise<T[]> {
+  const answered: T[] = [];
+  const killed = once(child, 'close');
+  await each(items, async (item) => {
+    // Who hears nothing has been promised nothing.
+    if (await isDone(item).catch(() => false)) answered.push(item);
+    if (answered.length === 300) child.kill('SIGKILL');
+  });
+  expect(await killed).toEqual([null, 'SIGKILL']);
+  expect(answered.length).toBeGreaterThanOrEqual(300);
+  expect(answered.length).toBeLessThan(items.length);
+  return answered;
+}
+
 describe('satellite serve', () => {
-  test('what was answered "Success!" survives kill -9', async () => {
+  test('what was answered "Success!" survives kill -9 in the middle of 1,000 redemptions', async () => {
     const state = join(await scratch(), 'state.sqlite');
-    const upstream = await notebook((_request, response) => response.end('the notebook'));
+    const upstream = await notebook((request, response) =>
+      response.end(`notebook of ${request.headers.host}`),
+    );
     const first = await serve('--listen', '127.0.0.1:0', '--state', state);
     const pending = await issue(first.port);
     await api(first.port, 'PUT', `/tokens/${pending}/job`, { jobId: '4711' });
     await api(first.port, 'PUT', `/tokens/${pending}/phase`, { phase: 'environment' });
-    const tokens = await Promise.all(Array.from({ length: 300 }, () => issue(first.port)));
-    const succeeded: string[] = [];
-    const killed = once(first.child, 'close');
-    await Promise.allSettled(
-      tokens.map(async (token) => {
-        const answer = await api(
-          first.port,
-          'POST',
-          `/tokens/${token}/redeem`,
-          { port: upstream.port },
-          NODE1,
-        );
-        if (answer.status !== 200) return;
-        succeeded.push(token);
-        // In the middle of the rest.
-        if (succeeded.length === 100) first.child.kill('SIGKILL');
-      }),
-    );
-    await killed;
-    expect(succeeded.length).toBeGreaterThanOrEqual(100);
+    const tokens: string[] = [];
+    await each(range(1000), async () => void tokens.push(await issue(first.port)));
+    const redeem = (port: number, token: string, from = NODE1) =>
+      ask(port, { path: `/redeemtoken.cgi?token=${token}&port=${upstream.port}`, from });
 
-    const second = await serve('--listen', '127.0.0.1:0', '--state', state);
-    for (const token of succeeded) expect((await visit(second.port, token)).body, token).toBe('the notebook');
-    expect((await api(second.port, 'GET', `/tokens/${pending}`)).json()).toMatchObject({
+    const succeeded = await killedAmid(first.child, tokens, async (token) =>
+      /^Success!/.test((await redeem(first.port, token)).body),
+    );
+    const { port } = await serve('--listen', '127.0.0.1:0', '--state', state);
+    await each(succeeded, async (token) => {
+      expect((await visit(port, token)).body).toBe(`notebook of ${siteHost(token)}`);
+    });
+    // Some of the others were redeemed, and the answer died with the proxy: they are live, or can be redeemed now.
+    await each(tokens, async (token) => {
+      const { body } = await redeem(port, token);
+      if (succeeded.includes(token)) expect(body).toMatch(/^Oops! .* already used/);
+      expect((await redeem(port, token, NODE2)).body).toMatch(/^Oops! .* already used/);
+      expect((await visit(port, token)).body).toBe(`notebook of ${siteHost(token)}`);
+    });
+    expect((await api(port, 'GET', `/tokens/${pending}`)).json()).toMatchObject({
       state: 'pending',
       phase: 'environment',
       job: { id: '4711' },
     });
     for (const suffix of ['', '-wal']) expect(statSync(`${state}${suffix}`).mode & 0o777).toBe(0o600);
+  });
+
+  test('kill -9 loses no token that was handed out', async () => {
+    const state = join(await scratch(), 'state.sqlite');
+    const first = await serve('--listen', '127.0.0.1:0', '--state', state);
+    const tokens: string[] = [];
+    await killedAmid(first.child, range(1000), async () => tokens.push(await issue(first.port)) > 0);
+    const { port } = await serve('--listen', '127.0.0.1:0', '--state', state);
+    expect(new Set(tokens).size).toBe(tokens.length);
+    await each(tokens, async (token) => {
+      expect((await api(port, 'GET', `/tokens/${token}`)).json().state).toBe('pending');
+    });
+  });
+
+  test('kill -9 brings back no site that was given up', async () => {
+    const state = join(await scratch(), 'state.sqlite');
+    const upstream = await notebook((_request, response) => response.end('the notebook'));
+    const first = await serve('--listen', '127.0.0.1:0', '--state', state);
+    const tokens: string[] = [];
+    await each(range(500), async () => void tokens.push(await redeemed(first.port, upstream.port)));
+    const destroyed = await killedAmid(first.child, tokens, async (token) => {
+      return (await api(first.port, 'DELETE', `/tokens/${token}`, undefined, NODE1)).status === 204;
+    });
+    const { port } = await serve('--listen', '127.0.0.1:0', '--state', state);
+    await each(tokens, async (token) => {
+      const { status, body } = await visit(port, token);
+      // Of those that nobody was answered about, either may be true, and nothing else.
+      if (destroyed.includes(token) || status !== 200) expect(status).toBe(410);
+      else expect(body).toBe('the notebook');
+    });
   });
 
   test('SIGTERM ends it in order, with open connections', async () => {
