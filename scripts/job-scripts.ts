@@ -26,6 +26,9 @@ const spec: LaunchSpec = {
     memory: 8192,
     gpu: { type: 'v100', count: 1 },
     gres: 'nvme:200',
+    reservation: 'workshop',
+    qos: 'high',
+    constraint: 'skylake&ib',
   },
   environment: { modules: ['gcc/12', 'python/3.11'], venv: '/home/a user/venv' },
 };

@@ -39,6 +39,10 @@ export interface Resources {
   readonly memory: number | undefined;
   readonly gpu: GpuRequest | undefined;
   readonly gres: string | undefined;
+  readonly reservation: string | undefined;
+  readonly qos: string | undefined;
+  /** Features of the nodes, as an expression in the words of the scheduler. */
+  readonly constraint: string | undefined;
 }
 
 const resourceKeys: readonly OptionKey[] = [
@@ -50,6 +54,9 @@ const resourceKeys: readonly OptionKey[] = [
   'memory',
   'gpu',
   'gres',
+  'reservation',
+  'qos',
+  'constraint',
 ];
 
 /**
@@ -91,6 +98,9 @@ export function launchSpec(settings: Settings, system: System, workingDirectory:
       memory: settings.memory?.value,
       gpu: settings.gpu?.value,
       gres: settings.gres?.value,
+      reservation: settings.reservation?.value,
+      qos: settings.qos?.value,
+      constraint: settings.constraint?.value,
     },
     environment: {
       modules: settings.module?.value ?? [],

@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import {
   InvalidValue,
+  parseConstraint,
   parseCount,
   parseDuration,
   parseGpu,
@@ -192,6 +193,29 @@ export const options = {
     group: 'Resources',
     help: 'generic resources in the words of Slurm, such as gpu:a100:1',
     type: typed(parseGres),
+  },
+  reservation: {
+    flag: 'reservation',
+    short: 'R',
+    argument: 'NAME',
+    group: 'Resources',
+    help: 'reservation to run in',
+    type: typed((text) => parseName(text, 'a reservation')),
+  },
+  qos: {
+    flag: 'qos',
+    argument: 'NAME',
+    group: 'Resources',
+    help: 'quality of service',
+    type: typed((text) => parseName(text, 'a quality of service')),
+  },
+  constraint: {
+    flag: 'constraint',
+    short: 'C',
+    argument: 'EXPR',
+    group: 'Resources',
+    help: 'features of the nodes, such as "skylake&ib"',
+    type: typed(parseConstraint),
   },
 
   module: {

@@ -131,6 +131,28 @@ export function parseName(text: string, what: string): string {
   return text;
 }
 
+/** Node features and what joins them, as sbatch(1) describes --constraint: `skylake&ib`, `[rack1|rack2]`, `a*2&b`. */
+export function parseConstraint(text: string): string {
+  const ok = text.length <= 256 && /^[\w.:=&|*!()[\],-]+$/.test(text) && /^[\w(![]/.test(text);
+  if (!ok || !/[A-Za-z0-9]/.test(text) || !isBalanced(text)) {
+    throw new InvalidValue(
+      `"${shown(text)}" is not an expression of node features; write skylake, "skylake&ib" or "rack1|rack2"`,
+    );
+  }
+  return text;
+}
+
+/** Whether every bracket is closed by its own kind. */
+function isBalanced(text: string): boolean {
+  const open: string[] = [];
+  for (const character of text) {
+    if (character === '(') open.push(')');
+    if (character === '[') open.push(']');
+    if ((character === ')' || character === ']') && open.pop() !== character) return false;
+  }
+  return open.length === 0;
+}
+
 /** Environment modules, in the order in which they are to be loaded: `gcc/12,python/3.11`. */
 export function parseModules(text: string): string[] {
   const names = text.split(',').map((name) => name.trim());

@@ -149,6 +149,9 @@ describe('here', () => {
     { memory: 1024 },
     { gpu: { count: 1 } },
     { gres: 'gpu:1' },
+    { reservation: 'r' },
+    { qos: 'q' },
+    { constraint: 'c' },
   ];
 
   test.each(resources)('%j is refused: nobody would grant it', (typed) => {

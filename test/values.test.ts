@@ -2,6 +2,7 @@ import { describe, expect, it, test } from 'vitest';
 import {
   formatDuration,
   InvalidValue,
+  parseConstraint,
   parseCount,
   parseDuration,
   parseGpu,
@@ -262,6 +263,41 @@ describe('generic resources', () => {
     ...hostile,
   ])('%j is refused', (text) => {
     expect(complaint(() => parseGres(text))).toContain('write gpu:1');
+  });
+});
+
+describe('a constraint', () => {
+  test.each([
+    'skylake',
+    'skylake&ib',
+    'a|b',
+    '[rack1|rack2]',
+    '(a&b)|c',
+    '[a*2&b*4]',
+    '!old',
+    'a,b',
+    'v:1.2',
+  ])('%j', (text) => {
+    expect(parseConstraint(text)).toBe(text);
+  });
+
+  test.each([
+    '&a',
+    '(a',
+    'a)',
+    '[a)',
+    'a]',
+    '()',
+    '*2',
+    '-x',
+    'a<b',
+    'a"b',
+    'a%b',
+    'x'.repeat(257),
+    // What joins features is no danger: the value reaches the scheduler quoted.
+    ...hostile.filter((text) => !/^a[&|]b$/.test(text)),
+  ])('%j is refused', (text) => {
+    expect(complaint(() => parseConstraint(text))).toContain('write skylake');
   });
 });
 

@@ -25,7 +25,8 @@ export const slurm: Scheduler = {
 
 /** `#SBATCH` lines; what isn't asked for is left to the site's defaults. */
 export function directives({ resources, system }: LaunchSpec, { log }: { readonly log: string }): string[] {
-  const { account, partition, timeLimit, nodes, cpus, memory, gpu, gres } = resources;
+  const { account, partition, timeLimit, nodes, cpus, memory, gpu, gres, reservation, qos, constraint } =
+    resources;
   const gpuRequest = gpu && (gpu.type === undefined ? String(gpu.count) : `${gpu.type}:${gpu.count}`);
   const wanted: [option: string, value: string | number | undefined][] = [
     ['job-name', 'start-jupyter'],
@@ -33,6 +34,9 @@ export function directives({ resources, system }: LaunchSpec, { log }: { readonl
     ['open-mode', 'append'],
     ['account', account],
     ['partition', partition],
+    ['reservation', reservation],
+    ['qos', qos],
+    ['constraint', constraint],
     ['time', timeLimit && walltime(timeLimit)],
     ['nodes', nodes],
     ['cpus-per-task', cpus],

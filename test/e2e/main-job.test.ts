@@ -11,7 +11,7 @@ import type { JupyterPage } from './browser/jupyter-page.ts';
 import { JupyterLabPage } from './browser/jupyterlab-page.ts';
 import { NotebookPage } from './browser/notebook-page.ts';
 import { watchText } from './browser/watch-text.ts';
-import { launch, sessionStatus, stopAll } from './support/launcher.ts';
+import { launch, sessionStatus, startJupyter, stopAll } from './support/launcher.ts';
 
 let browser: Browser;
 let files: string;
@@ -104,6 +104,48 @@ test('a GPU that is asked for is scheduled', async () => {
   const { stdout } = await labExec(['scontrol', 'show', 'job', '-d', session.jobId]);
   expect(stdout).toMatch(/NodeList=c2/);
   expect(stdout).toMatch(/gres\/gpu=1|gres:gpu:1|gpu:.*1/);
+});
+
+describe('a quality of service, a reservation and a feature', () => {
+  const asRoot = { user: 'root' };
+  beforeAll(async () => {
+    await labExec(['sacctmgr', '--immediate', '--quiet', 'add', 'qos', 'lecture'], asRoot);
+    await labExec(['sacctmgr', '--immediate', 'modify', 'user', 'alice', 'set', 'qos+=lecture'], asRoot);
+    await labExec(
+      ['scontrol', 'create', 'reservation=course', 'users=alice', 'nodes=c1', 'start=now', 'duration=60'],
+      asRoot,
+    );
+    const features = 'AvailableFeatures=lab,slow';
+    await labExec(['scontrol', 'update', 'NodeName=c1', features, 'ActiveFeatures=lab,slow'], asRoot);
+  });
+  afterAll(async () => {
+    await stopAll('alice');
+    await labExec(['scontrol', 'delete', 'ReservationName=course'], asRoot);
+    await labExec(['scontrol', 'update', 'NodeName=c1', 'AvailableFeatures=', 'ActiveFeatures='], asRoot);
+    await labExec(['sacctmgr', '--immediate', 'modify', 'user', 'alice', 'set', 'qos-=lecture'], asRoot);
+    await labExec(['sacctmgr', '--immediate', 'delete', 'qos', 'lecture'], asRoot);
+  });
+
+  test('that are asked for are what the job runs with', async () => {
+    const session = await launch([
+      ...['--notebook', '--qos', 'lecture', '-R', 'course', '-C', 'lab&slow', '--wait'],
+    ]);
+    const { stdout } = await labExec(['scontrol', 'show', 'job', session.jobId]);
+    expect(stdout).toMatch(/QOS=lecture\b/);
+    expect(stdout).toMatch(/Reservation=course\b/);
+    expect(stdout).toMatch(/Features=lab&slow\b/);
+    expect(stdout).toMatch(/ NodeList=c1\b/);
+  });
+
+  test.each([
+    [['-R', 'nothing'], /reservation/i],
+    [['--qos', 'nothing'], /qos/i],
+    [['-C', 'nothing'], /feature/i],
+  ])('that nobody knows: %j is refused in words of Slurm', async (args, words) => {
+    const result = await startJupyter(['--notebook', ...args]);
+    expect(result.exitCode).toBe(5);
+    expect(result.stderr).toMatch(words);
+  });
 });
 
 async function sha256(file: string): Promise<string> {

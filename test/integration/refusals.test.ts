@@ -147,6 +147,15 @@ const wrong: Readonly<
     names: ['--gres'],
     values: ['gpu:0', 'gpu:', ':1', 'gpu:-1', 'gpu:1,', ',gpu:1', '1', 'gpu:1 nvme:1', 'gpu=1', 'gpu:a:b:1'],
   },
+  reservation: {
+    names: ['-R', '--reservation'],
+    values: ['-', '--', '-x', '.x', 'a=b', 'a*', 'a#b', 'a%b'],
+  },
+  qos: { names: ['--qos'], values: ['-', '-x', '.x', 'a=b', 'a*', 'a#b', 'a%b', 'a,b'] },
+  constraint: {
+    names: ['-C', '--constraint'],
+    values: ['-x', '&', '&a', '(a', 'a)', '[a)', 'a]', 'a<b', 'a"b', 'a%b', 'a\\b', '*2', '()'],
+  },
   service: {
     names: ['-s', '--service', '--interface'],
     values: ['Lab', 'LAB', 'jupyter', 'labs', 'emacs', 'lab,notebook', '1', 'true', 'voilà', 'rstudio'],
@@ -293,10 +302,19 @@ describe('switches', () => {
     ['-g', '4', '-p', 'gpu-shared'],
     ['-t', '31', '-p', 'debug'],
     ['--access', 'local'],
-    ...['-A a', '-p debug', '-t 5', '-N 1', '-c 1', '-m 1', '-g 1', '--gres gpu:1'].map((text) => [
-      '--here',
-      ...text.split(' '),
-    ]),
+    ...[
+      '-A a',
+      '-p debug',
+      '-t 5',
+      '-N 1',
+      '-c 1',
+      '-m 1',
+      '-g 1',
+      '--gres gpu:1',
+      '-R r',
+      '--qos q',
+      '-C c',
+    ].map((text) => ['--here', ...text.split(' ')]),
     ['--here', '--', '--exclusive'],
   ];
 
@@ -398,6 +416,9 @@ describe('variables', () => {
     MEMORY: ['lots', '0'],
     GPU: ['banana', '0'],
     GRES: ['gpu:0', 'a b'],
+    RESERVATION: ['a b', '*'],
+    QOS: ['a b', '-x'],
+    CONSTRAINT: ['a b', '(a', '$(id)'],
     SERVICE: ['emacs', 'Lab'],
     MODULE: ['a;b', ','],
     ACCESS: ['telepathy', 'x'],
