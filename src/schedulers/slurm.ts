@@ -1,7 +1,7 @@
 /** Slurm: sbatch(1), squeue(1), sacct(1), scontrol(1), scancel(1). Recorded with 22.05. */
 import os from 'node:os';
-import { execa } from 'execa';
 import type { LaunchSpec } from '../launch-spec.ts';
+import { type CommandOutput, lines, runCommand } from './command.ts';
 import type { CancelOutcome, JobReport, Offers, Scheduler, SubmitOutcome } from './scheduler.ts';
 
 /** Seconds before the time limit at which the job is told. */
@@ -81,38 +81,12 @@ function quoted(value: string): string {
 
 // ---- Commands -------------------------------------------------------------------------------------------------------
 
-interface CommandOutput {
-  readonly stdout: string;
-  readonly stderr: string;
-  readonly exitCode: number | undefined;
-}
-
 /** Query commands print times as seconds since 1970; sbatch hands its environment on to the job and gets nothing extra. */
-async function run(command: string, args: readonly string[], timeout = 30_000): Promise<CommandOutput> {
-  const { stdout, stderr, exitCode } = await execa(command, args, {
-    reject: false,
-    timeout,
-    stdin: 'ignore',
-    // A Ctrl-C in the terminal must not end sbatch half-way: nobody would know whether there is a job.
-    detached: true,
-    cwd: os.homedir(),
-    extendEnv: false,
-    env: {
-      ...submissionEnvironment(process.env),
-      ...(command === 'sbatch' ? {} : { SLURM_TIME_FORMAT: '%s' }),
-    },
+function run(command: string, args: readonly string[], timeout?: number): Promise<CommandOutput> {
+  return runCommand(command, args, {
+    ...(timeout === undefined ? {} : { timeout }),
+    env: command === 'sbatch' ? {} : { SLURM_TIME_FORMAT: '%s' },
   });
-  return { stdout: stdout ?? '', stderr: stderr ?? '', exitCode };
-}
-
-/**
- * The environment that a job may inherit. Inside an allocation, variables of the outer job would pin the new one to its
- * CPUs; those of the login session point to sockets and directories that the compute node doesn't have.
- */
-export function submissionEnvironment(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const leaking =
-    /^(?:SLURM_(?!CONF$)|SBATCH_|SALLOC_|SRUN_|PMI|XDG_RUNTIME_DIR$|XDG_SESSION_|DBUS_SESSION_|DISPLAY$|WAYLAND_|XAUTHORITY$|SSH_|JPY_|JUPYTER_(?:TOKEN|PORT|IP|RUNTIME_DIR)|START_JUPYTER_)/;
-  return Object.fromEntries(Object.entries(environment).filter(([name]) => !leaking.test(name)));
 }
 
 async function submit(script: string, extraArguments: readonly string[]): Promise<SubmitOutcome> {
@@ -288,13 +262,6 @@ function stateWord(state: string): string {
 /** Times come as seconds since 1970, see SLURM_TIME_FORMAT in squeue(1); `N/A` and `Unknown` are none. */
 function epoch(text: string | undefined): Date | undefined {
   return text !== undefined && /^\d{5,}$/.test(text) ? new Date(Number(text) * 1000) : undefined;
-}
-
-function lines(text: string): string[] {
-  return text
-    .split('\n')
-    .map((line) => line.trim())
-    .filter((line) => line !== '');
 }
 
 /** Slurm's own words without its prefixes: what it says of the submission, else the first thing that it complains of. */

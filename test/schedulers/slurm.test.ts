@@ -5,7 +5,6 @@ import {
   parsePartitions,
   parseQueue,
   parseSubmit,
-  submissionEnvironment,
 } from '../../src/schedulers/slurm.ts';
 import { recording } from '../support/recordings.ts';
 
@@ -180,31 +179,4 @@ it('reads the partitions with their limits and the default', () => {
   expect(parsePartitions('long|down|infinite\n')).toEqual([
     { name: 'long', isDefault: false, available: false, maxSeconds: undefined },
   ]);
-});
-
-it('takes out of the environment what would bind the job to an outer one or to the login node', () => {
-  const kept = {
-    HOME: '/home/a',
-    PATH: '/bin',
-    SLURM_CONF: '/etc/slurm/slurm.conf',
-    LANG: 'C',
-    MODULEPATH: '/m',
-  };
-  const leaking = {
-    SLURM_JOB_ID: '1',
-    SLURM_CPU_BIND: 'x',
-    SLURM_CONF_SERVER: 'x',
-    SBATCH_PARTITION: 'x',
-    SALLOC_PARTITION: 'x',
-    SRUN_CPUS_PER_TASK: '1',
-    PMI_RANK: '0',
-    PMIX_RANK: '0',
-    XDG_RUNTIME_DIR: '/run/user/1',
-    DISPLAY: ':0',
-    SSH_CONNECTION: 'x',
-    JUPYTER_TOKEN: 'x',
-    JPY_PARENT_PID: '1',
-    START_JUPYTER_TIME: '5',
-  };
-  expect(submissionEnvironment({ ...kept, ...leaking })).toEqual(kept);
 });

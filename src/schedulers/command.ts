@@ -1,0 +1,73 @@
+/** How a scheduler's commands are run, and what every reader of their output needs. */
+import os from 'node:os';
+import { execa } from 'execa';
+
+export interface CommandOutput {
+  readonly stdout: string;
+  readonly stderr: string;
+  /** Undefined where the command could not be run or did not answer in time. */
+  readonly exitCode: number | undefined;
+}
+
+/**
+ * Runs a scheduler's command with an environment that a job may inherit.
+ * @param timeout milliseconds
+ * @param env what the command gets on top
+ */
+export async function runCommand(
+  command: string,
+  args: readonly string[],
+  {
+    timeout = 30_000,
+    env = {},
+  }: { readonly timeout?: number; readonly env?: Readonly<Record<string, string>> } = {},
+): Promise<CommandOutput> {
+  const { stdout, stderr, exitCode } = await execa(command, args, {
+    reject: false,
+    timeout,
+    stdin: 'ignore',
+    // A Ctrl-C in the terminal must not end a submission half-way: nobody would know whether there is a job.
+    detached: true,
+    cwd: os.homedir(),
+    extendEnv: false,
+    env: { ...submissionEnvironment(process.env), ...env },
+  });
+  return { stdout: stdout ?? '', stderr: stderr ?? '', exitCode };
+}
+
+const leaking = new RegExp(
+  `^(?:${[
+    // An outer job's, in whose CPUs, nodes or options the new one would be caught. What says where the scheduler is stays.
+    'SLURM_(?!CONF$)',
+    'SBATCH_',
+    'SALLOC_',
+    'SRUN_',
+    'PMI',
+    'PBS_(?!CONF_FILE$|DEFAULT$|SERVER$|PRIMARY$|SECONDARY$|EXEC$|HOME$|AUTH_METHOD$)',
+    // The login session's: sockets and directories that the compute node doesn't have.
+    'XDG_RUNTIME_DIR$',
+    'XDG_SESSION_',
+    'DBUS_SESSION_',
+    'DISPLAY$',
+    'WAYLAND_',
+    'XAUTHORITY$',
+    'SSH_',
+    // An outer Jupyter's, and our own.
+    'JPY_',
+    'JUPYTER_(?:TOKEN|PORT|IP|RUNTIME_DIR)',
+    'START_JUPYTER_',
+  ].join('|')})`,
+);
+
+/** The environment that a job may inherit, or that a scheduler may write into its records. */
+export function submissionEnvironment(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(environment).filter(([name]) => !leaking.test(name)));
+}
+
+/** Lines that say something, without the space around them. */
+export function lines(text: string): string[] {
+  return text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
+}

@@ -1,0 +1,36 @@
+import { expect, it } from 'vitest';
+import { submissionEnvironment } from '../../src/schedulers/command.ts';
+
+it('takes out of the environment what would bind the job to an outer one or to the login node', () => {
+  const kept = {
+    HOME: '/home/a',
+    PATH: '/bin',
+    SLURM_CONF: '/etc/slurm/slurm.conf',
+    LANG: 'C',
+    MODULEPATH: '/m',
+    PBS_CONF_FILE: '/etc/pbs.conf',
+    PBS_DEFAULT: 'pbs-head',
+  };
+  const leaking = {
+    SLURM_JOB_ID: '1',
+    SLURM_CPU_BIND: 'x',
+    SLURM_CONF_SERVER: 'x',
+    SBATCH_PARTITION: 'x',
+    SALLOC_PARTITION: 'x',
+    SRUN_CPUS_PER_TASK: '1',
+    PMI_RANK: '0',
+    PMIX_RANK: '0',
+    PBS_JOBID: '1.pbs-head',
+    PBS_O_HOST: 'x',
+    PBS_NODEFILE: '/x',
+    // qsub would look for another prefix than ours in the script.
+    PBS_DPREFIX: '#QSUB',
+    XDG_RUNTIME_DIR: '/run/user/1',
+    DISPLAY: ':0',
+    SSH_CONNECTION: 'x',
+    JUPYTER_TOKEN: 'x',
+    JPY_PARENT_PID: '1',
+    START_JUPYTER_TIME: '5',
+  };
+  expect(submissionEnvironment({ ...kept, ...leaking })).toEqual(kept);
+});
