@@ -17,5 +17,5 @@ export function loggablePath(url: string): string {
   // Another form than a path holds a host, and may hold a password.
   if (!url.startsWith('/')) return '(not a path)';
   const end = url.search(/[?#]/);
-  return (end < 0 ? url : url.slice(0, end)).replace(/\b([a-z]{1,9})(?:-[a-z]{1,9}){2,5}\b/gi, '$1-…');
+  return (end < 0 ? url : url.slice(0, end)).replace(/([a-z]{1,9})(?:(?:-|%2d)[a-z]{1,9}){2,5}/gi, '$1-…');
 }

@@ -17,6 +17,7 @@ import {
   TOO_MANY,
   tokenFrom,
 } from './service.ts';
+import { cleanText, MAX_STATE } from './text.ts';
 
 /** Refused; the status and code are for programs, the message for people. */
 class ApiError extends Error {
@@ -35,14 +36,9 @@ const MAX_BODY_BYTES = 64 * 1024;
 const MAX_REPORT_BYTES = 16 * 1024 * 1024;
 const MAX_REASON = 2000;
 
-/** Text from a job for a page or a terminal: no control characters but line feeds, not too long. */
-const reasonText = z.string().transform((text) =>
-  text
-    .replace(/\r\n?/g, '\n')
-    .replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, ' ')
-    .trim()
-    .slice(0, MAX_REASON),
-);
+const reasonText = z.string().transform((text) => cleanText(text, MAX_REASON));
+/** One word or a few, in one line. */
+const stateText = z.string().transform((text) => cleanText(text.replace(/\s+/g, ' '), MAX_STATE + 1));
 
 const time = z.iso.datetime({ offset: true }).transform((text) => Date.parse(text));
 const jobId = z.union([z.string(), z.int()]).transform((given, context) => {
@@ -63,7 +59,7 @@ export const bodies = {
 
 export const jobSchema = z.object({
   id: jobId,
-  state: z.string().min(1).max(40),
+  state: stateText.pipe(z.string().min(1).max(MAX_STATE)),
   position: z.int().positive().nullish(),
   estimatedStart: time.nullish(),
   reason: reasonText.nullish(),

@@ -16,6 +16,7 @@ import {
   TOO_MANY,
   tokenFrom,
 } from './service.ts';
+import { cleanText, MAX_STATE } from './text.ts';
 
 /*
  * The protocol of SDSC's Satellite Proxy Service. Its clients read words out of bodies: every answer is 200, refusals
@@ -180,15 +181,16 @@ async function updateJobs({ management, request, client }: Call): Promise<Reply>
   );
   const reports = new Map<string, JobReport>();
   for (const line of (form.get('jobstates') ?? '').split('\n')) {
-    const [first = '', state = ''] = line.trim().split(/\s+/);
+    const [first = '', given = ''] = line.trim().split(/\s+/);
     const id = jobIdFrom(first);
+    const state = cleanText(given, MAX_STATE);
     if (id === undefined || state === '') continue;
     const known = management.registry.job(id);
     // This protocol knows states only: what else is known about a job stays while its state does.
     const same = known?.state === state ? known : undefined;
     reports.set(id, {
       id,
-      state: state.slice(0, 40),
+      state,
       position: same?.position ?? null,
       estimatedStart: same?.estimatedStart ?? null,
       reason: same?.reason ?? null,
