@@ -38,6 +38,7 @@ export function jobScripts(): ReadonlyMap<string, string> {
   const proxy = { manageUrl: 'https://manage.user-content.example.edu', caFile: '/etc/ca.pem' };
   return new Map([
     ['slurm', jobScript(spec, 'example', proxy)],
+    ['pbs', jobScript({ ...spec, system: { ...spec.system, scheduler: 'pbs' } }, 'example', proxy)],
     ['none', jobScript({ ...spec, here: true }, 'example', proxy)],
   ]);
 }

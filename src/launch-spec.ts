@@ -4,6 +4,7 @@ import path from 'node:path';
 import type { Settings } from './config/layers.ts';
 import { ConfigurationError, UsageError } from './errors.ts';
 import { type Access, flagOf, type OptionKey, type Service } from './options.ts';
+import { schedulers } from './schedulers/registry.ts';
 import type { System } from './systems/system.ts';
 import { formatDuration, type GpuRequest } from './values.ts';
 
@@ -111,7 +112,8 @@ export function launchSpec(settings: Settings, system: System, workingDirectory:
   return Object.freeze(spec);
 }
 
-function checkResources({ resources, system }: LaunchSpec, settings: Settings): void {
+function checkResources(spec: LaunchSpec, settings: Settings): void {
+  const { resources, system } = spec;
   if (resources.gpu && resources.gres && /(^|,)gpu\b/.test(resources.gres)) {
     refuse(settings, 'gpu', '--gpu and --gres both ask for GPUs', 'Keep one of them.');
   }
@@ -121,6 +123,9 @@ function checkResources({ resources, system }: LaunchSpec, settings: Settings): 
       'Add -A NAME, or "account: NAME" in ~/.config/start-jupyter/config.yaml.',
     );
   }
+  const unsupported =
+    system.scheduler === 'none' ? undefined : schedulers[system.scheduler].unsupported(spec);
+  if (unsupported) refuse(settings, unsupported.option, unsupported.message, unsupported.hint);
   if (resources.partition === undefined) return;
   for (const name of resources.partition.split(',')) {
     const partition = system.partitions[name];

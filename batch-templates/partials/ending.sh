@@ -31,6 +31,7 @@ end() {
   [[ -z ${runtime-} ]] || rm -f "$runtime/jupyter-token"
   [[ -z ${jupyter_pid-} ]] || end_jupyter
   [[ -z ${launcher_watch-} ]] || kill "$launcher_watch" 2>/dev/null
+  [[ -z ${limit_watch-} ]] || kill "$limit_watch" 2>/dev/null
   [[ -z ${runtime-} ]] || rm -rf "$runtime"
 }
 

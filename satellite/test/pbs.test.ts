@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs';
 import { chmod, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { finalState, parseJobs, pbs, queuedJobs } from '../src/jobs/pbs.ts';
+import { finalState, pbs, queuedJobs } from '../src/jobs/pbs.ts';
+import { parseQstat } from '../src/jobs/qstat.ts';
 import { jobState } from '../src/jobs/states.ts';
 import { cleanup, scratch } from './support.ts';
 
@@ -14,7 +15,7 @@ function recorded(name: string): { stdout: string; stderr: string; code: number 
   return { stdout, stderr, code: Number(code) };
 }
 
-const jobsOf = (name: string) => queuedJobs(parseJobs(recorded(name).stdout) ?? new Map());
+const jobsOf = (name: string) => queuedJobs(parseQstat(recorded(name).stdout) ?? new Map());
 
 describe("PBS's queue", () => {
   test.each([
@@ -34,19 +35,19 @@ describe("PBS's queue", () => {
   test('an estimated start, as text or as a number', () => {
     for (const start of ['"Sat Nov 21 21:04:48 2026"', '1795295088']) {
       const output = `{"Jobs":{"1":{"job_state":"Q","estimated":{"start_time":${start}}}}}`;
-      expect(queuedJobs(parseJobs(output) ?? new Map())[0]?.estimatedStart).toBe('2026-11-21T21:04:48.000Z');
+      expect(queuedJobs(parseQstat(output) ?? new Map())[0]?.estimatedStart).toBe('2026-11-21T21:04:48.000Z');
     }
   });
 
   test('a queue without jobs, and what is no queue', () => {
     expect(jobsOf('qstat-unknown-job')).toEqual([]);
-    expect(parseJobs('Welcome to the cluster!\n')).toBeUndefined();
+    expect(parseQstat('Welcome to the cluster!\n')).toBeUndefined();
   });
 });
 
 describe('how a job ended', () => {
   const outcome = (name: string) => {
-    const [attributes = {}] = parseJobs(recorded(name).stdout)?.values() ?? [];
+    const [attributes = {}] = parseQstat(recorded(name).stdout)?.values() ?? [];
     return finalState(attributes);
   };
   test('as recorded', () => {
@@ -59,6 +60,8 @@ describe('how a job ended', () => {
   test.each([
     ['0', '00:05:00', 'COMPLETED'],
     ['-3', '00:00:00', 'FAILED'],
+    ['-27', '00:05:00', 'OUT_OF_MEMORY'],
+    ['-29', '00:10:01', 'TIMEOUT'],
     ['271', '00:05:00', 'CANCELLED'],
     ['271', '00:10:01', 'TIMEOUT'],
     ['265', '00:10:00', 'TIMEOUT'],

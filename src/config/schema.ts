@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { isSetting, optionKeys, options, typed } from '../options.ts';
 import { parseDuration } from '../values.ts';
 
-export const schedulerNames = ['slurm', 'none'] as const;
+export const schedulerNames = ['slurm', 'pbs', 'none'] as const;
 export type SchedulerName = (typeof schedulerNames)[number];
 
 const settingShape: Record<string, z.ZodType> = Object.fromEntries(
@@ -37,6 +37,22 @@ const partitionSchema = z.strictObject({
   maxGpus: z.number().int().positive().optional(),
 });
 
+/** A name that stands in a request for resources, where `:`, `=` and `,` would begin another one. */
+const resourceName = z.string().regex(/^[A-Za-z][\w-]*$/, { message: 'must be the name of a resource' });
+
+const pbsDialect = z.strictObject({
+  request: z.enum(['select', 'nodes']).optional(),
+  memory: resourceName.optional(),
+  gpu: resourceName.optional(),
+  gpuType: resourceName.optional(),
+  place: z
+    .string()
+    .regex(/^[a-z]+(?::[a-z]+(?:=[A-Za-z][\w-]*)?)*$/, {
+      message: 'must be a placement such as scatter:excl',
+    })
+    .optional(),
+});
+
 const systemSchema = z.strictObject({
   title: z.string().optional(),
   detect: z
@@ -52,6 +68,7 @@ const systemSchema = z.strictObject({
   nodeAddress: nodeAddress.optional(),
   requireAccount: z.boolean().optional(),
   gpuDirective: z.enum(['gpus', 'gres']).optional(),
+  pbs: pbsDialect.optional(),
   defaults: z.strictObject(settingShape).optional(),
   partitions: z.record(z.string(), partitionSchema).optional(),
 });

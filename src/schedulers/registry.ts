@@ -1,8 +1,9 @@
 import type { SchedulerName } from '../config/schema.ts';
+import { pbs } from './pbs.ts';
 import type { Scheduler } from './scheduler.ts';
 import { slurm } from './slurm.ts';
 
 export type SubmittingScheduler = Exclude<SchedulerName, 'none'>;
 
 /** Every scheduler that jobs can be submitted to. */
-export const schedulers: Readonly<Record<SubmittingScheduler, Scheduler>> = { slurm };
+export const schedulers: Readonly<Record<SubmittingScheduler, Scheduler>> = { slurm, pbs };

@@ -1,5 +1,6 @@
 /** The contract of a scheduler. Each is one file: its dialect as data, the commands it runs, pure functions that read their output. */
 import type { LaunchSpec } from '../launch-spec.ts';
+import type { OptionKey } from '../options.ts';
 
 export type SubmitOutcome =
   | { readonly kind: 'submitted'; readonly jobId: string }
@@ -44,12 +45,23 @@ export interface Offers {
   readonly accounts: readonly string[] | undefined;
 }
 
+/** A setting that a scheduler has no words for. */
+export interface Unsupported {
+  readonly option: OptionKey;
+  /** Completes "-g, --gpu: …". */
+  readonly message: string;
+  /** What to do instead. */
+  readonly hint: string;
+}
+
 export interface Scheduler {
   readonly title: string;
   /** Commands that must be on PATH. */
   readonly commands: readonly string[];
   /** The first of these arguments that the launcher must set itself; undefined where they can be passed on. */
   ownOption(schedulerArguments: readonly string[]): string | undefined;
+  /** The first setting that can't be asked of this scheduler, or not of this system's; undefined where all can. */
+  unsupported(spec: LaunchSpec): Unsupported | undefined;
   /** Directive lines of the job script. */
   directives(spec: LaunchSpec, files: { readonly log: string }): string[];
   submit(script: string, extraArguments: readonly string[]): Promise<SubmitOutcome>;

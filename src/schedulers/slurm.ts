@@ -14,6 +14,7 @@ export const slurm: Scheduler = {
   title: 'Slurm',
   ownOption: (args) => args.find((argument) => ownOptions.test(argument)),
   commands: ['sbatch', 'squeue', 'scancel'],
+  unsupported: () => undefined,
   directives,
   submit,
   jobs,

@@ -92,17 +92,40 @@ function complete(name: string, entry: SystemEntry): System {
     nodeAddress: entry.nodeAddress,
     requireAccount: entry.requireAccount ?? false,
     gpuDirective: entry.gpuDirective ?? 'gpus',
+    pbs: entry.pbs,
     partitions: entry.partitions ?? {},
   };
 }
 
-/** Commands without a configuration are a package that somebody installed, not a cluster. */
+/** How a machine shows which scheduler it has. Commands without a configuration are a package that somebody installed. */
+const signs: readonly {
+  readonly scheduler: SchedulerName;
+  readonly title: string;
+  readonly shows: (facts: MachineFacts) => boolean | Promise<boolean>;
+}[] = [
+  {
+    scheduler: 'slurm',
+    title: 'an unknown Slurm cluster',
+    shows: async (facts) => facts.hasCommand('sbatch') && (await facts.clusterName()) !== undefined,
+  },
+  {
+    scheduler: 'pbs',
+    title: 'an unknown PBS cluster',
+    // See pbs.conf(8B): every host of PBS Professional and OpenPBS has it.
+    shows: ({ hasCommand, fileExists, environment }) =>
+      hasCommand('qsub') && fileExists(environment.PBS_CONF_FILE ?? '/etc/pbs.conf'),
+  },
+];
+
 async function genericSystem(facts: MachineFacts): Promise<System> {
-  const scheduler: SchedulerName =
-    facts.hasCommand('sbatch') && (await facts.clusterName()) !== undefined ? 'slurm' : 'none';
+  let found: { readonly scheduler: SchedulerName; readonly title: string } | undefined;
+  for (const sign of signs) {
+    if (found === undefined && (await sign.shows(facts))) found = sign;
+  }
+  const { scheduler, title } = found ?? { scheduler: 'none', title: 'this machine' };
   return {
     name: `generic-${scheduler}`,
-    title: scheduler === 'none' ? 'this machine' : 'an unknown Slurm cluster',
+    title,
     scheduler,
     proxy: undefined,
     nodeAddress: undefined,

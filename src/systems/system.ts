@@ -11,7 +11,23 @@ export interface System {
   readonly requireAccount: boolean;
   /** How this system's Slurm wants GPUs asked for. */
   readonly gpuDirective: 'gpus' | 'gres';
+  /** How this system's PBS or Torque wants resources asked for. */
+  readonly pbs?: PbsDialect | undefined;
   readonly partitions: Readonly<Record<string, Partition>>;
+}
+
+/** Sites name resources as they like, and some accept one form of request only. What is left out is as PBS comes. */
+export interface PbsDialect {
+  /** `-l select=…` of PBS Professional and OpenPBS, or the older `-l nodes=…:ppn=…`, Torque's only one. */
+  readonly request?: 'select' | 'nodes' | undefined;
+  /** The resource that stands for memory: `mem`. */
+  readonly memory?: string | undefined;
+  /** The resource that counts GPUs: `ngpus`, with `nodes` `gpus`. */
+  readonly gpu?: string | undefined;
+  /** The resource that names a type of GPU; without it none can be asked for. With `nodes` a type is a node property. */
+  readonly gpuType?: string | undefined;
+  /** `-l place=…` of every job; without it `scatter` for jobs of several nodes. */
+  readonly place?: string | undefined;
 }
 
 export interface ProxyAddress {

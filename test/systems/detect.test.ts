@@ -164,6 +164,14 @@ describe('a machine that nobody has described', () => {
     ['without a scheduler', {}, 'generic-none', 'none'],
     ['with Slurm that answers', { commands: ['sbatch'], clusterName: 'x' }, 'generic-slurm', 'slurm'],
     ['with Slurm packages but no cluster', { commands: ['sbatch'] }, 'generic-none', 'none'],
+    ['with PBS', { commands: ['qsub'], files: ['/etc/pbs.conf'] }, 'generic-pbs', 'pbs'],
+    [
+      'with PBS elsewhere',
+      { commands: ['qsub'], environment: { PBS_CONF_FILE: '/opt/pbs.conf' }, files: ['/opt/pbs.conf'] },
+      'generic-pbs',
+      'pbs',
+    ],
+    ['with a qsub and nothing more', { commands: ['qsub'] }, 'generic-none', 'none'],
     ['with a cluster but no sbatch', { clusterName: 'x' }, 'generic-none', 'none'],
   ])('%s is a generic one', async (_, facts, name, expected) => {
     expect(await findSystem(new Map(), undefined, machine(facts))).toMatchObject({

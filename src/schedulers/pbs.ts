@@ -1,0 +1,393 @@
+/**
+ * PBS Professional and OpenPBS: qsub(1B), qstat(1B), qdel(1B). Recorded with 23.06; what the recordings don't show is from
+ * the manuals and OpenPBS's source.
+ */
+import { type Attributes, parseQstat, qstatSeconds, qstatTime } from 'satellite/qstat';
+import type { LaunchSpec } from '../launch-spec.ts';
+import type { PbsDialect } from '../systems/system.ts';
+import { type CommandOutput, lines, runCommand } from './command.ts';
+import type { CancelOutcome, JobReport, Offers, Scheduler, SubmitOutcome, Unsupported } from './scheduler.ts';
+
+export const pbs: Scheduler = {
+  title: 'PBS',
+  commands: ['qsub', 'qstat', 'qdel'],
+  ownOption: (args) => args.find((argument) => ownOptions.test(argument)),
+  unsupported,
+  directives,
+  submit,
+  jobs,
+  cancel,
+  offers,
+};
+
+// ---- Dialect --------------------------------------------------------------------------------------------------------
+
+/**
+ * Options of qsub that would take the launcher its single script, its shell or the answer with the job's id: arrays (-J),
+ * interactive (-I), silent (-z) and blocking jobs (-W block), another prefix of directives (-C), an executable (--).
+ */
+const ownOptions = /^(?:--|-[oejkSrJIXzC].*|(?:-W)?(?:.*,)?\s*block=.*)$/s;
+
+/** What can't be asked of PBS, or not of this system's. */
+export function unsupported({ resources, system: { pbs: dialect } }: LaunchSpec): Unsupported | undefined {
+  const slurmOnly = (['gres', 'qos', 'constraint'] as const).find(
+    (option) => resources[option] !== undefined,
+  );
+  if (slurmOnly !== undefined)
+    return {
+      option: slurmOnly,
+      message: 'this is a word of Slurm, and the system has PBS',
+      hint: 'Leave it out, or give qsub words of its own after "--".',
+    };
+  if (resources.partition?.includes(','))
+    return {
+      option: 'partition',
+      message: 'PBS takes one queue',
+      hint: `Write -p ${resources.partition.split(',')[0]}.`,
+    };
+  if (resources.gpu?.type !== undefined && dialect?.gpuType === undefined)
+    return {
+      option: 'gpu',
+      message: 'this system has no name for types of GPUs',
+      hint: `Write -g ${resources.gpu.count}, or set "pbs: { gpuType: RESOURCE }" for the system.`,
+    };
+  return undefined;
+}
+
+/** `#PBS` lines; what isn't asked for is left to the site's defaults. */
+export function directives(spec: LaunchSpec, { log }: { readonly log: string }): string[] {
+  const { account, partition, reservation, timeLimit } = spec.resources;
+  // A reservation is a queue of its own, see pbs_rsub(1B).
+  const queue = reservation ?? partition;
+  return [
+    // The user's own shell may be tcsh, and reads the name of the script as its first command.
+    '-S /bin/bash',
+    '-N start-jupyter',
+    // The script writes its log itself: PBS shows a job's output only when it has ended. What is left for PBS is what the
+    // login shell and PBS itself have to say.
+    '-j oe',
+    `-o ${outputPath(log)}`,
+    // A job that is run again would run on another node, and a token is redeemed once.
+    '-r n',
+    ...(account === undefined ? [] : [`-A ${account}`]),
+    ...(queue === undefined ? [] : [`-q ${queue}`]),
+    ...resourceRequest(spec),
+    ...(timeLimit === undefined ? [] : [`-l walltime=${walltime(timeLimit)}`]),
+  ].map((directive) => `#PBS ${directive}`);
+}
+
+/** `-l` options for nodes, CPUs, memory and GPUs, in the way that this system wants them; none where nothing is asked for. */
+function resourceRequest({ resources, system: { pbs: dialect = {} } }: LaunchSpec): string[] {
+  const { nodes, cpus, memory, gpu } = resources;
+  if (nodes === undefined && cpus === undefined && memory === undefined && gpu === undefined) return [];
+  return dialect.request === 'nodes'
+    ? nodesRequest(resources, dialect)
+    : [selectRequest(resources, dialect), ...placeRequest(resources, dialect)];
+}
+
+/** One chunk a node: all amounts are a node's. */
+function selectRequest(
+  { nodes, cpus, memory, gpu }: LaunchSpec['resources'],
+  { memory: memoryResource = 'mem', gpu: gpuResource = 'ngpus', gpuType }: PbsDialect,
+): string {
+  const chunk = [
+    String(nodes ?? 1),
+    cpus && `ncpus=${cpus}`,
+    memory && `${memoryResource}=${memory}mb`,
+    gpu && `${gpuResource}=${gpu.count}`,
+    gpu?.type !== undefined && `${gpuType}=${gpu.type}`,
+  ];
+  return `-l select=${chunk.filter(Boolean).join(':')}`;
+}
+
+/** Chunks may share a host unless they are told not to. PBS refuses a place without a select. */
+function placeRequest({ nodes = 1 }: LaunchSpec['resources'], { place }: PbsDialect): string[] {
+  const wanted = place ?? (nodes > 1 ? 'scatter' : undefined);
+  return wanted === undefined ? [] : [`-l place=${wanted}`];
+}
+
+/** The older way, Torque's only one: properties of nodes, and memory for the whole job. */
+export function nodesRequest(
+  { nodes = 1, cpus, memory, gpu }: LaunchSpec['resources'],
+  { memory: memoryResource = 'mem', gpu: gpuResource = 'gpus' }: PbsDialect,
+): string[] {
+  const properties = [
+    String(nodes),
+    cpus && `ppn=${cpus}`,
+    gpu && `${gpuResource}=${gpu.count}`,
+    gpu?.type,
+  ].filter(Boolean);
+  return [
+    `-l nodes=${properties.join(':')}`,
+    ...(memory === undefined ? [] : [`-l ${memoryResource}=${memory * nodes}mb`]),
+  ];
+}
+
+/** PBS counts hours without end: `36:00:00`. */
+export function walltime(seconds: number): string {
+  return [Math.floor(seconds / 3600), Math.floor((seconds % 3600) / 60), Math.floor(seconds % 60)]
+    .map((part) => String(part).padStart(2, '0'))
+    .join(':');
+}
+
+/**
+ * Where PBS puts what it has collected when the job has ended; it replaces the file, so that it can't be the log itself.
+ * qsub splits a directive at spaces, knows quotes and backslashes as a shell does, and takes printable ASCII only.
+ */
+export function outputPath(log: string): string {
+  return /^[\x20-\x7e]+$/.test(log) ? `${log.replace(/[\s"'\\]/g, '\\$&')}.pbs` : '/dev/null';
+}
+
+// ---- Commands -------------------------------------------------------------------------------------------------------
+
+/** qstat prints local times without a zone: in UTC they have one. The C locale keeps messages readable for us. */
+export const qstatEnvironment = { TZ: 'UTC', LC_ALL: 'C' };
+
+async function submit(script: string, extraArguments: readonly string[]): Promise<SubmitOutcome> {
+  // A slow server may still take the job after we gave up: better to wait for its word.
+  return parseSubmit(await runCommand('qsub', [...extraArguments, script], { timeout: 180_000 }));
+}
+
+async function jobs(jobIds: readonly string[]): Promise<ReadonlyMap<string, JobReport>> {
+  if (jobIds.length === 0) return new Map();
+  const queue = await qstat([], jobIds);
+  if (queue.kind === 'unreachable') return new Map(jobIds.map((id) => [id, queue]));
+  const reports = new Map(jobIds.map((id) => [id, reportFrom(queue, id)]));
+  // The history is asked only for what has left the queue: where none is kept, asking for it is refused altogether.
+  const left = jobIds.filter((id) => reports.get(id)?.kind === 'unknown');
+  if (left.length === 0) return reports;
+  const history = await qstat(['-x'], left);
+  for (const id of left) {
+    const report = history.kind === 'unreachable' ? history : reportFrom(history, id);
+    reports.set(id, report.kind === 'unknown' && hasFinished(queue, id) ? finishedUnseen : report);
+  }
+  return reports;
+}
+
+/** PBS says that it has ended, and not how. */
+const finishedUnseen: JobReport = { kind: 'ended', failed: false, reason: 'The job ended.' };
+
+export interface QstatAnswer {
+  readonly kind: 'answered';
+  readonly jobs: ReadonlyMap<string, Attributes>;
+  readonly output: CommandOutput;
+}
+
+/** As JSON, and as text where that JSON is broken. */
+async function qstat(
+  options: readonly string[],
+  jobIds: readonly string[],
+): Promise<QstatAnswer | { kind: 'unreachable'; message: string }> {
+  for (const format of [['-f', '-F', 'json'], ['-f']]) {
+    const output = await runCommand('qstat', [...options, ...format, ...jobIds], { env: qstatEnvironment });
+    if (output.exitCode === undefined) return { kind: 'unreachable', message: complaint(output) };
+    const jobs = parseQstat(output.stdout);
+    if (jobs !== undefined) return { kind: 'answered', jobs, output };
+  }
+  return { kind: 'unreachable', message: 'what qstat prints can not be read' };
+}
+
+async function cancel(jobId: string): Promise<CancelOutcome> {
+  return parseCancel(await runCommand('qdel', [jobId], { timeout: 60_000 }));
+}
+
+async function offers(): Promise<Offers | { kind: 'unreachable'; message: string }> {
+  const output = await runCommand('qstat', ['-Q', '-f', '-F', 'json'], { env: qstatEnvironment });
+  if (output.exitCode !== 0) return { kind: 'unreachable', message: complaint(output) };
+  // PBS knows no accounts: it writes the name down and leaves it to the site's own bookkeeping.
+  return { partitions: parseQueues(output.stdout), accounts: undefined };
+}
+
+// ---- What the commands say ------------------------------------------------------------------------------------------
+
+const unreachablePattern =
+  /cannot connect to server|Couldn't connect to cluster|Connection (?:refused|timed out|reset)|No default server name|Unknown Host|Communication failure|Too many open connections|No free connections|End of File|server shutting down|pbs_iff:/i;
+
+/** Job ids are opaque: `1234.server`, `1234[].server`. Login banners and talkative wrappers stand around them. */
+export function parseSubmit(output: CommandOutput): SubmitOutcome {
+  const jobId = lines(output.stdout).at(-1) ?? '';
+  if (output.exitCode === 0 && /^\d+(?:\[\d*\])?(?:\.[\w.-]+)?$/.test(jobId))
+    return { kind: 'submitted', jobId };
+  return unreachablePattern.test(output.stderr) || output.exitCode === undefined
+    ? { kind: 'unreachable', message: complaint(output) }
+    : { kind: 'rejected', message: refusal(complaint(output)) };
+}
+
+/** What qsub says when it refuses, in words for somebody who has never read its manual. */
+const refusals: readonly [pattern: RegExp, words: string][] = [
+  [/^Unknown queue/, 'it knows no such queue'],
+  [/^Queue is not enabled/, 'the queue takes no jobs at the moment'],
+  [/^Access to queue is denied/, 'you may not use this queue'],
+  [/^No default queue/, 'it has no default queue, so that one must be named with -p'],
+  [/^Unknown resource/, 'it knows no such resource'],
+  [/^Job (?:violates|exceeds) queue/, 'it asks for more than the queue or the server allows'],
+  [/^Illegal attribute or resource value/, 'it can not read what is asked for'],
+  [/^(?:Maximum number of jobs|would exceed)/, 'it would be more than you may have at once'],
+  [/^Invalid Account/, 'the account is not valid'],
+  [/^Bad UID/, 'your user is not known on the server'],
+];
+
+export function refusal(said: string): string {
+  const words = refusals.find(([pattern]) => pattern.test(said))?.[1];
+  return words === undefined ? said : `${words} (${said})`;
+}
+
+/** What an answer of qstat says of one job: a job that it neither shows nor disowns has not been answered for. */
+export function reportFrom({ jobs, output }: QstatAnswer, id: string): JobReport {
+  const attributes = jobs.get(id);
+  if (attributes !== undefined) return jobReport(attributes);
+  const disowned =
+    hasFinished({ output }, id) ||
+    mentions(output, /Unknown Job Id/i, id) ||
+    /not configured to maintain job history/i.test(output.stderr);
+  return disowned ? { kind: 'unknown' } : { kind: 'unreachable', message: complaint(output) };
+}
+
+function hasFinished({ output }: Pick<QstatAnswer, 'output'>, id: string): boolean {
+  return mentions(output, /Job has finished/i, id);
+}
+
+function mentions({ stderr }: CommandOutput, what: RegExp, id: string): boolean {
+  return lines(stderr).some((line) => what.test(line) && line.split(' ').includes(id));
+}
+
+/** One job's attributes; states as in qstat(1B). */
+export function jobReport(attributes: Attributes): JobReport {
+  const state = attributes.job_state ?? '';
+  switch (state) {
+    case 'Q':
+    case 'W':
+    case 'T':
+      return {
+        kind: 'queued',
+        reason: attributes.comment?.replace(/^Not Running: /, '') || undefined,
+        estimatedStart: qstatTime(attributes['estimated.start_time']),
+      };
+    case 'H':
+      return { kind: 'queued', reason: holdReason(attributes.Hold_Types), estimatedStart: undefined };
+    // E: exiting. S, U: suspended by the scheduler, by the workstation's user. B: an array that has begun.
+    case 'R':
+    case 'E':
+    case 'S':
+    case 'U':
+    case 'B':
+      return runningReport(attributes);
+    case 'F':
+    case 'X':
+      return { kind: 'ended', ...ending(attributes) };
+    // M: moved to another server, which this one can't speak for.
+    default:
+      return {
+        kind: 'unreachable',
+        message: `job state ${state || '(none)'} says nothing of where the job is`,
+      };
+  }
+}
+
+export function holdReason(types: string | undefined): string {
+  if (types?.includes('s')) return 'held by the system, or for another job';
+  return types?.includes('o') ? 'held by an operator' : 'held by you; "qrls" lets it go';
+}
+
+export function runningReport(attributes: Attributes): JobReport {
+  const startedAt = qstatTime(attributes.stime);
+  const limit = qstatSeconds(attributes['Resource_List.walltime']);
+  return {
+    kind: 'running',
+    // `c1/0*4+c2/0*4`
+    node: attributes.exec_host?.split(/[/+]/)[0] || undefined,
+    startedAt,
+    endsAt: startedAt && limit !== undefined ? new Date(startedAt.getTime() + limit * 1000) : undefined,
+  };
+}
+
+export interface Ending {
+  readonly failed: boolean;
+  readonly reason: string;
+}
+
+export const timeLimitReached: Ending = { failed: false, reason: 'The time limit was reached.' };
+export const outOfMemory: Ending = {
+  failed: true,
+  reason: 'The job used more memory than it had asked for. Ask for more with -m.',
+};
+
+/** Exit statuses that PBS gives a job itself (JOB_EXEC_… in job.h). */
+const ownStatuses: Readonly<Record<number, Ending>> = {
+  [-10]: { failed: true, reason: 'The compute node does not know your user.' },
+  [-11]: { failed: true, reason: 'The job was to be run again, which it can not.' },
+  [-24]: { failed: true, reason: 'The job used more CPUs than it had asked for. Ask for more with -c.' },
+  [-25]: { failed: true, reason: 'The job used more CPUs than it had asked for. Ask for more with -c.' },
+  [-26]: outOfMemory,
+  [-27]: outOfMemory,
+  [-28]: { failed: true, reason: "The job used up the CPU time that its queue's jobs may use." },
+  [-29]: timeLimitReached,
+};
+
+/** How a job ended, from its exit status. */
+function ending(attributes: Attributes): Ending {
+  const { Exit_status: text } = attributes;
+  if (text === undefined) return { failed: false, reason: 'The job was deleted before it ran.' };
+  return endingWith(Number(text), attributes, ownStatuses);
+}
+
+/**
+ * How a job with this exit status ended: negative ones are the scheduler's own, those above 256 are signals.
+ * @param own what this scheduler's own statuses mean
+ */
+export function endingWith(
+  status: number,
+  attributes: Attributes,
+  own: Readonly<Record<number, Ending>>,
+): Ending {
+  if (status === 0) return { failed: false, reason: 'The job ended.' };
+  if (status < 0)
+    return (
+      own[status] ?? {
+        failed: true,
+        reason: `The job could not be started on the compute node (exit status ${status}).`,
+      }
+    );
+  if (status <= 256) return { failed: true, reason: `The job failed with exit status ${status}.` };
+  const used = qstatSeconds(attributes['resources_used.walltime']);
+  const limit = qstatSeconds(attributes['Resource_List.walltime']);
+  if (used !== undefined && limit !== undefined && used >= limit) return timeLimitReached;
+  const signal = status - 256;
+  // TERM is how a deletion comes.
+  return signal === 15
+    ? { failed: false, reason: 'The job was cancelled.' }
+    : { failed: true, reason: `The job was killed by signal ${signal}.` };
+}
+
+export function parseCancel(output: CommandOutput): CancelOutcome {
+  if (output.exitCode === 0) return { kind: 'cancelled' };
+  // In the last of these the job is on its way out already.
+  if (/Unknown Job Id|Job has finished|Request invalid for state of job/i.test(output.stderr))
+    return { kind: 'gone' };
+  return {
+    kind: output.exitCode === undefined || unreachablePattern.test(output.stderr) ? 'unreachable' : 'refused',
+    message: complaint(output),
+  };
+}
+
+/** Queues with the longest time that one job may ask for there. Which is the default is the server's secret. */
+export function parseQueues(stdout: string): Offers['partitions'] {
+  const queues = parseQstat(stdout, 'queues');
+  return (
+    queues &&
+    [...queues].map(([name, attributes]) => ({
+      name,
+      isDefault: false,
+      available: attributes.enabled === 'True' && attributes.started === 'True',
+      maxSeconds: qstatSeconds(attributes['resources_max.walltime']),
+    }))
+  );
+}
+
+/** PBS's own words: the line that the command itself wrote, without its name; else the first. */
+export function complaint({ stderr, stdout, exitCode }: CommandOutput): string {
+  const all = [...lines(stderr), ...lines(stdout)];
+  const said = all.find((line) => /^q(?:sub|stat|del): /.test(line)) ?? all[0];
+  if (said !== undefined) return said.replace(/^q\w+: /, '').replace(/\.$/, '');
+  return exitCode === undefined ? 'the command did not answer in time' : `exit status ${exitCode}`;
+}
