@@ -29,6 +29,16 @@ interface Admitted {
   readonly client: Client;
 }
 
+/** What is said of a request once it is over. */
+interface About {
+  readonly kind: RequestKind;
+  readonly client: string | undefined;
+  readonly host?: string;
+  readonly why?: string;
+  readonly method: string | undefined;
+  readonly path: string;
+}
+
 export interface FrontParts {
   readonly config: SatelliteConfig;
   readonly registry: TokenRegistry;
@@ -99,7 +109,7 @@ export class Front {
     const started = performance.now();
     const admitted = this.#admit(request);
     response.once('close', () =>
-      this.#account(request, response.statusCode, admitted, started, response.writableFinished),
+      this.#account(describe(request, admitted), response.statusCode, started, response.writableFinished),
     );
     // A visitor who leaves in the middle is nobody's error.
     response.on('error', () => undefined);
@@ -132,7 +142,9 @@ export class Front {
     const started = performance.now();
     const admitted = this.#admit(request);
     let status = 101;
-    socket.once('close', () => this.#account(request, status, admitted, started, true, 'websocket'));
+    // For as long as the tunnel lives: the request itself must not be kept that long.
+    const about = describe(request, admitted, 'websocket');
+    socket.once('close', () => this.#account(about, status, started, true));
     socket.on('error', () => undefined);
     const fail = (code: number, text: string): void => {
       status = code;
@@ -290,23 +302,11 @@ export class Front {
   }
 
   /** Counts and logs what became of a request. */
-  #account(
-    request: IncomingMessage,
-    status: number,
-    admitted: Admitted | Refusal,
-    started: number,
-    complete: boolean,
-    kind?: RequestKind,
-  ): void {
-    const refused = 'status' in admitted;
-    this.#parts.traffic.request(refused ? 'refused' : (kind ?? admitted.host.kind), status);
+  #account({ kind, ...about }: About, status: number, started: number, complete: boolean): void {
+    this.#parts.traffic.request(kind, status);
     this.#parts.log({
-      event: refused ? 'refused' : 'request',
-      ...(refused
-        ? { client: request.socket.remoteAddress, why: admitted.message }
-        : { client: admitted.client.address, host: describeHost(admitted.host) }),
-      method: request.method,
-      path: loggablePath(request.url ?? ''),
+      event: kind === 'refused' ? 'refused' : 'request',
+      ...about,
       status,
       ms: Math.round(performance.now() - started),
       ...(!complete && { brokenOff: true }),
@@ -332,6 +332,21 @@ function visitOf(request: IncomingMessage, client: Client): Visit {
   return {
     client,
     proto: client.proto ?? ((request.socket as Partial<TLSSocket>).encrypted ? 'https' : 'http'),
+  };
+}
+
+/** What the log and the counters say of a request, without what they must not. */
+function describe(request: IncomingMessage, admitted: Admitted | Refusal, kind?: RequestKind): About {
+  return {
+    ...('status' in admitted
+      ? { kind: 'refused', client: request.socket.remoteAddress, why: admitted.message }
+      : {
+          kind: kind ?? admitted.host.kind,
+          client: admitted.client.address,
+          host: describeHost(admitted.host),
+        }),
+    method: request.method,
+    path: loggablePath(request.url ?? ''),
   };
 }
 

@@ -84,8 +84,8 @@ export class NodeEngine implements Engine {
   ): void {
     const site = this.#traffic.site(target.token);
     site.openWebSockets += 1;
-    const end = relayUpgrade(request, socket, head, target, visit, site, this.#limits, onFailure);
-    const forget = this.#connections.add(target.token, end);
+    const tunnel = relayUpgrade(request, socket, head, target, visit, site, this.#limits, onFailure);
+    const forget = this.#connections.add(target.token, () => tunnel.end());
     socket.once('close', () => {
       site.openWebSockets -= 1;
       forget();

@@ -12,10 +12,19 @@ const bodiless: ReadonlySet<number> = new Set([204, 304]);
 
 const KEEPALIVE_MS = 60_000;
 
+/** An upgrade under way, or the tunnel that it has become. */
+export interface Tunnel {
+  /** Ends both sides at once. */
+  end(): void;
+}
+
 /**
  * Hands an upgrade to the notebook. After its 101 the two sockets are spliced: bytes pass unread both ways, and each
  * direction ends by itself. Any other answer is relayed and the connection closed, so that nothing a client sends
- * afterwards is ever taken for a tunnel. Returns what ends both sides at once.
+ * afterwards is ever taken for a tunnel.
+ *
+ * Tunnels live for days, thousands at a time: nothing that stays may refer to the handshake, with its two messages and
+ * their header fields.
  */
 export function relayUpgrade(
   request: IncomingMessage,
@@ -26,7 +35,7 @@ export function relayUpgrade(
   site: SiteTraffic,
   { connectTime, answerTime }: Limits,
   onFailure: (failure: Failure) => void,
-): () => void {
+): Tunnel {
   let upstream: Socket | undefined;
   const outgoing = httpRequest({
     method: request.method,
@@ -56,14 +65,19 @@ export function relayUpgrade(
     upstream?.destroy();
     client.destroy();
   };
+  const leave = (): void => {
+    if (!answered) end();
+  };
+  const tunnel = { end };
   let answered = false;
   client.on('error', end);
-  client.on('close', () => {
-    if (!answered) end();
-  });
+  client.on('close', leave);
 
   outgoing.on('upgrade', (response, socket, upstreamHead) => {
     answered = true;
+    client.off('error', end);
+    client.off('close', leave);
+    socket.removeAllListeners('timeout');
     socket.setTimeout(0);
     socket.setKeepAlive(true, KEEPALIVE_MS);
     client.write(
@@ -74,14 +88,8 @@ export function relayUpgrade(
     if (head.length > 0) socket.write(head);
     site.bytesOut += upstreamHead.length;
     site.bytesIn += head.length;
-    client.on('data', (chunk: Buffer) => {
-      site.bytesIn += chunk.length;
-    });
-    socket.on('data', (chunk: Buffer) => {
-      site.bytesOut += chunk.length;
-    });
-    splice(client, socket);
-    splice(socket, client);
+    splice(client, socket, site);
+    tunnel.end = endOf(client, socket);
   });
   outgoing.on('response', (response) => {
     answered = true;
@@ -118,16 +126,40 @@ export function relayUpgrade(
     }
   });
   outgoing.end();
-  return end;
+  return tunnel;
 }
 
-function splice(from: Duplex, to: Duplex): void {
-  // pipe() passes the end of this direction on as a half-close; an abort has to reach the other side by hand.
-  from.pipe(to);
-  from.on('error', () => to.destroy());
-  from.on('close', () => {
-    if (!from.readableEnded) to.destroy();
+/** What Duplex.pipe() would do both ways, with a third of its listeners and closures. */
+function splice(client: Duplex, upstream: Socket, site: SiteTraffic): void {
+  client.on('data', (chunk: Buffer) => {
+    site.bytesIn += chunk.length;
+    if (!upstream.write(chunk)) client.pause();
   });
+  upstream.on('data', (chunk: Buffer) => {
+    site.bytesOut += chunk.length;
+    if (!client.write(chunk)) upstream.pause();
+  });
+  upstream.on('drain', () => client.resume());
+  client.on('drain', () => upstream.resume());
+  // The end of a direction is passed on as a half-close; an abort ends the other one too.
+  client.on('end', () => upstream.end());
+  upstream.on('end', () => client.end());
+  client.on('error', () => upstream.destroy());
+  upstream.on('error', () => client.destroy());
+  client.on('close', () => {
+    if (!client.readableEnded) upstream.destroy();
+  });
+  upstream.on('close', () => {
+    if (!upstream.readableEnded) client.destroy();
+  });
+}
+
+/** A function of its own, so that it holds nothing but the two. */
+function endOf(client: Duplex, upstream: Socket): () => void {
+  return () => {
+    upstream.destroy();
+    client.destroy();
+  };
 }
 
 function headOf(response: IncomingMessage, connection: readonly string[]): string {
