@@ -17,8 +17,12 @@ import { slurm } from './jobs/slurm.ts';
 import { logToStderr } from './log.ts';
 import { importOriginal } from './operation/import.ts';
 import { askStatus, statusTable } from './operation/status.ts';
+import { notifySystemd, takeHandedSockets } from './operation/systemd.ts';
 import { startSatellite } from './server.ts';
 import { StoreError } from './tokens/store.ts';
+
+/** From the end of the grace to the end of the process. */
+const STOP_MARGIN_MS = 5000;
 
 const EXIT = { usage: 2, config: 3, proxy: 4, scheduler: 5 } as const;
 
@@ -101,22 +105,36 @@ async function serve(given: Record<string, unknown>): Promise<void> {
     ...(tls !== undefined && { tls: tls === 'selfSigned' ? { selfSigned: true } : tls }),
     ...(tlsCert || tlsKey ? { tls: { cert: tlsCert, key: tlsKey } } : {}),
   } as SatelliteConfigInput;
-  const { listen } = parseConfig(layers);
-  const satellite = await startSatellite(layers, { log: logToStderr }).catch(
-    (error: NodeJS.ErrnoException) => {
+  const { stopGrace } = parseConfig(layers);
+  const sockets = takeHandedSockets();
+  const satellite = await startSatellite(layers, { log: logToStderr, sockets }).catch(
+    (error: NodeJS.ErrnoException & { address?: string; port?: number }) => {
       if (error.syscall !== 'listen') throw error;
-      const hint = error.code === 'EACCES' ? ' Ports below 1024 need CAP_NET_BIND_SERVICE.' : '';
-      throw new ConfigError(`can't listen on ${listen.host}:${listen.port}: ${error.message}.${hint}`);
+      const hint =
+        error.code === 'EACCES'
+          ? ' Ports below 1024 need CAP_NET_BIND_SERVICE, or a socket from systemd.'
+          : '';
+      const where = error.address ? `${error.address}:${error.port}` : 'a socket that was handed over';
+      throw new ConfigError(`can't listen on ${where}: ${error.message}.${hint}`);
     },
   );
+  notifySystemd(['READY=1', `STATUS=Serving ${satellite.manageUrl}`], logToStderr);
+  let isStopping = false;
   const stop = (): void => {
-    satellite.close().then(
+    if (!isStopping) {
+      // Whatever TimeoutStopSec= says, the grace is granted.
+      const patience = (stopGrace + STOP_MARGIN_MS) * 1000;
+      notifySystemd(['STOPPING=1', `EXTEND_TIMEOUT_USEC=${patience}`], logToStderr);
+    }
+    const ended = isStopping ? satellite.close() : satellite.stop();
+    isStopping = true;
+    ended.then(
       () => process.exit(0),
       (error: Error) => fail(EXIT.proxy, error.message),
     );
   };
-  process.once('SIGTERM', stop);
-  process.once('SIGINT', stop);
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', stop);
 }
 
 function interval(text: string): number {

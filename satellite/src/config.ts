@@ -114,6 +114,9 @@ export const configSchema = z.strictObject({
   trustedProxies: networks.default(() => new Networks([])).describe('whose X-Forwarded-For is believed'),
   state: z.string().min(1).default('/var/lib/satellite/state.sqlite').describe('SQLite file, or :memory:'),
   metricsListen: listen.optional().describe('address and port for metrics and health checks'),
+  stopGrace: duration
+    .default(10_000)
+    .describe('how long a stop waits for requests under way and WebSockets in use'),
   title: z.string().min(1).max(100).optional().describe('name of the service, on every page'),
   contact: link.optional().describe('where visitors ask for help, on every page (https:// or mailto:)'),
   help: link.optional().describe('documentation for visitors, on every page (https:// or mailto:)'),

@@ -8,14 +8,16 @@ import { Prober } from './dataplane/probe.ts';
 import { Front } from './front.ts';
 import { ClientConnections, RateLimit } from './gate/limits.ts';
 import { type Log, shortToken } from './log.ts';
+import { UnderWay } from './operation/drain.ts';
 import { Health } from './operation/health.ts';
 import { serveStatus, statusOf } from './operation/status.ts';
+import type { HandedSockets } from './operation/systemd.ts';
 import { Traffic } from './operation/traffic.ts';
 import { Pages, sendRaw } from './pages/respond.ts';
 import { followCertificate, readCertificate, selfSignedCertificate, tlsOptions } from './tls.ts';
 import type { TokenRecord } from './tokens/record.ts';
 import { TokenRegistry } from './tokens/registry.ts';
-import { SqliteStore } from './tokens/store.ts';
+import { SqliteStore, StoreError } from './tokens/store.ts';
 
 interface Address {
   readonly host: string;
@@ -32,6 +34,8 @@ export interface Satellite {
   readonly address: Address;
   /** Where metrics are served, if they are. */
   readonly metricsAddress: Address | undefined;
+  /** Takes no new connections, lets what is under way come to its end (for `stopGrace` at most), then closes. */
+  stop(): Promise<void>;
   /** Stops serving: no new connections, open ones are closed, the state is written. Once, however often it is asked. */
   close(): Promise<void>;
 }
@@ -39,6 +43,8 @@ export interface Satellite {
 export interface StartOptions {
   /** Hears of every request and event; says nothing if left out. */
   readonly log?: Log;
+  /** Listens on these in place of the configuration's addresses. */
+  readonly sockets?: HandedSockets;
 }
 
 /** What both kinds of server are made with. */
@@ -69,11 +75,15 @@ export async function startSatellite(
   options: StartOptions = {},
 ): Promise<Satellite> {
   const config = parseConfig(input);
-  const log = options.log ?? (() => undefined);
+  const { log = () => undefined, sockets = {} } = options;
   const certificate = openCertificate(config, log);
-  const registry = new TokenRegistry(new SqliteStore(config.state), config.tokenTtl, (error) =>
-    log({ event: 'internal-error', stack: error instanceof Error ? error.stack : String(error) }),
-  );
+  const traffic = new Traffic();
+  const registry = new TokenRegistry(new SqliteStore(config.state), config.tokenTtl, (error) => {
+    if (error instanceof StoreError) {
+      traffic.stateErrors += 1;
+      log({ event: 'state-error', message: error.message });
+    } else log({ event: 'internal-error', stack: error instanceof Error ? error.stack : String(error) });
+  });
   const server = certificate
     ? createSecureServer({
         ...serverOptions(config.limits),
@@ -82,16 +92,17 @@ export async function startSatellite(
         handshakeTimeout: config.limits.headerTime,
       })
     : createServer(serverOptions(config.limits));
-  const redirector = config.redirectHttpFrom && createServer(serverOptions(config.limits));
+  const redirectFrom = sockets.http ?? config.redirectHttpFrom;
+  const redirector = redirectFrom === undefined ? undefined : createServer(serverOptions(config.limits));
   const servers = redirector ? [server, redirector] : [server];
-  const traffic = new Traffic();
-  const health = new Health(registry);
-  const metrics = config.metricsListen && (await openMetrics(registry, traffic, health));
+  const health = new Health(registry, log);
+  const metricsAt = sockets.metrics ?? config.metricsListen;
+  const metrics = metricsAt === undefined ? undefined : await openMetrics(registry, traffic, health);
   try {
-    if (metrics && config.metricsListen) await listen(metrics, config.metricsListen);
-    if (redirector && config.redirectHttpFrom) await listen(redirector, config.redirectHttpFrom);
+    if (metrics && metricsAt !== undefined) await listen(metrics, metricsAt);
+    if (redirector && redirectFrom !== undefined) await listen(redirector, redirectFrom);
     // Last: nothing can arrive between this and the handlers below.
-    await listen(server, config.listen);
+    await listen(server, sockets.https ?? config.listen);
   } catch (error) {
     for (const one of metrics ? [...servers, metrics] : servers) one.close();
     registry.close();
@@ -130,12 +141,16 @@ export async function startSatellite(
   const issues = new RateLimit(config.limits.tokensPerMinute);
   const management = { config, registry, health, traffic, lookups, issues, siteUrl, isOwnAddress };
   const front = new Front({ config, registry, management, engine, pages, traffic, hsts, log });
+  const underWay = new UnderWay();
+  for (const one of servers) underWay.follow(one);
   server.on('request', front.onRequest);
   server.on('secureConnection', front.onSecure);
   server.on('checkContinue', front.onRequest);
   server.on('upgrade', front.onUpgrade);
   if (redirector) {
-    redirector.on('request', front.onPlainRequest(portSuffix));
+    const redirect = front.onPlainRequest(portSuffix);
+    redirector.on('request', redirect);
+    redirector.on('checkContinue', redirect);
     redirector.on('upgrade', (_request, socket) =>
       sendRaw(socket, 400, 'This service is at https:// only.\n'),
     );
@@ -160,40 +175,65 @@ export async function startSatellite(
       : () => undefined;
   const status = serveStatus(config.state, () => statusOf(registry, traffic), log);
   if (metrics) log({ event: 'serving-metrics', ...addressOf(metrics) });
+  const { mapped, pending } = registry.counts();
+  log({ event: 'state', file: config.state, sites: mapped, waiting: pending });
+  // Says what is wrong before anybody asks.
+  void health.trouble();
   log({ event: 'listening', ...address, domain: config.domain, manage: siteUrl('manage') });
 
+  let unlistened: Promise<unknown> | undefined;
+  /** Takes no new connections; resolves when the old ones are closed. */
+  const unlisten = (): Promise<unknown> => {
+    unlistened ??= Promise.all(servers.map(closed));
+    pages.close();
+    return unlistened;
+  };
   const stop = async (): Promise<void> => {
+    log({ event: 'stopping' });
+    health.stopping();
+    void unlisten();
+    await underWay.toEnd(config.stopGrace);
+    await closeOnce();
+  };
+  const close = async (): Promise<void> => {
     stopFollowing();
     prober.close();
-    const closed = all.map((one) => new Promise((resolve) => one.close(resolve)));
-    pages.close();
+    const all = [unlisten(), ...(metrics ? [closed(metrics)] : [])];
     engine.close();
     status?.close();
     status?.closeAllConnections();
     connections.close();
     metrics?.closeAllConnections();
-    await Promise.all(closed);
+    await Promise.all(all);
     registry.close();
     log({ event: 'stopped' });
   };
-  let stopping: Promise<void> | undefined;
+  let stopped: Promise<void> | undefined;
+  let isClosed: Promise<void> | undefined;
+  const closeOnce = (): Promise<void> => (isClosed ??= close());
   return {
     siteUrl,
     manageUrl: siteUrl('manage'),
     address,
     metricsAddress: metrics && addressOf(metrics),
-    close: () => (stopping ??= stop()),
+    stop: () => (stopped ??= stop()),
+    close: closeOnce,
   };
 }
 
-function listen(server: Server | SecureServer, { host, port }: SatelliteConfig['listen']): Promise<void> {
+/** On an address, or on a socket that is bound already. */
+function listen(server: Server | SecureServer, at: SatelliteConfig['listen'] | number): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen({ host, port }, () => {
+    server.listen(typeof at === 'number' ? { fd: at } : at, () => {
       server.off('error', reject);
       resolve();
     });
   });
+}
+
+function closed(server: Server | SecureServer): Promise<unknown> {
+  return new Promise((resolve) => server.close(resolve));
 }
 
 function addressOf(server: Server | SecureServer): Address {

@@ -44,6 +44,7 @@ export class JobReporter {
   readonly #log: Log;
   /** What the proxy has been told, by job. */
   #told = new Map<string, string>();
+  /** By a clock that nobody sets. */
   #refreshAt = 0;
 
   /** Throws a ConfigError where the CA file can't be read. */
@@ -64,7 +65,7 @@ export class JobReporter {
   async report(): Promise<ReportFailure | undefined> {
     const answer = await this.#scheduler.queue();
     if (!answer.ok) return { by: 'scheduler', message: `the scheduler does not answer: ${answer.why}` };
-    const refresh = Date.now() >= this.#refreshAt;
+    const refresh = performance.now() >= this.#refreshAt;
     const told = refresh ? new Map<string, string>() : this.#told;
     const now = new Map<string, string>();
     const changed: QueuedJob[] = [];
@@ -109,7 +110,7 @@ export class JobReporter {
       };
     }
     this.#told = now;
-    if (refresh) this.#refreshAt = Date.now() + REFRESH_MS;
+    if (refresh) this.#refreshAt = performance.now() + REFRESH_MS;
     if (changed.length > 0)
       this.#log({ event: 'reported', jobs: changed.length, inQueue: answer.jobs.length });
     return undefined;

@@ -243,7 +243,7 @@ function describe({ registry, siteUrl }: Management, record: TokenRecord) {
           },
     phase: record.phase,
     reason: record.reason,
-    expiresAt: iso(registry.expiresAt(record)),
+    expiresAt: iso(registry.expiresByCalendar(record)),
   };
 }
 

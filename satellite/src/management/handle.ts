@@ -52,8 +52,9 @@ async function answer(
       ? json(status, { error: { code, message } })
       : { status, type: 'text/plain', body: `Oops! ${message}\n` };
   try {
-    if (path === '/healthz' && (request.method === 'GET' || request.method === 'HEAD'))
-      return { ...(await healthReply(management.health)), type: 'text/plain' };
+    const reads = request.method === 'GET' || request.method === 'HEAD';
+    const checked = reads ? await healthReply(management.health, path) : undefined;
+    if (checked) return { ...checked, type: 'text/plain' };
     if (isApi) return await answerApi(management, request, path, client);
     return (
       (await answerCgi(management, request, path, query, client)) ??

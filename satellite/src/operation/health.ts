@@ -1,34 +1,68 @@
+import type { Log } from '../log.ts';
 import type { TokenRegistry } from '../tokens/registry.ts';
 
 /** Anybody may ask, and each look writes to the disk: askers within this time share one. */
 const FRESH_MS = 1000;
 
-/** Whether this proxy does its work: the state can be written. */
+/** Whether this proxy should be given new work: its state can be written, and it is not about to stop. */
 export class Health {
   readonly #registry: TokenRegistry;
+  readonly #log: Log;
   #lastAt = Number.NEGATIVE_INFINITY;
   #last: Promise<boolean> = Promise.resolve(false);
+  #isWritable = true;
+  #isStopping = false;
 
-  constructor(registry: TokenRegistry) {
+  /** The log hears of it when the state can no longer be written, and when it can again. */
+  constructor(registry: TokenRegistry, log: Log) {
     this.#registry = registry;
+    this.#log = log;
   }
 
-  isWell(): Promise<boolean> {
+  /** From now on there is a reason not to come here. */
+  stopping(): void {
+    this.#isStopping = true;
+  }
+
+  /** What is wrong, in words for people; undefined if nothing is. */
+  async trouble(): Promise<string | undefined> {
+    if (this.#isStopping) return 'The proxy is about to stop.';
     const now = performance.now();
     if (now - this.#lastAt >= FRESH_MS) {
       this.#lastAt = now;
-      this.#last = this.#registry.checkStore().then(
-        () => true,
-        () => false,
-      );
+      this.#last = this.#look();
     }
-    return this.#last;
+    return (await this.#last)
+      ? undefined
+      : 'The state can not be written; see the log. Live sites go on, nothing can be changed.';
+  }
+
+  async #look(): Promise<boolean> {
+    try {
+      await this.#registry.checkStore();
+      if (!this.#isWritable) this.#log({ event: 'state-recovered' });
+      this.#isWritable = true;
+    } catch (error) {
+      if (this.#isWritable) this.#log({ event: 'state-error', message: (error as Error).message });
+      this.#isWritable = false;
+    }
+    return this.#isWritable;
   }
 }
 
-/** What a load balancer reads. */
-export async function healthReply(health: Health): Promise<{ status: 200 | 503; body: string }> {
-  return (await health.isWell())
-    ? { status: 200, body: 'ok\n' }
-    : { status: 503, body: 'The state can not be written; see the log.\n' };
+interface HealthReply {
+  readonly status: 200 | 503;
+  readonly body: string;
+}
+
+/**
+ * The answer to a GET of one of the health checks, undefined for another path. `/healthz`: should this proxy be given
+ * work (load balancers, monitoring)? `/livez`: is it serving at all (who would restart it)? A full disk is no reason for
+ * a restart, which would drop everybody and mend nothing.
+ */
+export async function healthReply(health: Health, path: string): Promise<HealthReply | undefined> {
+  if (path === '/livez') return { status: 200, body: 'ok\n' };
+  if (path !== '/healthz') return undefined;
+  const trouble = await health.trouble();
+  return trouble === undefined ? { status: 200, body: 'ok\n' } : { status: 503, body: `${trouble}\n` };
 }

@@ -40,6 +40,7 @@ export async function importOriginal(file: string, config: SatelliteConfig): Pro
   const { proxies, jobs } = readOriginal(file);
   const store = new SqliteStore(config.state);
   try {
+    const skew = store.clock.skew();
     const known = store.load();
     const knownTokens = new Set(known.tokens.map(({ token }) => token));
     const knownJobs = new Set(known.jobs.map(({ id }) => id));
@@ -47,11 +48,11 @@ export async function importOriginal(file: string, config: SatelliteConfig): Pro
     const records: TokenRecord[] = [];
     for (const row of proxies) {
       if (knownTokens.has(row.alias)) continue;
-      const record = tokenOf(row, config);
+      const record = tokenOf(row, config, skew);
       if (typeof record === 'string') leftOut.push(record);
       else records.push(record);
     }
-    const jobRecords = jobs.flatMap((row) => jobOf(row) ?? []).filter(({ id }) => !knownJobs.has(id));
+    const jobRecords = jobs.flatMap((row) => jobOf(row, skew) ?? []).filter(({ id }) => !knownJobs.has(id));
     await store.save({ tokens: records, jobs: jobRecords });
     const mapped = records.filter(({ state }) => state === 'mapped').length;
     return { pending: records.length - mapped, mapped, jobs: jobRecords.length, leftOut };
@@ -76,9 +77,9 @@ function readOriginal(file: string): { proxies: ProxyRow[]; jobs: JobRow[] } {
 }
 
 /** The row as a record of ours, or why not; the token is named by its first word only. */
-function tokenOf(row: ProxyRow, { internalNetworks }: SatelliteConfig): TokenRecord | string {
+function tokenOf(row: ProxyRow, { internalNetworks }: SatelliteConfig, skew: number): TokenRecord | string {
   const name = `${String(row.alias).split('-', 1)[0]}-…`;
-  const at = time(row.modified);
+  const at = time(row.modified, skew);
   if (!tokenPattern.test(row.alias)) return `${name}: its name is not a token's`;
   if (at === undefined) return `${name}: its time can't be read`;
   const record: TokenRecord = {
@@ -104,16 +105,16 @@ function tokenOf(row: ProxyRow, { internalNetworks }: SatelliteConfig): TokenRec
   return { ...record, state: 'mapped', redeemedAt: at, host, port: row.dstport };
 }
 
-function jobOf({ jobid, state, lastseen }: JobRow): JobRecord | undefined {
+function jobOf({ jobid, state, lastseen }: JobRow, skew: number): JobRecord | undefined {
   const id = jobIdFrom(jobid);
-  const reportedAt = time(lastseen);
+  const reportedAt = time(lastseen, skew);
   if (id === undefined || reportedAt === undefined) return undefined;
   return { id, state, position: null, estimatedStart: null, reason: null, reportedAt };
 }
 
-/** SQLite's CURRENT_TIMESTAMP, which is UTC, or seconds since the epoch. */
-function time(value: string | number): number | undefined {
+/** SQLite's CURRENT_TIMESTAMP, which is UTC, or seconds since the epoch, in the time of our clock. */
+function time(value: string | number, skew: number): number | undefined {
   const text = String(value);
   const at = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(`${text.replace(' ', 'T')}Z`);
-  return Number.isNaN(at) ? undefined : at;
+  return Number.isNaN(at) ? undefined : at - skew;
 }

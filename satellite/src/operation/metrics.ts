@@ -29,7 +29,6 @@ export function metricsOf(tokens: TokenRegistry, traffic: Traffic): Registry {
       },
     });
   };
-  const startedAt = Date.now();
   const one = (value: number): Samples => [[{}, value]];
 
   add(Gauge, 'tokens', 'Tokens known, by state.', ['state'], () =>
@@ -70,7 +69,7 @@ export function metricsOf(tokens: TokenRegistry, traffic: Traffic): Registry {
     'job_report_age_seconds',
     'Time since job states were last reported, or since the start.',
     [],
-    () => one((Date.now() - (tokens.lastReportAt ?? startedAt)) / 1000),
+    () => one(tokens.reportAge / 1000),
   );
   return registry;
 }
@@ -83,13 +82,16 @@ export function metricsServer(registry: Registry, health: Health): Server {
       response.end(request.method === 'HEAD' ? undefined : body);
     };
     const reads = request.method === 'GET' || request.method === 'HEAD';
-    if (reads && request.url === '/metrics') {
+    const notFound = 'Metrics are at /metrics, health is at /healthz and /livez.\n';
+    if (!reads) reply(404, 'text/plain', notFound);
+    else if (request.url === '/metrics') {
       registry.metrics().then(
         (text) => reply(200, registry.contentType, text),
         (error: Error) => reply(500, 'text/plain', `${error.message}\n`),
       );
-    } else if (reads && request.url === '/healthz') {
-      void healthReply(health).then(({ status, body }) => reply(status, 'text/plain', body));
-    } else reply(404, 'text/plain', 'Metrics are at /metrics, health is at /healthz.\n');
+    } else
+      void healthReply(health, request.url ?? '').then((checked) =>
+        checked ? reply(checked.status, 'text/plain', checked.body) : reply(404, 'text/plain', notFound),
+      );
   });
 }

@@ -30,7 +30,7 @@ const MAX_PATH = 107;
 
 /** Every pending and live token, the oldest first. */
 export function statusOf(registry: TokenRegistry, traffic: Traffic): SiteStatus[] {
-  const now = Date.now();
+  const now = registry.now();
   const seconds = (milliseconds: number): number => Math.round(milliseconds / 1000);
   return registry
     .live()

@@ -50,6 +50,7 @@ export class Pages {
   readonly #registry: TokenRegistry;
   readonly #operator: Operator;
   readonly #streams = new Set<ServerResponse>();
+  #isClosing = false;
 
   constructor(registry: TokenRegistry, operator: Operator) {
     this.#registry = registry;
@@ -94,6 +95,7 @@ export class Pages {
 
   /** Ends all event streams; the pages come back for new ones. */
   close(): void {
+    this.#isClosing = true;
     for (const stream of this.#streams) stream.end();
   }
 
@@ -157,7 +159,7 @@ export class Pages {
       const data = JSON.stringify(contentOf(view));
       if (data !== last) response.write(`data: ${data}\n\n`);
       last = data;
-      if (view.kind === 'live' || isOver(view)) response.end();
+      if (view.kind === 'live' || isOver(view) || this.#isClosing) response.end();
     };
     const heartbeat = setInterval(() => {
       if (!response.writableNeedDrain) response.write(': still here\n\n');

@@ -7,7 +7,7 @@ export type TokenState = 'pending' | 'mapped' | 'gone';
 /** Why a token is gone. */
 export type GoneBy = 'destroyed' | 'expired' | 'job';
 
-/** Everything known about one token. Immutable; times are milliseconds since the epoch. */
+/** Everything known about one token. Immutable; times are in milliseconds, as the registry's now() tells it. */
 export interface TokenRecord {
   readonly token: string;
   readonly state: TokenState;
@@ -24,15 +24,17 @@ export interface TokenRecord {
   readonly reason: string | null;
 }
 
-/** What was last reported about one job of the scheduler. Times are milliseconds since the epoch. */
+/** What was last reported about one job of the scheduler. Times are in milliseconds. */
 export interface JobRecord {
   readonly id: string;
   /** As reported. */
   readonly state: string;
   /** Place among the pending jobs of its partition, 1 is next. */
   readonly position: number | null;
+  /** By the scheduler's own clock, since the epoch. */
   readonly estimatedStart: number | null;
   /** The scheduler's reason for the state, as reported. */
   readonly reason: string | null;
+  /** As the registry's now() told it. */
   readonly reportedAt: number;
 }

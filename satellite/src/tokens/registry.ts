@@ -51,13 +51,14 @@ export class TokenRegistry {
   readonly #uncommitted = new Set<Replaced<TokenRecord>>();
   readonly #uncommittedJobs = new Set<Replaced<JobRecord>>();
   #closed = false;
-  #lastReportAt: number | null = null;
+  #lastReportAt: number;
 
   /** `ttl` in milliseconds. `onError` hears of failures in the sweep, which nobody else waits for. */
   constructor(store: TokenStore, ttl: number, onError: (error: unknown) => void) {
     this.#store = store;
     this.#ttl = ttl;
     this.#onError = onError;
+    this.#lastReportAt = store.clock.now();
     const { tokens, jobs } = store.load();
     for (const job of jobs) this.#jobs.set(job.id, job);
     for (const record of tokens) {
@@ -65,7 +66,7 @@ export class TokenRegistry {
       if (record.state === 'mapped') this.#answering.add(record.token);
     }
     // What ran out while nobody was looking is over before the first visitor comes.
-    const now = Date.now();
+    const now = this.now();
     const expired = tokens.filter((record) => record.state !== 'gone' && this.expiresAt(record) <= now);
     if (expired.length > 0)
       this.#commit(expired.map((record) => this.#gone(record, 'expire', 'expired'))).catch(onError);
@@ -91,9 +92,14 @@ export class TokenRegistry {
     return counts;
   }
 
-  /** When jobs were last reported to this process; milliseconds since the epoch. */
-  get lastReportAt(): number | null {
-    return this.#lastReportAt;
+  /** How long ago jobs were last reported to this process, or it was started; milliseconds. */
+  get reportAge(): number {
+    return this.now() - this.#lastReportAt;
+  }
+
+  /** The time that tokens live in. See Clock for how it differs from the calendar's. */
+  now(): number {
+    return this.#store.clock.now();
   }
 
   /** Resolves if the state can be written; rejects with a StoreError. */
@@ -120,7 +126,12 @@ export class TokenRegistry {
     return tracked;
   }
 
-  /** When the token expires, or is forgotten if it is gone. Milliseconds since the epoch. */
+  /** The same by the calendar, for people. */
+  expiresByCalendar(record: TokenRecord): number {
+    return this.expiresAt(record) + this.#store.clock.skew();
+  }
+
+  /** When the token expires, or is forgotten if it is gone; in the time of now(). */
   expiresAt(record: TokenRecord): number {
     if (record.state === 'gone') return (record.goneAt ?? record.issuedAt) + TOMBSTONE_MS;
     const since = record.redeemedAt ?? record.issuedAt;
@@ -163,7 +174,7 @@ export class TokenRegistry {
     const record: TokenRecord = {
       token,
       state: 'pending',
-      issuedAt: Date.now(),
+      issuedAt: this.now(),
       redeemedAt: null,
       goneAt: null,
       goneBy: null,
@@ -183,7 +194,7 @@ export class TokenRegistry {
     if (record === undefined) return refused('unknown');
     if (record.state === 'gone') return refused('gone');
     if (!can(record, 'redeem')) return refused('redeemed');
-    return this.#change({ ...record, state: 'mapped', redeemedAt: Date.now(), host, port });
+    return this.#change({ ...record, state: 'mapped', redeemedAt: this.now(), host, port });
   }
 
   /** Gives a token back. A mapped one belongs to the host that redeemed it. */
@@ -228,7 +239,7 @@ export class TokenRegistry {
 
   /** Takes in a report: a delta, so that jobs it doesn't mention stay as they were. */
   async reportJobs(reports: readonly JobReport[]): Promise<void> {
-    const reportedAt = Date.now();
+    const reportedAt = this.now();
     const jobs: JobRecord[] = [];
     const ended: TokenRecord[] = [];
     const touched = new Set<string>();
@@ -257,14 +268,14 @@ export class TokenRegistry {
   /** A record whose time isn't over; an expired one that the sweep hasn't met yet counts as gone already. */
   #current(token: string): TokenRecord | undefined {
     const record = this.#tokens.get(token);
-    if (record === undefined || Date.now() < this.expiresAt(record)) return record;
+    if (record === undefined || this.now() < this.expiresAt(record)) return record;
     return record.state === 'gone' ? undefined : this.#gone(record, 'expire', 'expired');
   }
 
   #gone(record: TokenRecord, event: TokenEvent, goneBy: GoneBy): TokenRecord {
     const state = transitions[record.state][event];
     if (state === undefined) throw new Error(`a token that is ${record.state} can't ${event}`);
-    return { ...record, state, goneBy, goneAt: record.goneAt ?? Date.now() };
+    return { ...record, state, goneBy, goneAt: record.goneAt ?? this.now() };
   }
 
   #endedByJob(record: TokenRecord, job: JobRecord): TokenRecord {
@@ -352,7 +363,7 @@ export class TokenRegistry {
     if (this.#closed || time >= this.#timerAt) return;
     clearTimeout(this.#timer);
     this.#timerAt = time;
-    const delay = Math.min(Math.max(time - Date.now(), 50), MAX_TIMER_MS);
+    const delay = Math.min(Math.max(time - this.now(), 50), MAX_TIMER_MS);
     this.#timer = setTimeout(() => {
       this.#timerAt = Number.POSITIVE_INFINITY;
       this.#sweep().catch(this.#onError);
@@ -360,7 +371,7 @@ export class TokenRegistry {
   }
 
   async #sweep(): Promise<void> {
-    const now = Date.now();
+    const now = this.now();
     let next = now + MAX_TIMER_MS;
     const expired: TokenRecord[] = [];
     const forgetTokens: string[] = [];

@@ -1,5 +1,6 @@
 import { closeSync, openSync, statSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
+import { type Anchor, Clock } from './clock.ts';
 import type { JobRecord, TokenRecord } from './record.ts';
 
 /** Changes that belong together: all of them are kept, or none. */
@@ -12,6 +13,8 @@ export interface Changes {
 
 /** Where tokens outlive the process. */
 export interface TokenStore {
+  /** The time that the records are in. */
+  readonly clock: Clock;
   load(): { tokens: TokenRecord[]; jobs: JobRecord[] };
   /** Resolves once the changes would survive a power cut; rejects with a StoreError. */
   save(changes: Changes): Promise<void>;
@@ -39,10 +42,48 @@ const SCHEMA = `
   PRAGMA user_version = ${SCHEMA_VERSION};
 `;
 
+/** Apart from the schema, since it came later, and a program that doesn't know it does no harm. */
+const CLOCK = `
+  CREATE TABLE IF NOT EXISTS clock (
+    id INTEGER PRIMARY KEY CHECK (id = 1), time INTEGER NOT NULL, wall INTEGER NOT NULL, uptime INTEGER NOT NULL,
+    boot TEXT NOT NULL
+  ) STRICT;
+`;
+const NEWEST = `
+  SELECT max(time) AS time FROM (
+    SELECT max(issuedAt, ifnull(redeemedAt, 0), ifnull(goneAt, 0)) AS time FROM tokens UNION SELECT reportedAt FROM jobs
+  )
+`;
+
 /** The same number again is a page written all the same. */
 const TOUCH = `PRAGMA user_version = ${SCHEMA_VERSION}`;
 /** A predecessor may still be on its way out. */
 const OPEN_PATIENCE_MS = 1000;
+
+const CORRUPT = 11;
+const FULL = 13;
+
+/** Primary result codes (sqlite.org/rescode.html), and what to do. */
+const hints: Readonly<Record<number, string>> = {
+  5: ' Another satellite is using it, or another program has locked it.',
+  8: ' This user must be able to write to it and its directory, and the file system must not be read-only.',
+  10: " The disk or file system has failed; see the kernel's log.",
+  [CORRUPT]:
+    ' It is damaged. Put a copy back, save what "sqlite3 FILE .recover" finds, or move it away to begin anew.',
+  [FULL]: ' Make room: until then nothing can be changed.',
+  14: ' Its directory must exist and be writable for this user.',
+  26: ' Is this the right file? Put a copy back, or move it away to begin anew.',
+};
+
+/** For errors of the file system, which come before SQLite's own. */
+const systemHints: Readonly<Record<string, string>> = {
+  ENOENT: hints[14] ?? '',
+  ENOTDIR: hints[14] ?? '',
+  EACCES: hints[14] ?? '',
+  EROFS: hints[8] ?? '',
+  ENOSPC: hints[FULL] ?? '',
+  EIO: hints[10] ?? '',
+};
 
 interface Waiting {
   readonly changes: Changes;
@@ -60,8 +101,10 @@ export class SqliteStore implements TokenStore {
   readonly #putJob: StatementSync;
   readonly #dropToken: StatementSync;
   readonly #dropJob: StatementSync;
+  readonly #putClock: StatementSync;
   /** The database and its log, by inode. */
-  readonly #files: readonly (readonly [path: string, inode: number])[];
+  readonly #files = new Map<string, number>();
+  readonly clock: Clock;
   #queue: Waiting[] = [];
 
   /** Opens or creates the file (readable by its owner only), or `:memory:`. Throws a StoreError. */
@@ -77,13 +120,17 @@ export class SqliteStore implements TokenStore {
       db.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
       db.exec('BEGIN EXCLUSIVE; COMMIT;');
       const version = db.prepare('PRAGMA user_version').get()?.user_version;
-      if (version === 0) db.exec(`BEGIN; ${SCHEMA} COMMIT;`);
-      else if (version !== SCHEMA_VERSION)
-        throw new Error(`its schema version ${version} is not known to this program`);
-      // Makes sure that the log is there.
-      db.exec(TOUCH);
-      const paths = path === ':memory:' ? [] : [path, `${path}-wal`];
-      this.#files = paths.map((file) => [file, statSync(file).ino] as const);
+      if (version === 0) db.exec(`BEGIN; ${SCHEMA} ${CLOCK} COMMIT;`);
+      else if (version === SCHEMA_VERSION) checkPages(db);
+      else
+        throw new Error(
+          `it was written by another version of satellite (schema ${version}, this one knows ${SCHEMA_VERSION})`,
+        );
+      db.exec(CLOCK);
+      touch(db);
+      this.#checkFiles();
+      const last = db.prepare('SELECT time, wall, uptime, boot FROM clock').get() as Anchor | undefined;
+      this.clock = new Clock(last, Number(db.prepare(NEWEST).get()?.time ?? 0));
       this.#putToken = db.prepare(
         `INSERT OR REPLACE INTO tokens VALUES
          (:token, :state, :issuedAt, :redeemedAt, :goneAt, :goneBy, :host, :port, :jobId, :phase, :reason)`,
@@ -93,15 +140,11 @@ export class SqliteStore implements TokenStore {
       );
       this.#dropToken = db.prepare('DELETE FROM tokens WHERE token = ?');
       this.#dropJob = db.prepare('DELETE FROM jobs WHERE id = ?');
-    } catch (error) {
-      const locked = /locked|busy/.test((error as Error).message);
-      throw this.#failure(
-        'open',
-        error,
-        locked
-          ? ' Another satellite is using it.'
-          : ' Its directory must exist and be writable for this user.',
+      this.#putClock = db.prepare(
+        'INSERT OR REPLACE INTO clock (id, time, wall, uptime, boot) VALUES (1, :time, :wall, :uptime, :boot)',
       );
+    } catch (error) {
+      throw this.#failure('open', error);
     }
   }
 
@@ -145,9 +188,10 @@ export class SqliteStore implements TokenStore {
         for (const token of changes.forgetTokens ?? []) this.#dropToken.run(token);
         for (const id of changes.forgetJobs ?? []) this.#dropJob.run(id);
       }
+      this.#putClock.run({ ...this.clock.anchor() });
       this.#db.exec('COMMIT');
     } catch (error) {
-      if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
+      this.#rollBack();
       const failure = this.#failure('write', error);
       for (const { reject } of batch) reject(failure);
       return;
@@ -157,9 +201,12 @@ export class SqliteStore implements TokenStore {
 
   /** What is written to files that have been taken away would be lost with the process. */
   #checkFiles(): void {
-    for (const [path, inode] of this.#files) {
-      if (statSync(path, { throwIfNoEntry: false })?.ino !== inode)
-        throw new Error(`${path} was removed or replaced while in use; restart the proxy`);
+    if (this.#path === ':memory:') return;
+    for (const path of [this.#path, `${this.#path}-wal`]) {
+      const inode = statSync(path, { throwIfNoEntry: false })?.ino;
+      const known = this.#files.get(path) ?? inode;
+      if (known !== inode) throw new Error(`${path} was removed or replaced while in use; restart the proxy`);
+      if (inode !== undefined) this.#files.set(path, inode);
     }
   }
 
@@ -169,8 +216,43 @@ export class SqliteStore implements TokenStore {
     this.#db.close();
   }
 
-  #failure(what: string, error: unknown, hint = ''): StoreError {
+  #rollBack(): void {
+    try {
+      if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
+    } catch {
+      // Where the disk is gone even that fails; what matters is the error from before, and that it is heard.
+    }
+  }
+
+  #failure(what: string, error: unknown): StoreError {
     const why = error instanceof Error ? error.message : String(error);
-    return new StoreError(`Could not ${what} the state in ${this.#path}: ${why}.${hint}`, { cause: error });
+    return new StoreError(`Could not ${what} the state in ${this.#path}: ${why}.${hintFor(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+function resultCode(error: unknown): number {
+  // The lower byte of an extended result code.
+  return ((error as { errcode?: number }).errcode ?? 0) & 0xff;
+}
+
+function hintFor(error: unknown): string {
+  const { code = '' } = error as NodeJS.ErrnoException;
+  return hints[resultCode(error)] ?? systemHints[code] ?? '';
+}
+
+/** A damaged page would be met only when it is needed, and by then others rely on this state. */
+function checkPages(db: DatabaseSync): void {
+  const fault = db.prepare('PRAGMA quick_check(1)').get()?.quick_check;
+  if (fault !== 'ok') throw Object.assign(new Error(String(fault)), { errcode: CORRUPT });
+}
+
+/** Makes sure that the log is there and can be written. A full disk is no reason not to serve what there is. */
+function touch(db: DatabaseSync): void {
+  try {
+    db.exec(TOUCH);
+  } catch (error) {
+    if (resultCode(error) !== FULL) throw error;
   }
 }

@@ -1,15 +1,11 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { statSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import {
   api,
   ask,
-  cleanup,
   DOMAIN,
   issue,
   NODE1,
@@ -20,47 +16,7 @@ import {
   siteHost,
   visit,
 } from '../support.ts';
-
-const program = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
-
-function start(...args: string[]): ChildProcess & { lines: string[] } {
-  const child = spawn(process.execPath, [program, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
-  cleanup(() => child.kill('SIGKILL'));
-  const lines: string[] = [];
-  for (const stream of [child.stdout, child.stderr])
-    createInterface(stream).on('line', (line) => lines.push(line));
-  return Object.assign(child, { lines });
-}
-
-/** Runs to its end. */
-async function outcome(...args: string[]): Promise<{ code: number; lines: string[] }> {
-  const child = start(...args);
-  const [code] = await once(child, 'close');
-  return { code, lines: child.lines };
-}
-
-async function serve(
-  ...args: string[]
-): Promise<{ child: ChildProcess & { lines: string[] }; port: number }> {
-  const child = start(
-    'serve',
-    '--domain',
-    DOMAIN,
-    '--tls',
-    'off',
-    '--internal-networks',
-    '127.21.0.0/16',
-    ...args,
-  );
-  const port = await new Promise<number>((resolve, reject) => {
-    createInterface(child.stderr as NodeJS.ReadableStream).on('line', (line) => {
-      const entry = JSON.parse(line);
-      if (entry.event === 'listening') resolve(entry.port);
-    });
-    child.once('exit', () => reject(new Error(child.lines.join('\n'))));
-  });
-  return { child, port };
-}
+import { outcome, type Program, serve } from './program.ts';
 
 /** Does something with all of them, fifty at a time. */
 async function each<T>(items: readonly T[], action: (item: T) => Promise<unknown>): Promise<void> {
@@ -75,7 +31,7 @@ const range = (count: number): number[] => Array.from({ length: count }, (_, i) 
 
 /** Asks for all of it, and kills the proxy when 300 have had their answer. Returns those that had one in the end. */
 async function killedAmid<T>(
-  child: ChildProcess,
+  child: Program,
   items: readonly T[],
   isDone: (item: T) => Promise<boolean>,
 ): Promise<T[]> {
@@ -160,7 +116,9 @@ describe('satellite serve', () => {
   });
 
   test('SIGTERM ends it in order, with open connections', async () => {
-    const { child, port } = await serve('--listen', '127.0.0.1:0', '--state', ':memory:');
+    const { child, port } = await serve(
+      ...['--listen', '127.0.0.1:0', '--state', ':memory:', '--stop-grace', '200ms'],
+    );
     const upstream = await notebook((_request, response) => void response.write('open'));
     const token = await issue(port);
     await api(port, 'POST', `/tokens/${token}/redeem`, { port: upstream.port }, NODE1);
