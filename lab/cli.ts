@@ -1,7 +1,17 @@
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { Command, Option } from 'commander';
-import { down, type LabCommand, LabError, labCommand, type NodeName, status, up } from './lab.ts';
+import {
+  down,
+  type LabCommand,
+  LabError,
+  labCommand,
+  type NodeName,
+  type PartName,
+  partNames,
+  status,
+  up,
+} from './lab.ts';
 
 const say = (line: string): void => {
   process.stderr.write(`lab: ${line}\n`);
@@ -30,7 +40,10 @@ const program = new Command('lab').description(
 program
   .command('up')
   .description('bring the lab up, installing what it needs')
-  .action(() => up({ say }));
+  .addOption(
+    new Option('--with <part...>', 'and what is there only on demand: sge (Grid Engine)').choices(partNames),
+  )
+  .action(({ with: parts }: { with?: PartName[] }) => up({ say, parts: parts ?? [] }));
 
 program
   .command('down')

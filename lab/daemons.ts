@@ -1,16 +1,26 @@
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { LabError, lastLines } from './errors.ts';
 import { enter, holder } from './hosts.ts';
-import { daemonDirectory, domain, type NodeName, nodeNames } from './paths.ts';
+import { daemonDirectory, domain, type NodeName, nodeNames, stateDirectory } from './paths.ts';
 import { isAlive, type ProcessRecord, readRecord, record, signal, until, writeRecord } from './processes.ts';
+
+/** What the lab has on demand, beside what it always has. */
+export const partNames = ['sge'] as const;
+export type PartName = (typeof partNames)[number];
+
+/** Is there once a part has come up for the first time. */
+export const partFile = (part: PartName): string => join(stateDirectory, `complete-${part}`);
+const hasPart = (part: PartName): boolean => existsSync(partFile(part));
 
 interface Daemon {
   node: NodeName;
+  /** The part that it belongs to; undefined: always there. */
+  part?: PartName;
   /** Runs in the foreground and logs to stderr. */
-  argv: string[];
+  argv: string[] | (() => string[]);
   /** A command on its node that succeeds once the daemon answers. */
   probe: string[];
 }
@@ -51,6 +61,22 @@ const slurmd = (node: NodeName): Daemon => ({
   ],
 });
 
+// SGE_ND keeps them in the foreground, see sge_qmaster(8).
+const gridEngine = (daemon: string): string[] => [
+  'env',
+  'SGE_ROOT=/var/lib/gridengine',
+  'SGE_CELL=default',
+  'SGE_ND=1',
+  daemon,
+];
+const execd = (node: NodeName): Daemon => ({
+  node,
+  part: 'sge',
+  argv: gridEngine('sge_execd'),
+  // A host that has reported no load yet shows dashes instead.
+  probe: ['bash', '-c', `qhost -h ${node} | grep --quiet '^${node} .*lx-.* [0-9.]*[0-9] '`],
+});
+
 const table = {
   dnsmasq: {
     node: 'login',
@@ -89,24 +115,33 @@ const table = {
   },
   'report-jobs': {
     node: 'login',
-    argv: [
+    argv: () => [
       ...as('satellite'),
-      satellite,
-      'report-jobs',
-      '--scheduler',
-      'slurm',
-      '--to',
-      management,
-      ...caOption,
+      ...[satellite, 'report-jobs', '--to', management, ...caOption],
+      // One for all of them: each would take the others' jobs for gone.
+      ...['--scheduler', 'slurm', ...partNames.filter(hasPart)],
     ],
     probe: ['true'],
   },
+  sge_qmaster: {
+    node: 'login',
+    part: 'sge',
+    argv: gridEngine('sge_qmaster'),
+    probe: ['qconf', '-sh'],
+  },
+  'sge_execd-c1': execd('c1'),
+  'sge_execd-c2': execd('c2'),
 } satisfies Record<string, Daemon>;
 
 /** The lab's daemons. */
 export type DaemonName = keyof typeof table;
 
-export const daemonNames = Object.keys(table) as DaemonName[];
+/** Those that the lab always has, and those of the parts that it was given. */
+export function wantedDaemons(): DaemonName[] {
+  return (Object.entries(table) as [DaemonName, Daemon][])
+    .filter(([, { part }]) => part === undefined || hasPart(part))
+    .map(([name]) => name);
+}
 
 const startTimeout = 30_000;
 
@@ -132,7 +167,8 @@ export async function startDaemon(name: DaemonName): Promise<void> {
   mkdirSync(daemonDirectory, { recursive: true });
   // What an earlier one said would only confuse whoever looks for this one's last words.
   const log = openSync(daemonLog(name), 'w', 0o600);
-  const [command = '', ...args] = enter(daemon.node, daemon.argv);
+  const argv = typeof daemon.argv === 'function' ? daemon.argv() : daemon.argv;
+  const [command = '', ...args] = enter(daemon.node, argv);
   const env = { PATH: '/usr/sbin:/usr/bin', HOME: '/', LANG: 'C.UTF-8' };
   const child = spawn(command, args, { detached: true, stdio: ['ignore', log, log], cwd: '/', env });
   closeSync(log);
@@ -175,7 +211,7 @@ export async function killDaemon(name: DaemonName, how: NodeJS.Signals = 'SIGTER
   }
 }
 
-/** Whether every node and daemon of the lab is up. */
+/** Whether every node and every daemon that is wanted is up. */
 export function isComplete(): boolean {
-  return nodeNames.every((node) => holder(node)) && daemonNames.every(isRunning);
+  return nodeNames.every((node) => holder(node)) && wantedDaemons().every(isRunning);
 }

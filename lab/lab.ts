@@ -3,15 +3,25 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { makeAccountingDatabase, makeAccounts, makeDatabase } from './accounting.ts';
-import { type DaemonName, daemonNames, isComplete, isRunning, killDaemon, startDaemon } from './daemons.ts';
+import {
+  type DaemonName,
+  isComplete,
+  isRunning,
+  killDaemon,
+  type PartName,
+  partFile,
+  startDaemon,
+  wantedDaemons,
+} from './daemons.ts';
 import { LabError, lastLines } from './errors.ts';
 import { checkCheckout, installJupyters, makeFilesystem } from './filesystem.ts';
+import { configureGridEngine, makeGridEngine } from './gridengine.ts';
 import { holder, startHosts, stopHosts } from './hosts.ts';
 import { withLock } from './lock.ts';
-import { allowDaemons, installCluster, type Say } from './packages.ts';
+import { allowDaemons, installCluster, installGridEngine, type Say } from './packages.ts';
 import { checkout, type NodeName, nodeNames, stateDirectory } from './paths.ts';
 
-export { type DaemonName, daemonLog, killDaemon, startDaemon } from './daemons.ts';
+export { type DaemonName, daemonLog, killDaemon, type PartName, partNames, startDaemon } from './daemons.ts';
 export { LabError } from './errors.ts';
 export { installBrowser, installPackages, installTools } from './packages.ts';
 export { address, caFile, domain, labPath, type NodeName } from './paths.ts';
@@ -24,13 +34,21 @@ export {
   type Place,
 } from './run.ts';
 
+/** Is there once the lab has come up for the first time. */
 const completeFile = join(stateDirectory, 'complete');
 
 /**
  * Brings the lab up, installing what it needs, and returns when it works. Where it is up already, this only builds the
- * programs anew and starts what has ended. Throws a LabError that says what is wrong.
+ * programs anew and starts what has ended. `parts` are brought up besides, and stay. Throws a LabError that says what is
+ * wrong.
  */
-export async function up({ say = () => undefined }: { say?: Say } = {}): Promise<void> {
+export async function up({
+  say = () => undefined,
+  parts = [],
+}: {
+  say?: Say;
+  parts?: readonly PartName[];
+} = {}): Promise<void> {
   checkMachine();
   await withLock(say, async () => {
     process.umask(0o022);
@@ -44,6 +62,7 @@ export async function up({ say = () => undefined }: { say?: Say } = {}): Promise
       }
       await make(say);
     }
+    for (const part of parts) if (!existsSync(partFile(part))) await makePart[part](say);
     say('the lab is up. Try "npm run lab -- exec -- sinfo".');
   });
 }
@@ -57,18 +76,17 @@ export async function down({ say = () => undefined }: { say?: Say } = {}): Promi
 export interface LabStatus {
   up: boolean;
   nodes: Record<NodeName, boolean>;
-  daemons: Record<DaemonName, boolean>;
+  daemons: Partial<Record<DaemonName, boolean>>;
 }
 
 /** What of the lab is running. */
 export function status(): LabStatus {
   checkMachine();
   const nodes = nodeNames.map((name) => [name, holder(name) !== undefined]);
-  const daemons = daemonNames.map((name) => [name, isRunning(name)]);
   return {
     up: existsSync(completeFile) && isComplete(),
     nodes: Object.fromEntries(nodes) as Record<NodeName, boolean>,
-    daemons: Object.fromEntries(daemons) as Record<DaemonName, boolean>,
+    daemons: Object.fromEntries(wantedDaemons().map((name) => [name, isRunning(name)])),
   };
 }
 
@@ -135,13 +153,30 @@ async function startCluster(say: Say): Promise<void> {
   await startDaemon('report-jobs');
 }
 
+/** How each part comes into being, on a lab that is up. */
+const makePart: Record<PartName, (say: Say) => Promise<void>> = {
+  async sge(say) {
+    await installGridEngine(say);
+    say('starting Grid Engine');
+    const daemons = ['sge_qmaster', 'sge_execd-c1', 'sge_execd-c2'] as const;
+    for (const name of daemons) await killDaemon(name); // of a try that failed
+    await makeGridEngine();
+    await startDaemon('sge_qmaster');
+    await configureGridEngine();
+    await Promise.all([startDaemon('sge_execd-c1'), startDaemon('sge_execd-c2')]);
+    writeFileSync(partFile('sge'), '');
+    await killDaemon('report-jobs');
+    await startDaemon('report-jobs');
+  },
+};
+
 async function startMissing(say: Say): Promise<void> {
   if (isRunning('satellite') && readFileSync(bundleFile, 'utf8') !== bundleHash()) {
     say('satellite has changed: starting it anew');
     await stopSatellite();
     await killDaemon('report-jobs');
   }
-  for (const name of daemonNames) {
+  for (const name of wantedDaemons()) {
     if (isRunning(name)) continue;
     say(`starting ${name}`);
     await (name === 'satellite' ? startSatellite() : startDaemon(name));

@@ -29,6 +29,11 @@ export async function installCluster(say: Say): Promise<void> {
   await installPackages(clusterPackages, 'the cluster', say);
 }
 
+/** Installs Grid Engine. */
+export async function installGridEngine(say: Say): Promise<void> {
+  await installPackages(['gridengine-client', 'gridengine-exec', 'gridengine-master'], 'Grid Engine', say);
+}
+
 /** Installs a browser and the tool that tells it to trust the lab's CA. */
 export async function installBrowser(say: Say): Promise<void> {
   await installPackages(['chromium', 'libnss3-tools'], 'the browser', say);

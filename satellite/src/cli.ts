@@ -13,6 +13,8 @@ import {
 import { pbs } from './jobs/pbs.ts';
 import { JobReporter } from './jobs/reporter.ts';
 import type { Scheduler } from './jobs/scheduler.ts';
+import { several } from './jobs/several.ts';
+import { sge } from './jobs/sge.ts';
 import { slurm } from './jobs/slurm.ts';
 import { logToStderr } from './log.ts';
 import { importOriginal } from './operation/import.ts';
@@ -32,7 +34,7 @@ function fail(code: number, message: string): never {
   process.exit(code);
 }
 
-const schedulers = { slurm, pbs } satisfies Record<string, Scheduler>;
+const schedulers = { slurm, pbs, sge } satisfies Record<string, Scheduler>;
 
 const kebab = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
@@ -196,7 +198,9 @@ program
   .command('report-jobs')
   .description("post the scheduler's job states to a proxy; runs on a host that sees the queue")
   .addOption(
-    new Option('--scheduler <name>', 'whose queue').choices(Object.keys(schedulers)).makeOptionMandatory(),
+    new Option('--scheduler <name...>', 'whose queue; several at a site that has them')
+      .choices(Object.keys(schedulers))
+      .makeOptionMandatory(),
   )
   .addOption(new Option('--to <url>', "the proxy's management host").argParser(httpUrl).makeOptionMandatory())
   .option('--ca-file <file>', 'trust the certificates in this file too (PEM)')
@@ -206,14 +210,14 @@ program
   )
   .action(
     async (given: {
-      scheduler: keyof typeof schedulers;
+      scheduler: (keyof typeof schedulers)[];
       to: URL;
       caFile?: string;
       once?: true;
       interval?: number;
     }) => {
       const reporter = new JobReporter({
-        scheduler: schedulers[given.scheduler],
+        scheduler: several(given.scheduler.map((name) => schedulers[name])),
         to: given.to,
         ...(given.caFile && { caFile: given.caFile }),
         log: logToStderr,

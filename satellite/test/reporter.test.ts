@@ -3,6 +3,8 @@ import { chmod, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { JobReporter } from '../src/jobs/reporter.ts';
+import type { Scheduler } from '../src/jobs/scheduler.ts';
+import { several } from '../src/jobs/several.ts';
 import { parseQueue, slurm } from '../src/jobs/slurm.ts';
 import type { LogEntry } from '../src/log.ts';
 import { api as apiOf, ask, cleanup, satellite, scratch } from './support.ts';
@@ -82,6 +84,35 @@ test('asks a bounded number of questions a round, about ids that are no options'
   expect(await reporter.report()).toBeUndefined();
   expect(new Set(asked)).toEqual(new Set(Array.from({ length: 150 }, (_, i) => String(i + 1))));
   expect(asked.length).toBe(150);
+});
+
+describe('several schedulers as one', () => {
+  const job = (id: string) => ({ id, state: 'RUNNING', position: null, estimatedStart: null, reason: null });
+  const one = (id: string, state: string | null = null): Scheduler => ({
+    queue: async () => ({ ok: true, jobs: [job(id)] }),
+    finalState: async () => ({ ok: true, state }),
+  });
+  const away: Scheduler = {
+    queue: async () => ({ ok: false, why: 'away' }),
+    finalState: async () => ({ ok: false, why: 'away' }),
+  };
+
+  test('know the jobs of all, and what became of them', async () => {
+    expect(await several([one('1'), one('2.pbs')]).queue()).toEqual({
+      ok: true,
+      jobs: [job('1'), job('2.pbs')],
+    });
+    expect(await several([one('1'), one('2', 'FAILED')]).finalState('3')).toEqual({
+      ok: true,
+      state: 'FAILED',
+    });
+    expect(await several([one('1'), one('2')]).finalState('3')).toEqual({ ok: true, state: null });
+  });
+
+  test('say nothing while one of them is away', async () => {
+    expect(await several([one('1'), away]).queue()).toEqual({ ok: false, why: 'away' });
+    expect(await several([one('1'), away]).finalState('3')).toEqual({ ok: false, why: 'away' });
+  });
 });
 
 /** A scheduler whose commands say what the test has written down, and a proxy that listens to reports about it. */

@@ -70,10 +70,12 @@ const waiting: JobState = { stage: 'waiting', text: 'Waiting in the queue' };
 const running: JobState = { stage: 'running', text: 'Running' };
 const suspended: JobState = { stage: 'running', text: 'Suspended by the scheduler' };
 const leaving: JobState = { stage: 'running', text: 'Coming to its end' };
+const inError: JobState = { stage: 'waiting', text: 'In error, and held' };
+const ended: JobState = { stage: 'finished', text: 'The job has ended.', clean: true, bare: true };
 
 /**
- * What the reporting scripts of other schedulers may send: qstat(1B) of PBS and Torque, qstat(1) of Grid Engine,
- * bjobs(1) of LSF. Where they say the same as Slurm it isn't repeated. PBS's F is any end, Slurm's is a failure:
+ * What the reporting scripts of other schedulers may send: qstat(1B) of PBS and Torque, bjobs(1) of LSF. Where they say
+ * the same as Slurm it isn't repeated. PBS's F is any end, Slurm's is a failure:
  * report-jobs says which.
  */
 const others: Readonly<Record<string, JobState>> = {
@@ -84,18 +86,28 @@ const others: Readonly<Record<string, JobState>> = {
   B: running,
   E: leaving,
   U: suspended,
-  QW: waiting,
-  HQW: held,
-  EQW: { stage: 'waiting', text: 'In error, and held' },
-  DR: leaving,
   PEND: waiting,
   PSUSP: held,
   RUN: running,
   USUSP: suspended,
   SSUSP: suspended,
-  DONE: { stage: 'finished', text: 'The job has ended.', clean: true, bare: true },
+  DONE: ended,
   EXIT: { stage: 'finished', text: 'The job failed.' },
 };
+
+/**
+ * sge_status(5), where letters that differ in their case only mean different things. Left out are T, PBS's word for a job
+ * that moves between servers, and RS, which Slurm has for another that runs.
+ */
+const gridEngine: readonly [reported: string, state: JobState][] = [
+  ['qw Rq', waiting],
+  ['hqw hRwq hRqw', held],
+  ['Eqw Ehqw EhRqw', inError],
+  ['r hr t Rr Rt', running],
+  ['s ts S tS tT Rs Rts RtS RT RtT', suspended],
+  ['dr dt dRr dRt ds dts dS dtS dT dtT dRs dRS dRT dqw dhqw dEqw', leaving],
+  ['z', ended],
+];
 
 const states = new Map<string, JobState>(Object.entries(others));
 for (const [compact, long, state] of slurm) {
@@ -103,11 +115,18 @@ for (const [compact, long, state] of slurm) {
   states.set(long.replaceAll('_', ''), state);
 }
 
+const caseMatters = new Map(
+  gridEngine.flatMap(([reported, state]) => reported.split(' ').map((word) => [word, state] as const)),
+);
+for (const [word, state] of caseMatters) {
+  if (!states.has(word.toUpperCase())) states.set(word.toUpperCase(), state);
+}
+
 /** What a reported state means; undefined for one that nobody has told us about, which is no reason to end anything. */
 export function jobState(reported: string): JobState | undefined {
   // sacct prints "CANCELLED by 1000", and cuts long names with a "+".
-  const word = reported.trim().toUpperCase().split(/[\s+]/, 1)[0] ?? '';
-  return states.get(word.replaceAll('_', ''));
+  const word = reported.trim().split(/[\s+]/, 1)[0] ?? '';
+  return caseMatters.get(word) ?? states.get(word.toUpperCase().replaceAll('_', ''));
 }
 
 export function jobStage(job: JobRecord): JobStage | undefined {
