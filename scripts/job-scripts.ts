@@ -30,7 +30,15 @@ const spec: LaunchSpec = {
     qos: 'high',
     constraint: 'skylake&ib',
   },
-  environment: { modules: ['gcc/12', 'python/3.11'], venv: '/home/a user/venv' },
+  environment: {
+    modules: ['gcc/12', 'python/3.11'],
+    modulePath: ['/home/a user/modules'],
+    venv: '/home/a user/venv',
+    variables: ['OMP_NUM_THREADS=4'],
+    setup: '/home/a user/setup.sh',
+    scratchDirectory: '/scratch/{user}/{job}',
+  },
+  idleTimeout: 3600,
 };
 
 /** The scripts by the name of their template. */

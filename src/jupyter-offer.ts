@@ -24,8 +24,8 @@ interface Circumstances {
  * @throws ConfigurationError where there is none and none can be made, or the offer isn't taken
  */
 export async function offerJupyter(spec: LaunchSpec, circumstances: Circumstances): Promise<LaunchSpec> {
-  const { modules, venv } = spec.environment;
-  if (modules.length > 0 || venv !== undefined) return spec;
+  const { modules, venv, setup } = spec.environment;
+  if (modules.length > 0 || venv !== undefined || setup !== undefined) return spec;
   const programs = jupyterPrograms(spec.service);
   if (programs.some((program) => commandOnPath(program, process.env) !== undefined)) return spec;
 
@@ -35,7 +35,7 @@ export async function offerJupyter(spec: LaunchSpec, circumstances: Circumstance
     await askFirst(spec.service, directory, circumstances);
     await install(spec.service, directory, circumstances);
   }
-  return hasJupyter() ? { ...spec, environment: { modules, venv: directory } } : spec;
+  return hasJupyter() ? { ...spec, environment: { ...spec.environment, venv: directory } } : spec;
 }
 
 async function askFirst(

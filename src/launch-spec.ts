@@ -19,9 +19,20 @@ export interface LaunchSpec {
   readonly directory: string;
   readonly resources: Resources;
   readonly environment: {
-    readonly modules: readonly string[] /** Absolute. */;
+    readonly modules: readonly string[];
+    /** Directories, absolute, searched for modules after the site's own. */
+    readonly modulePath: readonly string[];
+    /** Absolute. */
     readonly venv: string | undefined;
+    /** `NAME=VALUE` each. */
+    readonly variables: readonly string[];
+    /** A bash file, absolute. */
+    readonly setup: string | undefined;
+    /** Absolute; `{user}` and `{job}` in it are replaced where the job runs. */
+    readonly scratchDirectory: string | undefined;
   };
+  /** Seconds without activity after which Jupyter ends itself. */
+  readonly idleTimeout: number | undefined;
 }
 
 /** The programs that can be the service, in the order in which they are tried. */
@@ -105,11 +116,29 @@ export function launchSpec(settings: Settings, system: System, workingDirectory:
     },
     environment: {
       modules: settings.module?.value ?? [],
+      modulePath: (settings.modulePath?.value ?? []).map((directory) =>
+        absolute(directory, workingDirectory),
+      ),
       venv: settings.venv && absolute(settings.venv.value, workingDirectory),
+      variables: variables(settings, process.env),
+      setup: settings.setup && absolute(settings.setup.value, workingDirectory),
+      scratchDirectory: settings.scratchDir && absolute(settings.scratchDir.value, workingDirectory),
     },
+    idleTimeout: settings.idleTimeout?.value,
   };
   if (!here) checkResources(spec, settings);
   return Object.freeze(spec);
+}
+
+/** Each with its value; a name alone takes the one that it has in this environment. */
+function variables(settings: Settings, environment: NodeJS.ProcessEnv): string[] {
+  return (settings.env?.value ?? []).map((text) => {
+    if (text.includes('=')) return text;
+    const value = environment[text];
+    if (value === undefined)
+      refuse(settings, 'env', `${text} has no value here`, `Write ${text}=VALUE, or export it first.`);
+    return `${text}=${value}`;
+  });
 }
 
 function checkResources(spec: LaunchSpec, settings: Settings): void {

@@ -14,6 +14,7 @@ import {
   parseModules,
   parseName,
   parsePath,
+  parseVariable,
   shown,
 } from './values.ts';
 
@@ -77,18 +78,21 @@ function oneOf<const T extends string>(
   });
 }
 
-const modulesType = z
-  .union([z.string(), z.array(z.string())], 'must be a name or a list of names')
-  .transform((value) => [value].flat())
-  .transform((texts, context) => {
-    try {
-      return texts.flatMap(parseModules);
-    } catch (error) {
-      if (!(error instanceof InvalidValue)) throw error;
-      context.addIssue({ code: 'custom', message: error.message, input: texts });
-      return z.NEVER;
-    }
-  });
+/** One text, or a list of them; `read` gives what each holds, which may be several. */
+function listOf<T>(read: (text: string) => readonly T[], what: string): z.ZodType<T[]> {
+  return z
+    .union([z.string(), z.array(z.string())], `must be ${what} or a list of them`)
+    .transform((value) => [value].flat())
+    .transform((texts, context) => {
+      try {
+        return texts.flatMap(read);
+      } catch (error) {
+        if (!(error instanceof InvalidValue)) throw error;
+        context.addIssue({ code: 'custom', message: error.message, input: texts });
+        return z.NEVER;
+      }
+    });
+}
 
 export const options = {
   service: {
@@ -122,6 +126,13 @@ export const options = {
     group: 'What to start',
     help: 'directory to start in (your home directory)',
     type: typed(parsePath),
+  },
+  idleTimeout: {
+    flag: 'idle-timeout',
+    argument: 'DURATION',
+    group: 'What to start',
+    help: 'end Jupyter when nothing has run, been typed or been saved for so long',
+    type: typed(parseDuration),
   },
 
   account: {
@@ -225,7 +236,16 @@ export const options = {
     argument: 'NAME[,NAME]',
     group: 'Environment',
     help: 'environment modules to load, in order; may be repeated',
-    type: modulesType,
+    type: listOf(parseModules, 'a name'),
+    repeatable: true,
+  },
+  modulePath: {
+    flag: 'module-path',
+    aliases: ['append-modulepath'],
+    argument: 'DIR',
+    group: 'Environment',
+    help: 'directory with more modules; may be repeated',
+    type: listOf((text) => [parsePath(text)], 'a path'),
     repeatable: true,
   },
   venv: {
@@ -233,6 +253,28 @@ export const options = {
     argument: 'PATH',
     group: 'Environment',
     help: 'Python virtual environment to run Jupyter from',
+    type: typed(parsePath),
+  },
+  env: {
+    flag: 'env',
+    argument: 'NAME[=VALUE]',
+    group: 'Environment',
+    help: 'a variable for Jupyter, with the value that it has here where none is given; may be repeated',
+    type: listOf((text) => [parseVariable(text)], 'NAME=VALUE'),
+    repeatable: true,
+  },
+  setup: {
+    flag: 'setup',
+    argument: 'FILE',
+    group: 'Environment',
+    help: 'bash file to source last before Jupyter starts',
+    type: typed(parsePath),
+  },
+  scratchDir: {
+    flag: 'scratch-dir',
+    argument: 'DIR',
+    group: 'Environment',
+    help: 'where the job keeps temporary files; {user} and {job} are replaced',
     type: typed(parsePath),
   },
 

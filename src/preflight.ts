@@ -8,7 +8,7 @@ import { suggestion } from './nearest.ts';
 import type { OptionKey } from './options.ts';
 import { schedulers } from './schedulers/registry.ts';
 import type { Offers, Scheduler } from './schedulers/scheduler.ts';
-import { directoryProblem, probeHome } from './sessions/store.ts';
+import { directoryProblem, fileProblem, probeHome } from './sessions/store.ts';
 import { commandOnPath } from './systems/detect.ts';
 import { formatDuration, shown } from './values.ts';
 
@@ -23,6 +23,7 @@ export function checkThisMachine(spec: LaunchSpec, settings: Settings): void {
       'Write the path of a directory that exists.',
     );
   checkVenv(spec, settings);
+  checkSetup(spec, settings);
   probeHome();
   if (spec.system.scheduler === 'none' || spec.here) {
     if (commandOnPath('bash', process.env) === undefined)
@@ -61,6 +62,12 @@ function checkVenv({ environment: { venv }, service }: LaunchSpec, settings: Set
       `Install it: ${path.join(venv, 'bin', 'pip')} install ${service === 'notebook' ? 'notebook' : 'jupyterlab'}`,
     );
   }
+}
+
+function checkSetup({ environment: { setup } }: LaunchSpec, settings: Settings): void {
+  const problem = setup === undefined ? undefined : fileProblem(setup);
+  if (setup !== undefined && problem !== undefined)
+    throw complaint(settings, 'setup', `${shown(setup)}: ${problem}`, 'Write the path of a bash file.');
 }
 
 /**

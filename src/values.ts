@@ -166,6 +166,21 @@ export function parseModules(text: string): string[] {
   return names;
 }
 
+/** Bash's own, which can't be given, and what would take Jupyter's door or its private directory away. */
+const reservedVariables =
+  /^(?:BASHOPTS|BASH_VERSINFO|EUID|PPID|SHELLOPTS|UID|BASH_ENV|ENV|JUPYTER_(?:TOKEN|TOKEN_FILE|PORT|IP|RUNTIME_DIR)|JPY_.*)$/;
+
+/** An environment variable: `NAME=VALUE`, or `NAME` alone for the value that it has where the launch is typed. */
+export function parseVariable(text: string): string {
+  const [name = ''] = text.split('=', 1);
+  if (!/^[A-Za-z_]\w{0,127}$/.test(name))
+    throw new InvalidValue(`"${shown(name)}" can't be the name of a variable; write NAME=VALUE`);
+  if (reservedVariables.test(name)) throw new InvalidValue(`${name} is not yours to set here; leave it out`);
+  if (text.includes('\0')) throw new InvalidValue('a variable cannot hold a NUL character');
+  if (text.length > 32_768) throw new InvalidValue(`the value of ${name} is longer than 32768 characters`);
+  return text;
+}
+
 /** A path as typed; `~/` is home. Refuses only what no path can be. */
 export function parsePath(text: string): string {
   if (text === '') throw new InvalidValue('the path is empty');

@@ -11,6 +11,7 @@ import {
   parseModules,
   parseName,
   parsePath,
+  parseVariable,
   shown,
 } from '../src/values.ts';
 
@@ -337,6 +338,40 @@ describe('modules', () => {
     'x'.repeat(201),
   ])('%j is refused', (text) => {
     complaint(() => parseModules(text));
+  });
+});
+
+describe('a variable', () => {
+  test.each(['A=1', 'A', 'a_1=', 'A= $(id) `x`\n"', 'A=b=c', 'PATH=/x', '_=x'])(
+    '%j is kept as it is',
+    (text) => {
+      expect(parseVariable(text)).toBe(text);
+    },
+  );
+
+  test.each([
+    ...[
+      '',
+      '=x',
+      '1A=x',
+      'A-B=x',
+      'A B=x',
+      'A;B=x',
+      'ä=x',
+      'A=\0',
+      `A=${'x'.repeat(40_000)}`,
+      `${'A'.repeat(200)}=x`,
+    ],
+    ...[
+      'UID=0',
+      'SHELLOPTS=x',
+      'BASH_ENV=/x',
+      'JUPYTER_TOKEN=x',
+      'JUPYTER_RUNTIME_DIR=/tmp',
+      'JPY_PARENT_PID=1',
+    ],
+  ])('%j is refused', (text) => {
+    complaint(() => parseVariable(text));
   });
 });
 

@@ -18,7 +18,7 @@ finish() {
 
 # Schedulers leave little time between TERM and KILL: what matters most comes first.
 end() {
-  [[ -z ${jupyter_pid-} ]] || kill -TERM "$jupyter_pid" 2>/dev/null
+  [[ -z ${jupyter_pid-} ]] || ask_jupyter_to_end
   local recorded=yes reason=$2
   [[ -z ${3-} ]] || reason='' # the launcher asks the scheduler
   record "$1" "$reason" || recorded=
@@ -33,6 +33,15 @@ end() {
   [[ -z ${launcher_watch-} ]] || kill "$launcher_watch" 2>/dev/null
   [[ -z ${limit_watch-} ]] || kill "$limit_watch" 2>/dev/null
   [[ -z ${runtime-} ]] || rm -rf "$runtime"
+  [[ -z ${scratch-} ]] || rm -rf "$scratch"
+}
+
+ask_jupyter_to_end() {
+  local children=''
+  # What a setup file is just running would be left behind.
+  [[ -e $runtime/entered ]] || children=$(grep -l "^PPid:[[:space:]]*$jupyter_pid\$" /proc/[0-9]*/status 2>/dev/null | cut -d/ -f3)
+  # shellcheck disable=SC2086 # one number a word
+  kill -TERM "$jupyter_pid" $children 2>/dev/null
 }
 
 # Jupyter ends its kernels when it is asked with TERM; a second TERM would only make it hurry.

@@ -3,16 +3,36 @@
 prepare_environment() {
   local problem
   phase environment
-  # Leftovers of the login session or of an outer Jupyter would point this one elsewhere.
-  unset XDG_RUNTIME_DIR JUPYTER_TOKEN JUPYTER_PORT JUPYTER_IP JUPYTER_RUNTIME_DIR JPY_PARENT_PID
+  forget_login_session
   export JUPYTER_RUNTIME_DIR=$runtime
 
+  [[ -z $scratch_dir ]] || make_scratch
   ((${#modules[@]} == 0)) || load_modules
   [[ -z $venv ]] || use_venv
+  [[ -z $setup_file || -r $setup_file ]] || fail "The setup file $setup_file can't be read on $(hostname)."
 
   problem=$(cd -- "$start_dir" 2>&1) || fail "The start directory can't be entered on $(hostname): ${problem##*cd: }."
   cd -- "$start_dir" || fail "The start directory can't be entered on $(hostname)."
   ! problem=$(write_problem "$session_dir") || fail "Your home directory can't be written on $(hostname): $problem."
+}
+
+# Leftovers of the login session, or of a Jupyter that the launch was typed in, would point this one elsewhere. Where
+# somebody's search paths (PATH, JUPYTER_PATH, and PYTHONPATH for the Python that was there) lead is meant so.
+forget_login_session() {
+  unset XDG_RUNTIME_DIR JUPYTER_TOKEN JUPYTER_TOKEN_FILE JUPYTER_PORT JUPYTER_IP JUPYTER_RUNTIME_DIR
+  unset JUPYTER_SERVER_ROOT JUPYTER_SERVER_URL "${!JPY_@}" "${!JUPYTERHUB_@}" "${!START_JUPYTER_@}"
+  # Another Python than theirs is asked for.
+  [[ -z $venv ]] || unset PYTHONHOME PYTHONPATH VIRTUAL_ENV CONDA_PREFIX CONDA_DEFAULT_ENV
+}
+
+# A private directory where there is room: it becomes TMPDIR, and goes when the session ends.
+make_scratch() {
+  local parent=$scratch_dir problem
+  parent=${parent//'{user}'/$(id -un)}
+  parent=${parent//'{job}'/${SLURM_JOB_ID:-${PBS_JOBID:-${JOB_ID:-${LSB_JOBID:-$session_id}}}}}
+  problem=$(mkdir -p -- "$parent" 2>&1) || fail "The scratch directory can't be made on $(hostname): ${problem#mkdir: }."
+  scratch=$(mktemp -d "$parent/sj-XXXXXX" 2>"$runtime/scratch-problem") || fail "The scratch directory can't be written on $(hostname): $(one_line "$(<"$runtime/scratch-problem")")."
+  export TMPDIR=$scratch
 }
 
 # A batch shell is no login shell: where the site's module command isn't there yet, its own start-up file brings it.
@@ -26,6 +46,10 @@ load_modules() {
   fi
   type module >/dev/null 2>&1 || fail "There is no module command on $(hostname), so \"${modules[*]}\" can't be loaded."
 
+  for module in "${module_path[@]}"; do
+    [[ -d $module ]] || fail "The module path $module does not exist on $(hostname)."
+    module use --append "$module"
+  done
   for module in "${modules[@]}"; do
     say "module load $module"
     # Old versions return 0 whatever happens: what they write tells.
@@ -47,5 +71,4 @@ use_venv() {
   local problem
   problem=$("$venv/bin/python" -c '' 2>&1) || fail "The virtual environment $venv is broken on $(hostname): its Python does not run (${problem##*: })."
   export VIRTUAL_ENV=$venv PATH=$venv/bin:$PATH
-  unset PYTHONHOME
 }

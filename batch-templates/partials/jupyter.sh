@@ -2,43 +2,74 @@
 
 start_jupyter() {
   local attempt
-  phase jupyter
-  choose_jupyter
   for ((attempt = 1; attempt <= 20; attempt++)); do
     choose_port
     write_jupyter_config
     run_jupyter
-    if wait_for_jupyter; then
+    if wait_for_environment && wait_for_jupyter "$attempt"; then
       say "Jupyter answers on $address, port $port."
       return
     fi
     # Somebody else was faster: nothing that the user has to know.
-    port_was_taken || fail "Jupyter could not be started on $(hostname): $(last_words)"
+    port_was_taken || fail "$(why_it_did_not_start)"
     say "Port $port was taken by somebody else meanwhile; trying another."
   done
   fail "No port on $address could be had in 20 tries."
 }
 
-choose_jupyter() {
-  local name names=(lab notebook)
-  [[ -z $service ]] || names=("$service")
-  for name in "${names[@]}"; do
-    if jupyter=$(command -v "jupyter-$name"); then
-      check_interpreter
-      return
-    fi
-  done
-  fail "jupyter-${names[0]} was not found on $(hostname)${modules:+ after loading ${modules[*]}}${venv:+ in $venv}."
+# Jupyter, and before it whatever the user brings along, in a shell of its own: what is set, changed or ended there stays
+# away from this script. Variables of any name may come, also of those used here, so that what is needed after them
+# stands in the positional parameters.
+# shellcheck disable=SC1090 # the user's own file
+jupyter_shell() {
+  set -- "$runtime" "$setup_file" "$(jupyter_names)" "${venv:+ in $venv}${modules:+ after loading ${modules[*]}}"
+  set_variables "${variables[@]}"
+  if [[ -n $2 ]]; then
+    printf 'The setup file %s ended the shell on %s:' "$2" "$(hostname)" >"$1/problem"
+    # A file that ends with a command that fails is no failure; one that ends the shell is.
+    source "$2" "$2"
+    rm -f "$1/problem"
+  fi
+  set -- "$1" "$(find_jupyter "$@")"
+  [[ -n $2 ]] || exit 127
+  printf %s "$2" >"$1/entered"
+  exec "$2" --config="$1/jupyter_start_config.py"
 }
 
-# A moved or half-removed environment leaves programs behind whose Python is gone; the kernel's own words for that
-# ("required file not found") name neither.
-check_interpreter() {
-  local line interpreter
-  IFS= read -r line 2>/dev/null <"$jupyter"
-  [[ $line == '#!'* ]] || return
-  read -r interpreter _ <<<"${line#'#!'}"
-  [[ -x $interpreter ]] || fail "$jupyter is broken on $(hostname): its Python, $interpreter, does not exist. Make the environment anew."
+set_variables() {
+  unset modules module_path variables # a list of this script's would stay one, and lists are not handed on
+  while (($# > 0)); do
+    # shellcheck disable=SC2163 # NAME=VALUE, not a name
+    export "$1"
+    shift
+  done
+}
+
+# The programs that can be the service, in the order in which they are tried.
+jupyter_names() {
+  case $service in
+    '') printf 'jupyter-lab jupyter-notebook' ;;
+    *) printf 'jupyter-%s' "$service" ;;
+  esac
+}
+
+# find_jupyter RUNTIME SETUP NAMES WHERE: the path of the first program that is there, or the reason in RUNTIME/problem.
+find_jupyter() {
+  local name jupyter line interpreter
+  for name in $3; do
+    jupyter=$(type -P "$name") || continue
+    # A moved or half-removed environment leaves programs behind whose Python is gone; the kernel's own words for that
+    # ("required file not found") name neither.
+    IFS= read -r line 2>/dev/null <"$jupyter"
+    read -r interpreter _ <<<"${line#'#!'}"
+    if [[ $line != '#!'* || -x $interpreter ]]; then
+      printf %s "$jupyter"
+    else
+      printf '%s is broken on %s: its Python, %s, does not exist. Make the environment anew.' "$jupyter" "$(hostname)" "$interpreter" >"$1/problem"
+    fi
+    return
+  done
+  printf '%s was not found on %s%s.' "${3%% *}" "$(hostname)" "$4" >"$1/problem"
 }
 
 # From outside the range that the kernel hands out for connections, so that only listeners compete.
@@ -55,7 +86,7 @@ choose_port() {
 write_jupyter_config() {
   printf %s "$jupyter_token" >"$runtime/jupyter-token"
   printf %s "$site_host" >"$runtime/site-host"
-  printf 'address = "%s"\nport = %d\n' "$address" "$port" >"$runtime/jupyter_start_config.py"
+  printf 'address = "%s"\nport = %d\nidle_timeout = %d\n' "$address" "$port" "$idle_timeout" >"$runtime/jupyter_start_config.py"
   cat >>"$runtime/jupyter_start_config.py" <<'END_OF_CONFIG'
 import os
 import sys
@@ -101,6 +132,19 @@ else:
     else:
         app.token = token
 
+if idle_timeout:  # noqa: F821
+    # Kernels and terminals that are idle first: the server stays as long as there is one of them. An open browser tab is
+    # no activity, neither its connection to a kernel nor its looking for news every few seconds.
+    c.MappingKernelManager.cull_idle_timeout = c.TerminalManager.cull_inactive_timeout = idle_timeout  # noqa: F821
+    c.MappingKernelManager.cull_interval = c.TerminalManager.cull_interval = min(60, idle_timeout)  # noqa: F821
+    c.MappingKernelManager.cull_connected = True
+    app.shutdown_no_activity_timeout = idle_timeout  # noqa: F821 (looked at once a minute)
+    if classic:
+        from notebook.base.handlers import APIHandler
+    else:
+        from jupyter_server.base.handlers import APIHandler
+    APIHandler._track_activity = property(lambda handler: handler.request.method != "GET")
+
 # Kernels on sockets in a directory of this user alone, not on ports that everybody on the node can connect to.
 c.ConnectionFileMixin.transport = "ipc"
 END_OF_CONFIG
@@ -108,12 +152,11 @@ END_OF_CONFIG
 
 # Jupyter's output goes through relay_output, which keeps its last words and takes secrets out of what is logged.
 run_jupyter() {
-  rm -f "$runtime/output" "$runtime/last-words"*
+  rm -f "$runtime/output" "$runtime/last-words"* "$runtime/entered" "$runtime/problem"
   mkfifo "$runtime/output"
   relay_output <"$runtime/output" &
   relay_pid=$!
-  say "Starting $jupyter"
-  "$jupyter" --config="$runtime/jupyter_start_config.py" >"$runtime/output" 2>&1 3<&- </dev/null &
+  jupyter_shell >"$runtime/output" 2>&1 3<&- </dev/null &
   jupyter_pid=$!
 }
 
@@ -142,21 +185,46 @@ last_words() {
   one_line "$lines"
 }
 
+# What is known beforehand, or what Jupyter (or the setup file) said last.
+why_it_did_not_start() {
+  local problem
+  problem="Jupyter could not be started on $(hostname):"
+  [[ ! -s $runtime/problem ]] || problem=$(<"$runtime/problem")
+  [[ $problem != *: ]] || problem+=" $(last_words)"
+  printf %s "$problem"
+}
+
 port_was_taken() {
   [[ -n ${jupyter_status-} ]] && grep -q -i -E 'port [0-9]+ is (already in use|not available)|address already in use|No available port' "$runtime/last-words" 2>/dev/null
 }
 
-# Waits until Jupyter answers, on a port that our own process holds. Returns 1 when it ended instead.
+# Waits until everything that comes before Jupyter is done, however long that takes. Returns 1 when it ended instead.
+wait_for_environment() {
+  until [[ -s $runtime/entered ]]; do
+    # It may have come to an end so fast that it was Jupyter already.
+    if jupyter_has_ended; then
+      [[ -s $runtime/entered ]] || return 1
+      break
+    fi
+    sleep 0.1
+  done
+  say "Starting $(<"$runtime/entered")"
+}
+
+jupyter_has_ended() {
+  [[ -n $jupyter_pid ]] || return 0
+  ! kill -0 "$jupyter_pid" 2>/dev/null || return 1
+  wait "$jupyter_pid"
+  jupyter_status=$?
+  jupyter_pid=
+}
+
+# wait_for_jupyter ATTEMPT: waits until Jupyter answers, on a port that our own process holds. Returns 1 when it ended instead.
 wait_for_jupyter() {
   local deadline=$((SECONDS + 300)) status oddities=0
-  jupyter_status=
+  (($1 > 1)) || phase jupyter
   while ((SECONDS < deadline)); do
-    if ! kill -0 "$jupyter_pid" 2>/dev/null; then
-      wait "$jupyter_pid"
-      jupyter_status=$?
-      jupyter_pid=
-      return 1
-    fi
+    ! jupyter_has_ended || return 1
     # Whoever took the port may take connections and never answer: Jupyter's end must be noticed all the same.
     status=$(status_of /api 2)
     if [[ -n $status ]] && listener_is_ours; then

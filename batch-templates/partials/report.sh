@@ -11,6 +11,17 @@ one_line() {
   printf '%s' "${text:0:600}"
 }
 
+# A number of seconds for people: `2h`, `90s`.
+in_words() {
+  if (($1 % 3600 == 0)); then
+    printf '%dh' $(($1 / 3600))
+  elif (($1 % 60 == 0)); then
+    printf '%dm' $(($1 / 60))
+  else
+    printf '%ds' "$1"
+  fi
+}
+
 # record PHASE [REASON]: one line for the launcher. A disk that is full must not stop the rest.
 record() {
   printf '%(%s)T\t%s\t%s\n' -1 "$1" "$(one_line "${2-}")" 2>/dev/null >>"$session_dir/events"

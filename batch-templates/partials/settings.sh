@@ -6,11 +6,16 @@ session_dir={{sessionDirectory}} # its secrets/ holds the two tokens, readable b
 service={{service}} # empty: lab, or notebook where lab is missing
 start_dir={{startDirectory}}
 modules=({{modules}})
+module_path=({{modulePath}}) # searched for modules after the site's own directories
 venv={{venv}}
+variables=({{variables}}) # NAME=VALUE, for Jupyter and the setup file
+setup_file={{setupFile}} # sourced last before Jupyter starts
+scratch_dir={{scratchDirectory}} # where temporary files go; user and job in braces are replaced
 node_address={{nodeAddress}} # name or interface to bind; empty: the address that the proxy sees
 manage_url={{manageUrl}} # the proxy's management address
 manage_host={{manageHost}}
 ca_file={{caFile}}
 time_limit={{timeLimitSeconds}} # seconds; empty: none
+idle_timeout={{idleTimeoutSeconds}} # seconds without activity after which Jupyter ends; empty: never
 
 secrets=$session_dir/secrets

@@ -34,7 +34,12 @@ stay_until_jupyter_ends() {
   done
   jupyter_pid=
   case $jupyter_status in
-    0) finish "Jupyter was shut down." ;;
+    0)
+      if grep -q -E 'No kernels( or terminals)? for [0-9]+ seconds; shutting down' "$runtime/last-words" 2>/dev/null; then
+        finish "Jupyter ended itself: nothing happened for $(in_words "$idle_timeout")."
+      fi
+      finish "Jupyter was shut down."
+      ;;
     137) fail "Jupyter was killed on $(hostname) (signal 9); often that is too little memory." ;;
     129 | 13? | 14? | 15?) fail "Jupyter was ended on $(hostname) by signal $((jupyter_status - 128))." ;;
     *) fail "Jupyter ended on $(hostname) with status $jupyter_status: $(last_words)" ;;

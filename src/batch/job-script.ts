@@ -15,7 +15,12 @@ export function jobScript(spec: LaunchSpec, sessionId: string, proxy: SatelliteA
     service: spec.service ?? '',
     startDirectory: spec.directory,
     modules: spec.environment.modules,
+    modulePath: spec.environment.modulePath,
     venv: spec.environment.venv ?? '',
+    variables: spec.environment.variables,
+    setupFile: spec.environment.setup ?? '',
+    scratchDirectory: spec.environment.scratchDirectory ?? '',
+    idleTimeoutSeconds: spec.idleTimeout ?? '',
     nodeAddress: spec.access === 'local' ? '127.0.0.1' : (nodeAddress ?? ''),
     // Where names of sites lead to one known address, curl and wget are sent there with the name in the Host header.
     manageUrl:

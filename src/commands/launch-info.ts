@@ -49,7 +49,8 @@ function valueText(key: OptionKey, value: unknown): string {
     const { type, count } = value as GpuRequest;
     return type === undefined ? String(count) : `${type}:${count}`;
   }
-  if ((key === 'time' || key === 'wait') && typeof value === 'number') return formatDuration(value);
+  if ((key === 'time' || key === 'wait' || key === 'idleTimeout') && typeof value === 'number')
+    return formatDuration(value);
   if (key === 'memory') return `${value} MiB`;
   return Array.isArray(value) ? value.join(',') : String(value);
 }

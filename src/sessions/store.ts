@@ -8,7 +8,17 @@
  *   secrets/      the two tokens and the site; removed by whoever sees the session end first
  */
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { ConfigurationError, UsageError } from '../errors.ts';
 import { suggestion } from '../nearest.ts';
@@ -237,6 +247,17 @@ export function directoryProblem(directory: string): string | undefined {
   try {
     if (!statSync(directory).isDirectory()) return 'is not a directory';
     readdirSync(directory);
+    return undefined;
+  } catch (error) {
+    return systemWords(error);
+  }
+}
+
+/** Whether a file is there and can be read. */
+export function fileProblem(file: string): string | undefined {
+  try {
+    if (!statSync(file).isFile()) return 'is not a file';
+    accessSync(file, constants.R_OK);
     return undefined;
   } catch (error) {
     return systemWords(error);

@@ -84,7 +84,15 @@ const spec: LaunchSpec = {
     qos: undefined,
     constraint: undefined,
   },
-  environment: { modules: [], venv: undefined },
+  environment: {
+    modules: [],
+    modulePath: [],
+    venv: undefined,
+    variables: [],
+    setup: undefined,
+    scratchDirectory: undefined,
+  },
+  idleTimeout: undefined,
 };
 const proxy = { manageUrl: 'https://manage.sites.test' };
 
@@ -107,7 +115,7 @@ test.each<[string, string]>([
   ['of 4 KB', '/'.concat('x$y'.repeat(1300))],
 ])('a directory and an environment %s arrive as they are', (_, name) => {
   const script = jobScript(
-    { ...spec, directory: name, environment: { modules: [], venv: name } },
+    { ...spec, directory: name, environment: { ...spec.environment, venv: name } },
     'abc',
     proxy,
   );

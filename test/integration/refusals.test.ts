@@ -164,6 +164,14 @@ const wrong: Readonly<
     names: ['-e', '--module', '--env-modules'],
     values: ['gcc,', ',gcc', 'gcc,,python', '-gcc', '--x', 'a#b', 'gcc\tpython', 'a|b', 'a>b', '*'],
   },
+  env: {
+    names: ['--env'],
+    values: ['=x', '1A=x', 'A-B=x', 'UID=0', 'JUPYTER_TOKEN=x', 'JPY_X=1', 'BASH_ENV=/x', 'NOT_SET_HERE'],
+  },
+  idleTimeout: {
+    names: ['--idle-timeout'],
+    values: ['0', '-1', '1.5', 'banana', '30:00', '101d', 'never', '0h'],
+  },
   access: {
     names: ['--access'],
     values: ['Satellite', 'telepathy', 'https', 'proxy', '1', 'none', 'satellite,local', 'true', 'no', 'SSH'],
@@ -226,6 +234,10 @@ describe('paths', () => {
       await expectRefusals(missing.map((value, index) => [names[index % names.length] as string, value]));
     },
   );
+
+  it('--setup refuses what is not there', async () => {
+    await expectRefusals(missing.filter((value) => value !== file).map((value) => ['--setup', value]));
+  });
 
   it('--venv refuses a directory that is no environment', async () => {
     await expectRefusals(
@@ -426,6 +438,9 @@ describe('variables', () => {
     DIR: ['/nowhere'],
     VENV: ['/nowhere'],
     HERE: ['maybe', '2'],
+    ENV: ['=x', 'NOT_SET_HERE'],
+    SETUP: ['/nowhere'],
+    IDLE_TIMEOUT: ['never', '0'],
     QUIET: ['maybe', 'on'],
     YES: ['y', 'ok'],
     WAIT: ['never', '0'],

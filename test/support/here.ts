@@ -68,12 +68,14 @@ export async function ask(
   link: string,
   path: string,
   headers: Record<string, string> = {},
+  method = 'GET',
 ): Promise<{ status: number; body: string }> {
   const url = new URL(link);
   const request = http.request({
     host: '127.0.0.1',
     port: url.port,
     path,
+    method,
     headers: { host: url.host, ...headers },
   });
   request.end();

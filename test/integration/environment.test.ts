@@ -1,0 +1,227 @@
+/** What a person brings along takes effect in the Jupyter that runs: asked from inside of it. */
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { testWith } from '../support/command.ts';
+import { freshHome, type Home, temporaryDirectory } from '../support/directories.ts';
+import { type HereLaunch, launchHere } from '../support/here.ts';
+import { allEnded, processesWithHome } from '../support/processes.ts';
+import { run, slurmPrograms, usualPrograms } from '../support/program.ts';
+
+const { run: testWithJupyter, note } = testWith('jupyter-notebook');
+
+let home: Home;
+
+beforeEach(() => {
+  home = freshHome();
+});
+
+const workstation = (env: Readonly<Record<string, string>> = {}) => ({
+  home,
+  path: usualPrograms({ without: slurmPrograms }),
+  env,
+});
+
+/** The environment of the Jupyter of a launch, once its site answers. */
+async function jupyterEnvironment(launch: HereLaunch): Promise<Record<string, string>> {
+  await linkOf(launch);
+  const jupyter = processesWithHome(home.path).find(({ commandLine }) =>
+    commandLine.includes('jupyter_start_config.py'),
+  );
+  return Object.fromEntries(
+    (jupyter?.environment ?? '')
+      .split('\0')
+      .filter((line) => line.includes('='))
+      .map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
+  );
+}
+
+async function linkOf(launch: HereLaunch): Promise<string> {
+  const link = await launch.line();
+  if (link === undefined) throw new Error(`it ended: ${(await launch.ended).stderr}`);
+  return link.trim();
+}
+
+function setupFile(text: string): string {
+  const file = path.join(temporaryDirectory(), 'set up.sh');
+  writeFileSync(file, text);
+  return file;
+}
+
+function log(): string {
+  const [id = ''] = readdirSync(home.sessions);
+  return readFileSync(path.join(home.sessions, id, 'job.log'), 'utf8');
+}
+
+describe(`--env${note}`, () => {
+  // Names of the job script's own variables among them: they are the user's there, and stay the script's here.
+  const hostile: Readonly<Record<string, string>> = {
+    EMPTY: '',
+    SPACES: '  a  b ',
+    QUOTES: `'"\\'"'`,
+    SUBSTITUTION: '$(touch pwned) `touch pwned` $HOME',
+    LINES: 'a\nb\n',
+    EQUALS: 'a=b=c',
+    UNICODE: 'Zoë 名前',
+    runtime: '/nowhere',
+    port: '1',
+    jupyter: '/bin/false',
+    service: 'emacs',
+    variables: 'x',
+    session_dir: '/nowhere',
+    secrets: '/',
+    PATHS: '/a:/b',
+    line: '#!/nowhere',
+    name: 'n',
+  };
+
+  testWithJupyter('arrives as it was typed, whatever it holds and is called', async () => {
+    const typed = Object.entries(hostile).flatMap(([name, value]) => ['--env', `${name}=${value}`]);
+    const launch = launchHere(
+      ['-q', ...typed, '--env', 'FROM_HERE'],
+      workstation({ FROM_HERE: 'it is here' }),
+    );
+    expect(await jupyterEnvironment(launch)).toMatchObject({ ...hostile, FROM_HERE: 'it is here' });
+    launch.kill('SIGINT');
+    expect((await launch.ended).exitCode).toBe(130);
+    await allEnded(home.path);
+    expect(existsSync(path.join(home.path, 'pwned'))).toBe(false);
+  });
+
+  it('without a value here is refused', async () => {
+    const { exitCode, stderr } = await run(['--env', 'NOT_SET'], workstation());
+    expect(exitCode).toBe(2);
+    expect(stderr).toMatch(/NOT_SET has no value here/);
+  });
+});
+
+describe(`--setup${note}`, () => {
+  testWithJupyter('is sourced last, sees the variables, and may use any name', async () => {
+    const file = setupFile(`
+set -- lost
+runtime=/nowhere port=1 secrets=/
+export GREETING="hello $WHO" runtime
+declare -x DECLARED=yes
+umask 022
+false
+`);
+    const launch = launchHere(['-q', '--setup', file, '--env', 'WHO=world'], workstation());
+    expect(await jupyterEnvironment(launch)).toMatchObject({
+      GREETING: 'hello world',
+      DECLARED: 'yes',
+      runtime: '/nowhere',
+    });
+  });
+
+  testWithJupyter('may bring the Jupyter that starts', async () => {
+    const place = temporaryDirectory();
+    writeFileSync(
+      path.join(place, 'jupyter-lab'),
+      '#!/bin/bash\necho brought along >&2\nexec jupyter-notebook "$@"\n',
+      {
+        mode: 0o755,
+      },
+    );
+    const launch = launchHere(['-q', '--setup', setupFile(`PATH='${place}':$PATH`)], workstation());
+    await linkOf(launch);
+    expect(log()).toContain(`Starting ${place}/jupyter-lab`);
+    expect(log()).toContain('brought along');
+  });
+
+  it('that ends the shell ends the session, with what it said last', async () => {
+    const file = setupFile('echo "no licence for you" >&2\nexit 3\n');
+    const { exitCode, stderr } = await run(['--setup', file], workstation());
+    expect(exitCode).toBe(6);
+    expect(stderr).toMatch(/The setup file .*set up\.sh ended the shell on .*: no licence for you/);
+    await allEnded(home.path);
+  });
+
+  it('that nothing can be found after is told so', async () => {
+    const { exitCode, stderr } = await run(['--setup', setupFile('PATH=/nowhere')], workstation());
+    expect(exitCode).toBe(6);
+    expect(stderr).toMatch(/jupyter-lab was not found on/);
+  });
+
+  it('that is just running when the launch is interrupted leaves nothing behind', async () => {
+    const place = temporaryDirectory();
+    const launch = launchHere(
+      ['--setup', setupFile(`mkfifo '${place}/never'; cat '${place}/never'`)],
+      workstation(),
+    );
+    await launch.says('preparing the environment');
+    launch.kill('SIGINT');
+    expect((await launch.ended).exitCode).toBe(130);
+    await allEnded(home.path);
+  });
+
+  it('is taken for a file that exists', async () => {
+    for (const file of ['/nowhere', '/tmp']) {
+      const { exitCode, stderr } = await run(['--setup', file], workstation());
+      expect(exitCode).toBe(2);
+      expect(stderr).toMatch(/--setup: .*(?:does not exist|is not a file)/);
+    }
+  });
+});
+
+describe(`--scratch-dir${note}`, () => {
+  testWithJupyter('holds a private directory for temporary files, which goes with the session', async () => {
+    const place = path.join(temporaryDirectory(), 'a scratch');
+    const launch = launchHere(['--json', '--scratch-dir', `${place}/{user}/job_{job}`], workstation());
+    const { id } = JSON.parse((await launch.line()) ?? '{}');
+    const parent = path.join(place, home.env.USER ?? '', `job_${id}`);
+    const [name = ''] = readdirSync(parent);
+    expect(statSync(path.join(parent, name)).mode & 0o777).toBe(0o700);
+    const jupyter = processesWithHome(home.path).find(({ commandLine }) =>
+      commandLine.includes('jupyter_start_config.py'),
+    );
+    expect(`\0${jupyter?.environment}`).toContain(`\0TMPDIR=${path.join(parent, name)}\0`);
+    launch.kill('SIGINT');
+    await launch.ended;
+    await allEnded(home.path);
+    expect(readdirSync(parent)).toEqual([]);
+  });
+
+  it('that can not be made ends the session with the reason', async () => {
+    const { exitCode, stderr } = await run(['--scratch-dir', '/proc/nowhere'], workstation());
+    expect(exitCode).toBe(6);
+    expect(stderr).toMatch(/scratch directory can't be made on .*: .*nowhere/);
+  });
+});
+
+describe(`what leaks in from where the launch was typed${note}`, () => {
+  testWithJupyter(
+    'is left behind where it would point elsewhere, and kept where it is meant so',
+    async () => {
+      const leaking = {
+        XDG_RUNTIME_DIR: '/run/user/0',
+        JUPYTER_TOKEN: 'of-another',
+        JUPYTER_TOKEN_FILE: '/nowhere',
+        JUPYTER_PORT: '1',
+        JUPYTER_SERVER_URL: 'http://elsewhere.test/',
+        JPY_API_TOKEN: 'x',
+        JUPYTERHUB_API_TOKEN: 'secret',
+        START_JUPYTER_YES: 'true',
+      };
+      const meant = { JUPYTER_PATH: '/my/kernels', PYTHONPATH: '/my/modules', OMP_NUM_THREADS: '2' };
+      const launch = launchHere(['-q'], workstation({ ...leaking, ...meant }));
+      const environment = await jupyterEnvironment(launch);
+      expect(environment).toMatchObject(meant);
+      for (const name of Object.keys(leaking)) expect(environment).not.toHaveProperty(name);
+    },
+  );
+
+  testWithJupyter("of Python's, is not for another Python", async () => {
+    const venv = path.join(temporaryDirectory(), 'venv');
+    mkdirSync(path.join(venv, 'bin'), { recursive: true });
+    for (const [name, text] of [
+      ['python', '#!/bin/sh\nexec /usr/bin/python3 "$@"\n'],
+      ['jupyter-lab', '#!/bin/sh\nexec jupyter-notebook "$@"\n'],
+    ] as const)
+      writeFileSync(path.join(venv, 'bin', name), text, { mode: 0o755 });
+    const leaking = { PYTHONPATH: '/nowhere', PYTHONHOME: '/nowhere', CONDA_PREFIX: '/nowhere' };
+    const launch = launchHere(['-q', '--venv', venv], workstation(leaking));
+    const environment = await jupyterEnvironment(launch);
+    for (const name of Object.keys(leaking)) expect(environment).not.toHaveProperty(name);
+    expect(environment.VIRTUAL_ENV).toBe(venv);
+  });
+});
