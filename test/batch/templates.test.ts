@@ -7,6 +7,7 @@ import { jobScript } from '../../src/batch/job-script.ts';
 import type { LaunchSpec } from '../../src/launch-spec.ts';
 import { testWith } from '../support/command.ts';
 import { temporaryDirectory } from '../support/directories.ts';
+import { plainLaunch } from '../support/launch-spec.ts';
 
 const templates = readdirSync(path.join(import.meta.dirname, '../../batch-templates')).filter((name) =>
   name.endsWith('.sh'),
@@ -56,44 +57,6 @@ describe.each([...scripts])('the script of %s', (_, script) => {
   });
 });
 
-const spec: LaunchSpec = {
-  system: {
-    name: 'test',
-    title: 'Test',
-    scheduler: 'slurm',
-    proxy: { endpoint: 'sites.test' },
-    nodeAddress: undefined,
-    requireAccount: false,
-    gpuDirective: 'gpus',
-    partitions: {},
-  },
-  access: 'satellite',
-  here: false,
-  service: undefined,
-  directory: '/home/a',
-  resources: {
-    account: undefined,
-    partition: undefined,
-    timeLimit: 1800,
-    nodes: undefined,
-    cpus: undefined,
-    memory: undefined,
-    gpu: undefined,
-    gres: undefined,
-    reservation: undefined,
-    qos: undefined,
-    constraint: undefined,
-  },
-  environment: {
-    modules: [],
-    modulePath: [],
-    venv: undefined,
-    variables: [],
-    setup: undefined,
-    scratchDirectory: undefined,
-  },
-  idleTimeout: undefined,
-};
 const proxy = { manageUrl: 'https://manage.sites.test' };
 
 /** The settings as the script's bash sees them, by running it up to where the work begins. */
@@ -115,7 +78,7 @@ test.each<[string, string]>([
   ['of 4 KB', '/'.concat('x$y'.repeat(1300))],
 ])('a directory and an environment %s arrive as they are', (_, name) => {
   const script = jobScript(
-    { ...spec, directory: name, environment: { ...spec.environment, venv: name } },
+    { ...plainLaunch, directory: name, environment: { ...plainLaunch.environment, venv: name } },
     'abc',
     proxy,
   );
@@ -131,7 +94,11 @@ test.each<[string, string]>([
 describe('the directives of Slurm', () => {
   const directives = (change: Partial<LaunchSpec['resources']>, system: Partial<LaunchSpec['system']> = {}) =>
     jobScript(
-      { ...spec, resources: { ...spec.resources, ...change }, system: { ...spec.system, ...system } },
+      {
+        ...plainLaunch,
+        resources: { ...plainLaunch.resources, ...change },
+        system: { ...plainLaunch.system, ...system },
+      },
       'abc',
       proxy,
     )

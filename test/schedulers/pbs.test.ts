@@ -9,6 +9,7 @@ import {
   pbs,
   unsupported,
 } from '../../src/schedulers/pbs.ts';
+import { plainLaunch } from '../support/launch-spec.ts';
 import { recording } from '../support/recordings.ts';
 
 const recorded = (name: string) => recording(`openpbs-23.06/${name}`);
@@ -175,36 +176,7 @@ it('reads the queues with their limits', () => {
   ).toEqual([{ name: 'long', isDefault: false, available: false, maxSeconds: undefined }]);
 });
 
-const spec: LaunchSpec = {
-  system: {
-    name: 'test',
-    title: 'Test',
-    scheduler: 'pbs',
-    proxy: { endpoint: 'sites.test' },
-    nodeAddress: undefined,
-    requireAccount: false,
-    gpuDirective: 'gpus',
-    partitions: {},
-  },
-  access: 'satellite',
-  here: false,
-  service: undefined,
-  directory: '/home/a',
-  resources: {
-    account: undefined,
-    partition: undefined,
-    timeLimit: 1800,
-    nodes: undefined,
-    cpus: undefined,
-    memory: undefined,
-    gpu: undefined,
-    gres: undefined,
-    reservation: undefined,
-    qos: undefined,
-    constraint: undefined,
-  },
-  environment: { modules: [], venv: undefined },
-};
+const spec: LaunchSpec = { ...plainLaunch, system: { ...plainLaunch.system, scheduler: 'pbs' } };
 
 type Change = Partial<LaunchSpec['resources']>;
 const asking = (change: Change, dialect?: LaunchSpec['system']['pbs']): LaunchSpec => ({
