@@ -270,9 +270,9 @@ export class Wire {
   }
 }
 
-/** Opens a raw connection to a satellite, which ends with the test. */
-export async function wire(port: number, from = OUTSIDE): Promise<Wire> {
-  const socket = connect({ host: '127.0.0.1', port, localAddress: from, allowHalfOpen: true });
+/** Opens a raw connection to a satellite, or to somebody else, which ends with the test. */
+export async function wire(port: number, from = OUTSIDE, host = '127.0.0.1'): Promise<Wire> {
+  const socket = connect({ host, port, localAddress: from, allowHalfOpen: true });
   cleanup(() => socket.destroy());
   await once(socket, 'connect');
   return new Wire(socket);

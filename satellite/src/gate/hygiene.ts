@@ -23,9 +23,13 @@ export function inspectRequest(request: IncomingMessage): Refusal | undefined {
     const name = raw[i] as string;
     if (name.length === 4) {
       if (name.toLowerCase() === 'host') hosts += 1;
-    } else if (name.length === 14) {
-      if (name.toLowerCase() === 'content-length') lengths += 1;
-    } else if (name.length === 17 && name.toLowerCase() === 'transfer-encoding') {
+    } else if (name.length === 14 || name.length === 17) {
+      const spelled = name.toLowerCase();
+      // CGI, and with it WSGI, has one name for both (RFC 3875 section 4.1.18).
+      if (spelled === 'content_length' || spelled === 'transfer_encoding')
+        return { status: 400, message: 'This header field is spelled with a hyphen.' };
+      if (spelled === 'content-length') lengths += 1;
+      if (spelled !== 'transfer-encoding') continue;
       if (request.httpVersionMinor === 0) {
         return { status: 400, message: 'HTTP/1.0 has no transfer codings.' };
       }

@@ -13,6 +13,12 @@ import { relayUpgrade } from './upgrade.ts';
 /** Methods that may be sent a second time without harm (RFC 9110 section 9.2.2), and without a body to send again. */
 const repeatable: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
 
+/**
+ * Methods whose bodies some servers don't expect and don't read (RFC 9110 section 9.3): what they leave must not be the
+ * next request of a connection.
+ */
+const bodiless: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'DELETE', 'TRACE']);
+
 /** The engine in this process: undici towards the notebooks, Node's own server towards the visitors. */
 export class NodeEngine implements Engine {
   readonly #limits: Limits;
@@ -67,6 +73,7 @@ export class NodeEngine implements Engine {
           headers,
           // undici takes any async iterable; its type for dispatch() doesn't say so.
           body: withBody ? (body(request, response, site) as unknown as Readable) : null,
+          ...(withBody && bodiless.has(method) && { reset: true }),
         },
         exchange,
       );
