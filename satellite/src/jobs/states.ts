@@ -124,6 +124,9 @@ for (const [word, state] of caseMatters) {
 
 /** What a reported state means; undefined for one that nobody has told us about, which is no reason to end anything. */
 export function jobState(reported: string): JobState | undefined {
+  // Looked up for every token at every sweep, and nearly always spelled like this.
+  const known = states.get(reported);
+  if (known) return known;
   // sacct prints "CANCELLED by 1000", and cuts long names with a "+".
   const word = reported.trim().split(/[\s+]/, 1)[0] ?? '';
   return caseMatters.get(word) ?? states.get(word.toUpperCase().replaceAll('_', ''));

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import { setImmediate } from 'node:timers/promises';
 import { z } from 'zod';
 import type { Client } from '../gate/client.ts';
 import { jobIdFrom } from '../jobs/id.ts';
@@ -34,6 +35,8 @@ class ApiError extends Error {
 
 const MAX_BODY_BYTES = 64 * 1024;
 const MAX_REPORT_BYTES = 16 * 1024 * 1024;
+/** Reported jobs between two turns of the event loop. */
+const CHECKED_AT_ONCE = 500;
 const MAX_REASON = 2000;
 
 const reasonText = z.string().transform((text) => cleanText(text, MAX_REASON));
@@ -194,6 +197,8 @@ async function reportJobs(call: Call): Promise<Reply> {
   // One job that makes no sense is no reason to know nothing of the others.
   const skipped: { index: number; message: string }[] = [];
   for (const [index, row] of (await readJson(call, bodies.jobs, MAX_REPORT_BYTES)).entries()) {
+    // A whole queue takes tens of milliseconds, in which nobody else would be served.
+    if (index % CHECKED_AT_ONCE === CHECKED_AT_ONCE - 1) await setImmediate();
     const result = jobSchema.safeParse(row);
     if (!result.success) {
       skipped.push({ index, message: fault(result.error) });

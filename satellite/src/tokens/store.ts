@@ -85,6 +85,9 @@ const systemHints: Readonly<Record<string, string>> = {
   EIO: hints[10] ?? '',
 };
 
+/** Changed rows between two turns of the event loop, about a millisecond's worth: a report may hold tens of thousands. */
+const SLICE_ROWS = 250;
+
 interface Waiting {
   readonly changes: Changes;
   /** Write something even where nothing has changed. */
@@ -106,6 +109,8 @@ export class SqliteStore implements TokenStore {
   readonly #files = new Map<string, number>();
   readonly clock: Clock;
   #queue: Waiting[] = [];
+  /** The transaction under way, which goes on where it stopped. */
+  #writing: Iterator<void> | undefined;
 
   /** Opens or creates the file (readable by its owner only), or `:memory:`. Throws a StoreError. */
   constructor(path: string) {
@@ -170,23 +175,30 @@ export class SqliteStore implements TokenStore {
     return new Promise((resolve, reject) => {
       this.#queue.push({ ...write, resolve, reject });
       // One commit for all requests that arrived in this turn of the event loop: the disk is the bottleneck.
-      if (this.#queue.length === 1) setImmediate(() => this.#flush());
+      if (this.#queue.length === 1 && !this.#writing) setImmediate(() => this.#flush());
     });
   }
 
+  /** Writes a slice of what waits; the data path has its turn before the next. */
   #flush(): void {
-    const batch = this.#queue;
-    this.#queue = [];
-    if (batch.length === 0) return;
+    if (this.#queue.length === 0 && !this.#writing) return;
+    this.#writing ??= this.#write(this.#queue.splice(0));
+    if (this.#writing.next().done) this.#writing = undefined;
+    if (this.#writing || this.#queue.length > 0) setImmediate(() => this.#flush());
+  }
+
+  /** All of a batch in one transaction, a slice at a time. */
+  *#write(batch: readonly Waiting[]): Generator<void> {
+    let rows = 0;
     try {
       this.#checkFiles();
       this.#db.exec('BEGIN IMMEDIATE');
       for (const { changes, touch } of batch) {
         if (touch) this.#db.exec(TOUCH);
-        for (const record of changes.tokens ?? []) this.#putToken.run({ ...record });
-        for (const record of changes.jobs ?? []) this.#putJob.run({ ...record });
-        for (const token of changes.forgetTokens ?? []) this.#dropToken.run(token);
-        for (const id of changes.forgetJobs ?? []) this.#dropJob.run(id);
+        for (const _ of this.#apply(changes)) {
+          rows += 1;
+          if (rows % SLICE_ROWS === 0) yield;
+        }
       }
       this.#putClock.run({ ...this.clock.anchor() });
       this.#db.exec('COMMIT');
@@ -197,6 +209,13 @@ export class SqliteStore implements TokenStore {
       return;
     }
     for (const { resolve } of batch) resolve();
+  }
+
+  *#apply({ tokens = [], jobs = [], forgetTokens = [], forgetJobs = [] }: Changes): Generator<unknown> {
+    for (const record of tokens) yield this.#putToken.run({ ...record });
+    for (const record of jobs) yield this.#putJob.run({ ...record });
+    for (const token of forgetTokens) yield this.#dropToken.run(token);
+    for (const id of forgetJobs) yield this.#dropJob.run(id);
   }
 
   /** What is written to files that have been taken away would be lost with the process. */
@@ -212,7 +231,7 @@ export class SqliteStore implements TokenStore {
 
   /** Writes what waits, then closes. */
   close(): void {
-    this.#flush();
+    while (this.#writing || this.#queue.length > 0) this.#flush();
     this.#db.close();
   }
 

@@ -1,0 +1,65 @@
+import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import { describe, expect, test } from 'vitest';
+import type { JobRecord } from '../src/tokens/record.ts';
+import { SqliteStore } from '../src/tokens/store.ts';
+import { scratch } from './support.ts';
+
+const jobs = (count: number, state = 'R'): JobRecord[] =>
+  Array.from({ length: count }, (_, i) => ({
+    id: String(i),
+    state,
+    position: null,
+    estimatedStart: null,
+    reason: null,
+    reportedAt: 1,
+  }));
+
+describe('a report of a whole queue', () => {
+  test('leaves others their turns while it is written, and is written whole', async () => {
+    const file = join(await scratch(), 'state.sqlite');
+    const store = new SqliteStore(file);
+    let done = false;
+    const saved = store.save({ jobs: jobs(10_000) }).then(() => {
+      done = true;
+    });
+    let turns = 0;
+    while (!done) {
+      await setImmediate();
+      turns += 1;
+    }
+    await saved;
+    expect(turns).toBeGreaterThan(20);
+    store.close();
+    const again = new SqliteStore(file);
+    expect(again.load().jobs).toHaveLength(10_000);
+    again.close();
+  });
+
+  test('is written to its end by a stop in the middle, with what came after it', async () => {
+    const file = join(await scratch(), 'state.sqlite');
+    const store = new SqliteStore(file);
+    const saved = [store.save({ jobs: jobs(10_000) })];
+    for (let i = 0; i < 3; i += 1) await setImmediate();
+    saved.push(store.save({ jobs: jobs(1, 'CD') }));
+    store.close();
+    await Promise.all(saved);
+    const again = new SqliteStore(file);
+    const states = again.load().jobs.map(({ state }) => state);
+    expect([states.length, states.filter((state) => state === 'CD').length]).toEqual([10_000, 1]);
+    again.close();
+  });
+
+  test('that fails near its end changes nothing, and holds up nothing that comes after it', async () => {
+    const store = new SqliteStore(':memory:');
+    await store.save({ jobs: jobs(10) });
+    const broken = jobs(1000, 'CD').map((job, i) => (i === 999 ? { ...job, state: null } : job));
+    const failed = store.save({ jobs: broken as JobRecord[] });
+    await setImmediate();
+    const later = store.save({ jobs: jobs(1, 'PD') });
+    await expect(failed).rejects.toThrow(/NOT NULL/);
+    await later;
+    expect(store.load().jobs.map(({ state }) => state)).toEqual(['PD', ...Array(9).fill('R')]);
+    store.close();
+  });
+});
