@@ -39,6 +39,7 @@ const spec: LaunchSpec = {
     scratchDirectory: '/scratch/{user}/{job}',
   },
   idleTimeout: 3600,
+  template: undefined,
 };
 
 /** The scripts by the name of their template. */

@@ -128,6 +128,13 @@ function declare(schedulerArguments: readonly string[], done: Done): Command {
     .option('--all', 'all of your sessions')
     .option('--json', 'print JSON')
     .action(async (id, flags) => done((await import('./commands/stop.ts')).run(id, flags)));
+  program
+    .command('templates [ACTION] [DIR]')
+    .description('show the job script templates; "templates eject DIR" copies them')
+    .option('--json', 'print JSON')
+    .action(async (action, directory, flags) =>
+      done((await import('./commands/templates.ts')).run(action, directory, flags)),
+    );
   return program;
 }
 

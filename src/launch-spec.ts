@@ -33,6 +33,8 @@ export interface LaunchSpec {
   };
   /** Seconds without activity after which Jupyter ends itself. */
   readonly idleTimeout: number | undefined;
+  /** The user's own job script template (absolute); `ownDirectives`: it asks the scheduler by itself for what it needs. */
+  readonly template: { readonly file: string; readonly ownDirectives: boolean } | undefined;
 }
 
 /** The programs that can be the service, in the order in which they are tried. */
@@ -93,7 +95,12 @@ export function launchSpec(settings: Settings, system: System, workingDirectory:
       `Add "systems: { ${system.name}: { proxy: { endpoint: HOST } } }" to ~/.config/start-jupyter/config.yaml.`,
     );
   }
+  const ownDirectives = settings.force?.value ?? false;
+  if (ownDirectives && settings.batchScript === undefined)
+    refuse(settings, 'force', 'there is no script to submit as it is', 'Name one with -b FILE.');
   if (here) refuseResourcesHere(settings);
+  else if (ownDirectives)
+    refuseResources(settings, `with ${flagOf('force')} none are added to the script's own`);
 
   const spec: LaunchSpec = {
     system,
@@ -101,19 +108,7 @@ export function launchSpec(settings: Settings, system: System, workingDirectory:
     here,
     service: settings.service?.value,
     directory: absolute(settings.dir?.value ?? os.homedir(), workingDirectory),
-    resources: {
-      account: settings.account?.value,
-      partition: settings.partition?.value,
-      timeLimit: here ? undefined : settings.time?.value,
-      nodes: settings.nodes?.value,
-      cpus: settings.cpus?.value,
-      memory: settings.memory?.value,
-      gpu: settings.gpu?.value,
-      gres: settings.gres?.value,
-      reservation: settings.reservation?.value,
-      qos: settings.qos?.value,
-      constraint: settings.constraint?.value,
-    },
+    resources: ownDirectives ? nothingAskedFor : resourcesOf(settings, here),
     environment: {
       modules: settings.module?.value ?? [],
       modulePath: (settings.modulePath?.value ?? []).map((directory) =>
@@ -125,10 +120,32 @@ export function launchSpec(settings: Settings, system: System, workingDirectory:
       scratchDirectory: settings.scratchDir && absolute(settings.scratchDir.value, workingDirectory),
     },
     idleTimeout: settings.idleTimeout?.value,
+    template: settings.batchScript && {
+      file: absolute(settings.batchScript.value, workingDirectory),
+      ownDirectives: ownDirectives && !here,
+    },
   };
-  if (!here) checkResources(spec, settings);
+  if (!here && !ownDirectives) checkResources(spec, settings);
   return Object.freeze(spec);
 }
+
+function resourcesOf(settings: Settings, here: boolean): Resources {
+  return {
+    account: settings.account?.value,
+    partition: settings.partition?.value,
+    timeLimit: here ? undefined : settings.time?.value,
+    nodes: settings.nodes?.value,
+    cpus: settings.cpus?.value,
+    memory: settings.memory?.value,
+    gpu: settings.gpu?.value,
+    gres: settings.gres?.value,
+    reservation: settings.reservation?.value,
+    qos: settings.qos?.value,
+    constraint: settings.constraint?.value,
+  };
+}
+
+const nothingAskedFor = resourcesOf({}, false);
 
 /** Each with its value; a name alone takes the one that it has in this environment. */
 function variables(settings: Settings, environment: NodeJS.ProcessEnv): string[] {
@@ -179,16 +196,19 @@ function checkResources(spec: LaunchSpec, settings: Settings): void {
 
 /** Without a submission nobody would grant them; a file's or the system's defaults are simply not used. */
 function refuseResourcesHere(settings: Settings): void {
-  const typed = resourceKeys.filter((key) => settings[key]?.origin === commandLineOrigin(key));
-  const [first] = typed;
-  if (first === undefined) return;
-  const why = settings.here?.value
-    ? 'with --here nothing is submitted'
-    : 'no scheduler was found on this machine, so Jupyter would run right here';
-  throw new UsageError(
-    `${flagOf(first)} asks a scheduler for resources, but ${why}.`,
+  refuseResources(
+    settings,
+    settings.here?.value
+      ? 'with --here nothing is submitted'
+      : 'no scheduler was found on this machine, so Jupyter would run right here',
     'Leave it out, or start on a login node of your cluster.',
   );
+}
+
+function refuseResources(settings: Settings, why: string, hint = 'Leave it out.'): void {
+  const first = resourceKeys.find((key) => settings[key]?.origin === commandLineOrigin(key));
+  if (first === undefined) return;
+  throw new UsageError(`${flagOf(first)} asks a scheduler for resources, but ${why}.`, hint);
 }
 
 /** The origin of a value that was typed. */

@@ -278,6 +278,21 @@ export const options = {
     type: typed(parsePath),
   },
 
+  batchScript: {
+    flag: 'batch-script',
+    short: 'b',
+    argument: 'FILE',
+    group: 'Where and how',
+    help: 'your own job script template; "templates eject DIR" gives one to start from',
+    type: typed(parsePath),
+  },
+  force: {
+    flag: 'force',
+    short: 'f',
+    group: 'Where and how',
+    help: 'submit the --batch-script with its own directives, adding none',
+    type: switchType,
+  },
   access: {
     flag: 'access',
     argument: 'WAY',

@@ -59,6 +59,9 @@ const conflicts: readonly (readonly [OptionKey, OptionKey, string])[] = [
   ['quiet', 'dryRun', 'Leave one of them out.'],
   ['json', 'dryRun', '--dry-run prints a script; leave --json out.'],
   ['info', 'dryRun', 'Leave one of them out.'],
+  ['batchScript', 'service', 'The script says itself what it starts; leave one of them out.'],
+  ['batchScript', 'lab', 'The script says itself what it starts; leave one of them out.'],
+  ['batchScript', 'notebook', 'The script says itself what it starts; leave one of them out.'],
   ['wait', 'dryRun', 'Nothing starts with --dry-run, so there is nothing to wait for.'],
   ['wait', 'info', 'Nothing starts with --info, so there is nothing to wait for.'],
 ];

@@ -34,6 +34,8 @@ phase() {
 }
 
 begin() {
+  # Directives of somebody's own may send the output elsewhere.
+  [[ /proc/self/fd/1 -ef $session_dir/job.log ]] || exec >>"$session_dir/job.log" 2>&1
   say "start-jupyter session $session_id: $1"
   local problem
   read_secrets

@@ -1,9 +1,17 @@
-/** The job script of one launch. */
+/**
+ * The job script of one launch.
+ * @throws UsageError where the user's own template can't be used
+ */
 import type { SatelliteAddress } from '../access/satellite.ts';
+import { UsageError } from '../errors.ts';
 import type { LaunchSpec } from '../launch-spec.ts';
+import { flagOf } from '../options.ts';
 import { schedulers } from '../schedulers/registry.ts';
-import { sessionFiles } from '../sessions/store.ts';
-import { renderScript } from './render.ts';
+import { fileProblem, sessionFiles } from '../sessions/store.ts';
+import { shown } from '../values.ts';
+import { renderOwnTemplate, renderScript, TemplateError, type TemplateValue } from './render.ts';
+
+type TemplateArguments = [directives: readonly string[], values: Readonly<Record<string, TemplateValue>>];
 
 export function jobScript(spec: LaunchSpec, sessionId: string, proxy: SatelliteAddress): string {
   const { directory, log } = sessionFiles(sessionId);
@@ -29,6 +37,22 @@ export function jobScript(spec: LaunchSpec, sessionId: string, proxy: SatelliteA
     caFile: proxy.caFile ?? '',
     timeLimitSeconds: spec.resources.timeLimit ?? '',
   };
-  if (spec.here || scheduler === 'none') return renderScript('none', [], values);
-  return renderScript(scheduler, schedulers[scheduler].directives(spec, { log }), values);
+  const here = spec.here || scheduler === 'none';
+  const directives =
+    here || spec.template?.ownDirectives ? [] : schedulers[scheduler].directives(spec, { log });
+  if (spec.template !== undefined) return ownScript(spec.template.file, directives, values);
+  return renderScript(here ? 'none' : scheduler, directives, values);
+}
+
+function ownScript(file: string, ...rest: TemplateArguments): string {
+  try {
+    return renderOwnTemplate(file, ...rest);
+  } catch (error) {
+    const problem = error instanceof TemplateError ? error.message : fileProblem(file);
+    if (problem === undefined) throw error;
+    throw new UsageError(
+      `${flagOf('batchScript')}: ${shown(file, 200)}: ${shown(problem, 200)}.`,
+      'Start from a copy of the built-in ones: start-jupyter templates eject DIR',
+    );
+  }
 }

@@ -9,29 +9,61 @@
  * A value stands nowhere else: as the whole right side of an assignment quoting is always right, so a template
  * can't forget it or undo it. Everything that breaks the rule is refused when the template is read.
  */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { installationRoot } from '../installation.ts';
 import { shellQuote } from './quote.ts';
 
 export type TemplateValue = string | number | readonly string[];
 
-const directory = path.join(installationRoot, 'batch-templates');
+/** The built-in templates; their partials are in `partials/`. */
+export const templatesDirectory = path.join(installationRoot, 'batch-templates');
+
+/** What is wrong with a template; a bug in a built-in one. */
+export class TemplateError extends Error {}
 
 /**
  * The script of `<templateName>.sh` with its values filled in.
- * @throws Error for a placeholder without a value, in a place where it may not stand, or a directive of several lines
+ * @throws TemplateError for a placeholder without a value, in a place where it may not stand, or a directive of several lines
  */
 export function renderScript(
   templateName: string,
   directives: readonly string[],
   values: Readonly<Record<string, TemplateValue>>,
 ): string {
-  return renderTemplate(readTemplate(`${templateName}.sh`), directives, values);
+  return renderTemplate(
+    readFileSync(path.join(templatesDirectory, `${templateName}.sh`), 'utf8'),
+    directives,
+    values,
+  );
 }
 
-function readTemplate(name: string): string {
-  return readFileSync(path.join(directory, name), 'utf8');
+/**
+ * The same for a user's own template, with the partials beside it going before the built-in ones. Directives follow its
+ * first line where it has no place for them.
+ * @throws TemplateError also where it would never open its site
+ */
+export function renderOwnTemplate(
+  file: string,
+  directives: readonly string[],
+  values: Readonly<Record<string, TemplateValue>>,
+): string {
+  const text = readFileSync(file, 'utf8');
+  if (!text.startsWith('#!')) throw new TemplateError('its first line is not "#!/bin/bash"');
+  const withPlace = /^# \{\{directives\}\}$/m.test(text) ? text : text.replace('\n', '\n# {{directives}}\n');
+  const script = renderTemplate(withPlace, directives, values, path.dirname(file));
+  if (!script.includes('/redeemtoken.cgi?'))
+    throw new TemplateError(
+      'it never opens its site: the line "# {{> site.sh}}" and what calls it is missing',
+    );
+  return script;
+}
+
+function readPartial(name: string, beside: string | undefined): string {
+  const own = beside === undefined ? undefined : path.join(beside, 'partials', name);
+  const file = own !== undefined && existsSync(own) ? own : path.join(templatesDirectory, 'partials', name);
+  if (!existsSync(file)) throw new TemplateError(`there is no partial "${name}"`);
+  return readFileSync(file, 'utf8');
 }
 
 /** The same for the text of a template. */
@@ -39,6 +71,7 @@ export function renderTemplate(
   template: string,
   directives: readonly string[],
   values: Readonly<Record<string, TemplateValue>>,
+  beside?: string,
 ): string {
   const rendered = template
     .trimEnd()
@@ -48,11 +81,7 @@ export function renderTemplate(
       const partial = /^# \{\{> ([a-z-]+\.sh)\}\}$/.exec(line);
       if (partial)
         return [
-          renderTemplate(
-            readTemplate(path.join('partials', partial[1] as string)),
-            directives,
-            values,
-          ).trimEnd(),
+          renderTemplate(readPartial(partial[1] as string, beside), directives, values, beside).trimEnd(),
           '',
         ];
       return line.includes('{{') ? [renderAssignment(line, values)] : [line];
@@ -65,13 +94,13 @@ function renderAssignment(line: string, values: Readonly<Record<string, Template
     line,
   );
   if (!match?.groups)
-    throw new Error(`a template value may only be the whole right side of an assignment: ${line}`);
+    throw new TemplateError(`a template value may only be the whole right side of an assignment: ${line}`);
   const { name, one, many, comment = '' } = match.groups;
   const key = (one ?? many) as string;
   const value = values[key];
-  if (value === undefined) throw new Error(`the template wants "${key}", which has no value`);
+  if (value === undefined) throw new TemplateError(`the template wants "${key}", which has no value`);
   if (Array.isArray(value) !== (many !== undefined))
-    throw new Error(`the template value "${key}" is ${many ? 'not ' : ''}a list`);
+    throw new TemplateError(`the template value "${key}" is ${many ? 'not ' : ''}a list`);
   const words =
     many === undefined
       ? shellQuote(String(value))
@@ -81,6 +110,6 @@ function renderAssignment(line: string, values: Readonly<Record<string, Template
 
 function oneLine(directive: string): string {
   if (/[\0\r\n]/.test(directive))
-    throw new Error(`a directive must be one line: ${JSON.stringify(directive)}`);
+    throw new TemplateError(`a directive must be one line: ${JSON.stringify(directive)}`);
   return directive;
 }

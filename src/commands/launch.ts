@@ -43,8 +43,10 @@ export async function run(typed: OptionValues, schedulerArguments: readonly stri
       'Leave it out.',
     );
   }
+  // A template that can't be used is refused before anybody is contacted.
+  const planned = typed.dryRun || spec.template ? jobScript(spec, 'dryrun', plannedAddress(spec)) : '';
   if (typed.dryRun) {
-    process.stdout.write(jobScript(spec, 'dryrun', plannedAddress(spec)));
+    process.stdout.write(planned);
     if (schedulerArguments.length > 0) {
       process.stderr.write(
         `It would be submitted with these options, too: ${schedulerArguments.map(shellQuote).join(' ')}\n`,

@@ -230,7 +230,7 @@ export function probeHome(): void {
 }
 
 /** With what it lies in. Node's own recursive mkdir says that a directory is missing where the file system is read-only. */
-function makeDirectory(directory: string): void {
+export function makeDirectory(directory: string): void {
   try {
     mkdirSync(directory, { mode: 0o700 });
   } catch (error) {
@@ -290,7 +290,8 @@ const words: Record<string, string> = {
   ESTALE: 'the file server has lost it (stale file handle)',
 };
 
-function systemWords(error: unknown): string {
+/** What the system complains of, in words. */
+export function systemWords(error: unknown): string {
   const { code = '', message } = error as NodeJS.ErrnoException;
   return words[code] ?? message;
 }

@@ -38,4 +38,5 @@ export const plainLaunch: LaunchSpec = {
     scratchDirectory: undefined,
   },
   idleTimeout: undefined,
+  template: undefined,
 };
