@@ -1,0 +1,50 @@
+/**
+ * Measures the proxy with many sites and many WebSockets: `npm run bench -- sites|websockets`. What it finds is in
+ * docs/performance.md. It stays on loopback, and runs for about a minute or two.
+ */
+import { parseArgs } from 'node:util';
+import { cleanUp } from './bench.ts';
+import { Report } from './report.ts';
+import { benchSites } from './sites.ts';
+import { benchWebSockets } from './websockets.ts';
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    json: { type: 'boolean', default: false },
+    small: { type: 'boolean', default: false },
+    'node-option': { type: 'string', multiple: true, default: [] },
+  },
+});
+const { json, small } = values;
+const report = new Report(json ? () => undefined : console.log);
+const benches: Record<string, () => Promise<void>> = {
+  sites: () => {
+    const size = small
+      ? { sites: 50, requests: 200, waiting: 20 }
+      : { sites: 20_000, requests: 5000, waiting: 1000 };
+    return benchSites(size, report, values['node-option']);
+  },
+  websockets: () => {
+    const size = small
+      ? { sites: 20, sockets: 50, busy: 10, messages: 5, quiet: 500 }
+      : { sites: 20_000, sockets: 5000, busy: 200, messages: 100, quiet: 5000 };
+    return benchWebSockets(size, report, values['node-option']);
+  },
+};
+
+const [name = '', ...rest] = positionals;
+const bench = Object.hasOwn(benches, name) && rest.length === 0 ? benches[name] : undefined;
+if (bench === undefined) {
+  console.error('Usage: npm run bench -- sites|websockets [--small] [--json] [--node-option OPTION]');
+  process.exit(2);
+}
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => void cleanUp().then(() => process.exit(130)));
+}
+try {
+  await bench();
+} finally {
+  await cleanUp();
+}
+if (json) console.log(JSON.stringify(report.rows, null, 2));
