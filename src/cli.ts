@@ -114,8 +114,14 @@ function declare(schedulerArguments: readonly string[], done: Done): Command {
   program
     .command('url [ID]')
     .description("print a session's link (without ID: the latest's)")
+    .option('--qr', 'as a QR code, too')
     .option('--json', 'print JSON')
     .action(async (id, flags) => done((await import('./commands/url.ts')).run(id, flags)));
+  program
+    .command('open [ID]')
+    .description("open a session's link in a browser on this machine")
+    .option('--json', 'print JSON')
+    .action(async (id, flags) => done((await import('./commands/open.ts')).run(id, flags)));
   program
     .command('logs [ID]')
     .description("show a session's log (without ID: the latest's)")

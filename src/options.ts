@@ -337,6 +337,18 @@ export const options = {
     help: 'stay until the site answers, or as long as DURATION; on failure nothing is left running',
     type: z.union([z.literal(true), typed(parseDuration)], 'must be true or a length of time'),
   },
+  open: {
+    flag: 'open',
+    group: 'Output',
+    help: 'open the link in a browser on this machine',
+    type: switchType,
+  },
+  qr: {
+    flag: 'qr',
+    group: 'Output',
+    help: 'print the link as a QR code, too, for a tablet',
+    type: switchType,
+  },
   quiet: {
     flag: 'quiet',
     short: 'q',

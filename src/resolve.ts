@@ -62,6 +62,9 @@ const conflicts: readonly (readonly [OptionKey, OptionKey, string])[] = [
   ['batchScript', 'service', 'The script says itself what it starts; leave one of them out.'],
   ['batchScript', 'lab', 'The script says itself what it starts; leave one of them out.'],
   ['batchScript', 'notebook', 'The script says itself what it starts; leave one of them out.'],
+  ['quiet', 'qr', '--quiet prints the URL alone; leave one of them out.'],
+  ['open', 'dryRun', 'Nothing starts with --dry-run, so there is nothing to open.'],
+  ['open', 'info', 'Nothing starts with --info, so there is nothing to open.'],
   ['wait', 'dryRun', 'Nothing starts with --dry-run, so there is nothing to wait for.'],
   ['wait', 'info', 'Nothing starts with --info, so there is nothing to wait for.'],
 ];

@@ -1,17 +1,30 @@
 /** `start-jupyter url [ID]` */
 import { SessionError } from '../errors.ts';
 import { observeSession, sessionReport } from '../sessions/observe.ts';
+import type { SessionRecord } from '../sessions/session.ts';
 import { findSession } from '../sessions/store.ts';
+import { qrCode } from '../ui/qr.ts';
+
+interface UrlOptions {
+  readonly qr?: boolean;
+  readonly json?: boolean;
+}
 
 /** @throws SessionError where the session is over and has no link any more */
-export async function run(id: string | undefined, { json }: { readonly json?: boolean }): Promise<number> {
-  const seen = await observeSession(findSession(id));
-  const report = sessionReport(seen);
-  if (report.url === null)
+export async function run(id: string | undefined, { qr, json }: UrlOptions): Promise<number> {
+  const session = await linkOf(findSession(id));
+  if (qr) process.stderr.write(qrCode(session.url, process.stderr));
+  process.stdout.write(`${json ? JSON.stringify(session) : session.url}\n`);
+  return 0;
+}
+
+/** @throws SessionError where the session is over and has no link any more */
+export async function linkOf(record: SessionRecord): Promise<{ id: string; url: string }> {
+  const { id, url, reason } = sessionReport(await observeSession(record));
+  if (url === null)
     throw new SessionError(
-      `Session ${report.id} is over: ${report.reason ?? 'its link is gone.'}`,
+      `Session ${id} is over: ${reason ?? 'its link is gone.'}`,
       'Start another one: start-jupyter',
     );
-  process.stdout.write(`${json ? JSON.stringify({ id: report.id, url: report.url }) : report.url}\n`);
-  return 0;
+  return { id, url };
 }

@@ -11,11 +11,11 @@ import { isOver, type SessionRecord } from '../sessions/session.ts';
 import { sessionFiles, writeRecord } from '../sessions/store.ts';
 import { describe } from '../ui/describe.ts';
 import { type Launch, pause, prepareSession } from './launch.ts';
-import { printSession } from './print-session.ts';
+import { presentSession } from './print-session.ts';
 
 /** @returns the exit code, once Jupyter has ended */
 export async function launchHere(launch: Launch): Promise<number> {
-  const { spec, output, progress, interrupted } = launch;
+  const { spec, progress, interrupted } = launch;
   progress.status('Starting');
   await using undo = new AsyncDisposableStack();
   const access = await openAccess(spec);
@@ -33,7 +33,7 @@ export async function launchHere(launch: Launch): Promise<number> {
     const ready = await waitUntilReady(launch, record, client, ended);
     if (ready !== undefined) {
       progress.end();
-      printSession(ready, output, 'Jupyter is ready:');
+      await presentSession(launch, ready, 'Jupyter is ready:');
       await untilAborted(ended, interrupted);
     }
   } catch (error) {

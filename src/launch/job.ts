@@ -11,11 +11,11 @@ import { readEvents, readSecrets, sessionFiles, writeRecord } from '../sessions/
 import { describe } from '../ui/describe.ts';
 import { formatDuration } from '../values.ts';
 import { type Launch, pause, prepareSession } from './launch.ts';
-import { printSession } from './print-session.ts';
+import { presentSession } from './print-session.ts';
 
 /** @returns the exit code */
 export async function launchJob(launch: Launch, schedulerArguments: readonly string[]): Promise<number> {
-  const { spec, settings, output, progress, interrupted } = launch;
+  const { spec, settings, progress, interrupted } = launch;
   const scheduler = schedulers[spec.system.scheduler as SubmittingScheduler];
   progress.status(`Asking ${scheduler.title} what is there`);
   await checkWithScheduler(spec, settings, scheduler);
@@ -51,15 +51,15 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
     if (wait === undefined) {
       const seen = await observeSession(record);
       if (isOver(seen.state)) throw new SessionOver(seen);
-      printSession(
+      await presentSession(
+        launch,
         seen,
-        output,
         `Submitted as job ${outcome.jobId}. The page at this link shows how it goes, and turns into Jupyter:`,
       );
       return 0;
     }
     const ready = await waitUntilReady(launch, record, client, wait === true ? undefined : wait);
-    printSession(ready, output, 'Jupyter is ready:');
+    await presentSession(launch, ready, 'Jupyter is ready:');
     return 0;
   } catch (error) {
     if (error instanceof SessionOver) throw sessionError(error.seen);

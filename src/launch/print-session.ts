@@ -1,6 +1,8 @@
 import type { PersonError } from '../errors.ts';
 import { type Observation, sessionReport } from '../sessions/observe.ts';
 import type { SessionReport } from '../sessions/session.ts';
+import { openInBrowser } from '../ui/browser.ts';
+import { qrCode } from '../ui/qr.ts';
 import { paint } from '../ui/style.ts';
 import type { Launch } from './launch.ts';
 
@@ -13,8 +15,23 @@ function printJson(report: object): void {
   process.stdout.write(`${JSON.stringify(report)}\n`);
 }
 
+/** Shows a session that has a link in the ways that the launch asked for. */
+export async function presentSession(
+  { output, settings, progress }: Launch,
+  seen: Observation,
+  headline: string,
+): Promise<void> {
+  printSession(seen, output, headline);
+  const { id, url } = sessionReport(seen);
+  if (url === null) return;
+  if (settings.qr?.value && !output.quiet) process.stderr.write(qrCode(url, process.stderr));
+  if (!settings.open?.value) return;
+  const problem = await openInBrowser(id, url);
+  if (problem !== undefined) progress.note(`No browser can be opened: ${problem}. Open the link yourself.`);
+}
+
 /** The URL alone on stdout, so that it can be piped; what a person wants to know beside it on stderr; with `--json` one object. */
-export function printSession(seen: Observation, output: Launch['output'], headline: string): void {
+function printSession(seen: Observation, output: Launch['output'], headline: string): void {
   const report = sessionReport(seen);
   if (output.json) {
     printJson(report);

@@ -114,6 +114,18 @@ export function removeSecrets(id: string): void {
   rmSync(path.join(sessionFiles(id).directory, 'secrets'), { recursive: true, force: true });
 }
 
+/** A page that leads on to a link, among the session's secrets, with which it goes; returns its path. */
+export function writeOpeningPage(id: string, url: string): string {
+  const file = path.join(sessionFiles(id).directory, 'secrets', 'open.html');
+  const link = url.replaceAll('&', '&amp;').replaceAll('"', '&quot;');
+  writePrivate(
+    file,
+    `<!doctype html><meta charset="utf-8"><title>Jupyter</title><meta name="referrer" content="no-referrer">` +
+      `<meta http-equiv="refresh" content="0; url=${link}"><p><a href="${link}">Jupyter</a></p>\n`,
+  );
+  return file;
+}
+
 /** Undefined once the session is over. */
 export function readSecrets(id: string): SessionSecrets | undefined {
   const read = (name: string) => readFileSync(path.join(sessionFiles(id).directory, 'secrets', name), 'utf8');

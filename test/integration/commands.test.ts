@@ -11,7 +11,7 @@ import { reportKeys, saveSession } from '../support/sessions.ts';
 import { type Stubs, stubCommands } from '../support/stubs.ts';
 import { observedCluster } from '../support/untouched.ts';
 
-const commands = ['launch', 'list', 'status', 'url', 'logs', 'stop', 'templates'];
+const commands = ['launch', 'list', 'status', 'url', 'open', 'logs', 'stop', 'templates'];
 const escapeCode = /\u001b/;
 
 let home: Home;

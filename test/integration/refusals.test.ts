@@ -308,6 +308,8 @@ describe('switches', () => {
     ['-q', '--dry-run'],
     ['--json', '--dry-run'],
     ['-I', '--dry-run'],
+    ['-q', '--qr'],
+    ['--open', '--dry-run'],
     ['-w', '--dry-run'],
     ['--wait', '--info'],
     ['-g', '1', '--gres', 'gpu:1'],

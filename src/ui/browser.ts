@@ -1,0 +1,31 @@
+/** Opens a session's link in a browser on this machine. */
+import open from 'open';
+import { writeOpeningPage } from '../sessions/store.ts';
+
+/** Why no browser can be opened from here; undefined where one can. */
+export function browserProblem(environment = process.env): string | undefined {
+  const { BROWSER, DISPLAY, WAYLAND_DISPLAY, WSL_DISTRO_NAME } = environment;
+  return process.platform === 'darwin' || BROWSER || DISPLAY || WAYLAND_DISPLAY || WSL_DISTRO_NAME
+    ? undefined
+    : 'there is no display here';
+}
+
+/**
+ * The browser gets a page of the session's own directory that leads to the link: every user of the machine can read the
+ * arguments of a program, and the link holds the token.
+ * @returns why it did not work
+ */
+export async function openInBrowser(sessionId: string, url: string): Promise<string | undefined> {
+  const problem = browserProblem();
+  if (problem !== undefined) return problem;
+  try {
+    const browser = await open(writeOpeningPage(sessionId, url));
+    return await new Promise((resolve) => {
+      browser.once('error', ({ message }) => resolve(message));
+      browser.once('spawn', () => resolve(undefined));
+      if (browser.pid !== undefined) resolve(undefined);
+    });
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
