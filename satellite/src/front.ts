@@ -19,7 +19,12 @@ import type { TokenRegistry } from './tokens/registry.ts';
 
 const DOCUMENTATION = 'Please see documentation on how to use this service.\n';
 
-const failureStatus: Readonly<Record<Failure, number>> = { refused: 502, broken: 502, timeout: 504 };
+const failureStatus: Readonly<Record<Failure, number>> = {
+  refused: 502,
+  broken: 502,
+  timeout: 504,
+  full: 503,
+};
 
 type OwnHost = Exclude<HostDecision, { kind: 'foreign' | 'invalid' }>;
 

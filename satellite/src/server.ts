@@ -6,7 +6,7 @@ import { type Limits, parseConfig, type SatelliteConfig, type SatelliteConfigInp
 import { NodeEngine } from './dataplane/node/engine.ts';
 import { Prober } from './dataplane/probe.ts';
 import { Front } from './front.ts';
-import { ClientConnections, RateLimit } from './gate/limits.ts';
+import { ClientConnections, descriptorLimit, RateLimit } from './gate/limits.ts';
 import { type Log, shortToken } from './log.ts';
 import { UnderWay } from './operation/drain.ts';
 import { Health } from './operation/health.ts';
@@ -156,12 +156,20 @@ export async function startSatellite(
     );
     log({ event: 'redirecting', ...addressOf(redirector) });
   }
+  const openFiles = descriptorLimit();
+  // Whoever is turned away comes back at once: not a line for each.
+  const complaints = new RateLimit(1);
   const connections = new ClientConnections(
     config.limits.connectionsPerClient,
+    openFiles,
     config.trustedProxies,
-    (client) => {
-      traffic.limited('connections');
-      log({ event: 'limited', limit: 'connections', client });
+    (limit, client) => {
+      traffic.limited(limit);
+      if (limit === 'connections') log({ event: 'limited', limit, client });
+      else if (complaints.take(limit)) {
+        const message = `of ${openFiles} open files nearly all are taken; raise the limit (LimitNOFILE=, ulimit -n)`;
+        log({ event: 'limited', limit, message });
+      }
     },
   );
   for (const one of servers) {
@@ -179,7 +187,7 @@ export async function startSatellite(
   log({ event: 'state', file: config.state, sites: mapped, waiting: pending });
   // Says what is wrong before anybody asks.
   void health.trouble();
-  log({ event: 'listening', ...address, domain: config.domain, manage: siteUrl('manage') });
+  log({ event: 'listening', ...address, domain: config.domain, manage: siteUrl('manage'), openFiles });
 
   let unlistened: Promise<unknown> | undefined;
   /** Takes no new connections; resolves when the old ones are closed. */

@@ -15,8 +15,8 @@ export interface Visit {
   readonly proto: 'http' | 'https';
 }
 
-/** Why a live site's notebook gave no answer: nobody listens, it broke off, or it took too long. */
-export type Failure = 'refused' | 'broken' | 'timeout';
+/** Why a live site's notebook gave no answer: nobody listens, it broke off, it took too long, or we can't connect to it. */
+export type Failure = 'refused' | 'broken' | 'timeout' | 'full';
 
 /** What carries the traffic of live sites. */
 export interface Engine {

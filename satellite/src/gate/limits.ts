@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import ipaddr from 'ipaddr.js';
 import { type Networks, normalizeAddress } from './networks.ts';
@@ -50,19 +51,48 @@ export class RateLimit {
   }
 }
 
+/** How many file descriptors this process may have open; undefined where the system doesn't say (proc(5)). */
+export function descriptorLimit(): number | undefined {
+  try {
+    const [, soft] = /^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1')) ?? [];
+    return soft === undefined ? undefined : Number(soft);
+  } catch {
+    return undefined;
+  }
+}
+
+/** What is kept for the connections to notebooks of those who are here already, for the state and for its operator. */
+function reserveOf(descriptors: number): number {
+  return Math.max(16, Math.ceil(descriptors / 8));
+}
+
+/** open(2): a new descriptor is the lowest free one, so that its number says how many are taken. */
+function descriptorOf(socket: Socket): number {
+  return (socket as Socket & { readonly _handle?: { readonly fd?: number } })._handle?.fd ?? -1;
+}
+
 /**
  * Every connection to our ports, from before its TLS handshake. Closes those of a client that already has its share of
- * them; proxies in front of us bring many clients, and have no limit.
+ * them; proxies in front of us bring many clients, and have no limit. Closes anybody's before descriptors run out: then
+ * nothing would work any more, and Node (libuv) would close connections without a word.
  */
 export class ClientConnections {
   readonly #perClient: number;
   readonly #trustedProxies: Networks;
-  readonly #onRefuse: (address: string) => void;
+  readonly #lastDescriptor: number;
+  readonly #onRefuse: (limit: 'connections' | 'descriptors', address: string) => void;
   readonly #sockets = new Set<Socket>();
   readonly #open = new Map<string, number>();
 
-  constructor(perClient: number, trustedProxies: Networks, onRefuse: (address: string) => void) {
+  constructor(
+    perClient: number,
+    descriptors: number | undefined,
+    trustedProxies: Networks,
+    onRefuse: (limit: 'connections' | 'descriptors', address: string) => void,
+  ) {
     this.#perClient = perClient;
+    this.#lastDescriptor =
+      descriptors === undefined ? Number.POSITIVE_INFINITY : descriptors - reserveOf(descriptors);
     this.#trustedProxies = trustedProxies;
     this.#onRefuse = onRefuse;
   }
@@ -71,6 +101,11 @@ export class ClientConnections {
     this.#sockets.add(socket);
     socket.once('close', () => this.#sockets.delete(socket));
     const address = normalizeAddress(socket.remoteAddress ?? '');
+    if (descriptorOf(socket) > this.#lastDescriptor) {
+      this.#onRefuse('descriptors', address ?? '');
+      socket.destroy();
+      return;
+    }
     if (address === undefined || this.#trustedProxies.contains(address)) return;
     const share = shareOf(address);
     const open = (this.#open.get(share) ?? 0) + 1;
@@ -81,7 +116,7 @@ export class ClientConnections {
       else this.#open.delete(share);
     });
     if (open <= this.#perClient) return;
-    this.#onRefuse(address);
+    this.#onRefuse('connections', address);
     socket.destroy();
   };
 

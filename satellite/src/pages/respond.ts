@@ -22,10 +22,16 @@ const unknownContent: Content = {
 To see the addresses of your sessions, run this on the login node:</p><pre><code>start-jupyter list</code></pre>`,
 };
 
-const troubles: Readonly<Record<Failure, { status: 502 | 504; text: string }>> = {
+const NO_ANSWER = 'Jupyter does not answer';
+const troubles: Readonly<Record<Failure, { status: 502 | 503 | 504; heading?: string; text: string }>> = {
   refused: { status: 502, text: 'The compute node refuses the connection.' },
   broken: { status: 502, text: 'The connection to the compute node broke off.' },
   timeout: { status: 504, text: 'The compute node does not answer.' },
+  full: {
+    status: 503,
+    heading: 'Very busy',
+    text: 'The proxy has no room for another connection at the moment.',
+  },
 };
 
 /** Does the client say that it wants a page, and isn't a script or an image that says so by habit? */
@@ -77,12 +83,12 @@ export class Pages {
       this.#show(request, response, record, 503);
       return;
     }
-    const { status, text } = troubles[failure];
+    const { status, heading = NO_ANSWER, text } = troubles[failure];
     if (acceptsPage(request)) {
       const content: Content = {
         kind: 'trouble',
-        title: 'Jupyter does not answer',
-        heading: 'Jupyter does not answer',
+        title: heading,
+        heading,
         status: text,
         details: `<p class="note">This page tries again by itself. If it stays like this, look at
 <code>start-jupyter status</code> on the login node.</p>`,

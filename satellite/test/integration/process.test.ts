@@ -15,8 +15,9 @@ import {
   scratch,
   siteHost,
   visit,
+  wire,
 } from '../support.ts';
-import { outcome, type Program, serve } from './program.ts';
+import { outcome, type Program, run, satelliteCommand, serve, serveArguments } from './program.ts';
 
 /** Does something with all of them, fifty at a time. */
 async function each<T>(items: readonly T[], action: (item: T) => Promise<unknown>): Promise<void> {
@@ -113,6 +114,35 @@ describe('satellite serve', () => {
       if (destroyed.includes(token) || status !== 200) expect(status).toBe(410);
       else expect(body).toBe('the notebook');
     });
+  });
+
+  test('with its open files used up it says so, serves who is there, and recovers', async () => {
+    const limited = ['bash', '-c', 'ulimit -n 128 && exec "$0" "$@"', ...satelliteCommand, ...serveArguments];
+    const child = run([...limited, '--listen', '127.0.0.1:0', '--state', ':memory:']);
+    const listening = await child.logged('listening');
+    expect(listening.openFiles).toBe(128);
+    const port = Number(listening.port);
+    const upstream = await notebook((request, response) => {
+      if (request.url !== '/never') response.end('the notebook');
+    });
+    const token = await redeemed(port, upstream.port);
+    const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: ${siteHost(token)}\r\n\r\n`;
+    const first = await wire(port);
+    await first.send(get('/')).until(/the notebook/);
+
+    const crowd = await Promise.all(range(200).map(() => wire(port)));
+    expect(await child.logged('limited')).toMatchObject({ limit: 'descriptors', message: /128 open files/ });
+    await first.send(get('/again')).until(/the notebook[\s\S]*the notebook/);
+    // Those who got in ask for more than there is room for towards the notebook.
+    const full = /^HTTP\/1\.1 503 [\s\S]*The proxy has no room for another connection/;
+    await Promise.any(crowd.map((one) => one.send(get('/never')).until(full)));
+
+    for (const { socket } of crowd) socket.destroy();
+    // The proxy hears of it a little later than we do.
+    let body: string | undefined;
+    while (body !== 'the notebook') body = (await visit(port, token).catch(() => undefined))?.body;
+    // Hundreds were turned away, and the log says it once.
+    expect(child.lines.filter((line) => line.includes('"limited"'))).toHaveLength(1);
   });
 
   test('SIGTERM ends it in order, with open connections', async () => {

@@ -115,6 +115,11 @@ export function failureOf(error: Error & { code?: string }): Failure {
     case 'ENETUNREACH':
     case 'EHOSTDOWN':
       return 'refused';
+    // No file descriptor left for us (the process's limit, the system's), or no port of ours.
+    case 'EMFILE':
+    case 'ENFILE':
+    case 'EADDRNOTAVAIL':
+      return 'full';
     default:
       return 'broken';
   }
