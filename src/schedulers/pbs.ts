@@ -360,14 +360,14 @@ export function endingWith(
 }
 
 export function parseCancel(output: CommandOutput): CancelOutcome {
+  // qdel's exit status is that of the last server that it asked.
+  if (output.exitCode === undefined || unreachablePattern.test(output.stderr))
+    return { kind: 'unreachable', message: complaint(output) };
   if (output.exitCode === 0) return { kind: 'cancelled' };
   // In the last of these the job is on its way out already.
-  if (/Unknown Job Id|Job has finished|Request invalid for state of job/i.test(output.stderr))
-    return { kind: 'gone' };
-  return {
-    kind: output.exitCode === undefined || unreachablePattern.test(output.stderr) ? 'unreachable' : 'refused',
-    message: complaint(output),
-  };
+  return /Unknown Job Id|Job has finished|Request invalid for state of job/i.test(output.stderr)
+    ? { kind: 'gone' }
+    : { kind: 'refused', message: complaint(output) };
 }
 
 /** Queues with the longest time that one job may ask for there. Which is the default is the server's secret. */

@@ -1,0 +1,162 @@
+/** What the stand-in for a PBS server keeps: one directory a server, one file a job, one lock around every change. */
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  writeFileSync,
+} from 'node:fs';
+import path from 'node:path';
+
+/** How this server is set up. Tests may change it while jobs run. */
+export interface Settings {
+  readonly server: string;
+  readonly user: string;
+  readonly ncpus: number;
+  /** Seconds between TERM and KILL; the manual's default is 10. */
+  readonly killDelay: number;
+  /** job_history_enable */
+  readonly history: boolean;
+  /** Nobody answers. */
+  readonly down: boolean;
+  /** qstat's JSON is broken, as by a shell function in a job's environment (openpbs issue 2541). */
+  readonly brokenJson: boolean;
+  /** Milliseconds until the execution host reports a job's session; jobs are in substate 41 until then. */
+  readonly report: number;
+  readonly queues: Readonly<Record<string, { readonly maxSeconds?: number }>>;
+}
+
+export const usualSettings: Settings = {
+  server: 'pbs-head',
+  user: 'student',
+  ncpus: 2,
+  killDelay: 10,
+  history: true,
+  down: false,
+  brokenJson: false,
+  report: 0,
+  queues: { workq: {}, debug: { maxSeconds: 1800 } },
+};
+
+/** Times are in seconds since 1970. */
+export interface Job {
+  readonly id: string;
+  readonly name: string;
+  readonly state: 'Q' | 'H' | 'R' | 'F';
+  readonly substate: number;
+  readonly queue: string;
+  readonly account?: string;
+  readonly hold: 'n' | 'u';
+  readonly join: string;
+  readonly output: string;
+  readonly error: string;
+  readonly shell?: string;
+  readonly rerunable: boolean;
+  readonly umask?: string;
+  readonly resources: Readonly<Record<string, string | number>>;
+  readonly variables: Readonly<Record<string, string>>;
+  readonly submitArguments: string;
+  readonly script: string;
+  readonly home: string;
+  readonly ctime: number;
+  readonly mtime: number;
+  readonly qtime: number;
+  readonly etime?: number;
+  readonly stime?: number;
+  readonly obittime?: number;
+  readonly historyTime?: number;
+  readonly execHost?: string;
+  readonly execVnode?: string;
+  readonly session?: number;
+  readonly used?: { readonly walltime: number };
+  readonly comment?: string;
+  readonly runCount?: number;
+  readonly exitStatus?: number;
+  readonly stageout?: number;
+  /** The process that watches over the job on its host. */
+  readonly mom?: number;
+}
+
+export class State {
+  readonly directory: string;
+
+  constructor(directory: string) {
+    this.directory = directory;
+  }
+
+  get settings(): Settings {
+    return JSON.parse(readFileSync(path.join(this.directory, 'settings.json'), 'utf8'));
+  }
+
+  /** A place for a job's script or output while it runs. */
+  spool(id: string, suffix: 'SC' | 'OU' | 'ER'): string {
+    return path.join(this.directory, 'spool', `${id}.${suffix}`);
+  }
+
+  jobs(): Job[] {
+    return readdirSync(path.join(this.directory, 'jobs'))
+      .filter((name) => name.endsWith('.json'))
+      .map((name) => JSON.parse(readFileSync(path.join(this.directory, 'jobs', name), 'utf8')) as Job)
+      .sort((a, b) => Number.parseInt(a.id, 10) - Number.parseInt(b.id, 10));
+  }
+
+  job(id: string): Job | undefined {
+    return this.jobs().find((job) => job.id === id);
+  }
+
+  save(job: Job): Job {
+    const file = path.join(this.directory, 'jobs', `${job.id}.json`);
+    const next = `${file}.${process.pid}`;
+    writeFileSync(next, JSON.stringify(job));
+    renameSync(next, file);
+    return job;
+  }
+
+  /** The number of a new job; only under the lock. */
+  nextNumber(): number {
+    const file = path.join(this.directory, 'last-number');
+    const number = (existsSync(file) ? Number(readFileSync(file, 'utf8')) : 0) + 1;
+    writeFileSync(file, String(number));
+    return number;
+  }
+
+  /** Does something that nobody else may see half done. */
+  locked<T>(action: () => T): T {
+    const lock = path.join(this.directory, 'lock');
+    const deadline = Date.now() + 20_000;
+    for (;;) {
+      try {
+        mkdirSync(lock);
+        break;
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || Date.now() > deadline) throw error;
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+      }
+    }
+    try {
+      return action();
+    } finally {
+      rmdirSync(lock);
+    }
+  }
+
+  /** A call that nobody has seen a real PBS answer is the test's failure, not something to make up an answer for. */
+  unrecorded(what: string): never {
+    appendFileSync(path.join(this.directory, 'unrecorded'), `${what}\n`);
+    throw new Refusal(`stand-in for PBS: nobody has recorded this: ${what}`, 99);
+  }
+}
+
+/** Ends a command: what it says on stderr, and its exit code. */
+export class Refusal extends Error {
+  readonly exitCode: number;
+  constructor(message: string, exitCode: number) {
+    super(message);
+    this.exitCode = exitCode;
+  }
+}
+
+export const now = (): number => Math.floor(Date.now() / 1000);
