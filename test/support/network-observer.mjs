@@ -1,5 +1,6 @@
 // Preloaded into the program under test (NODE_OPTIONS=--import): writes down every name that is looked up and every
-// connection that is made, to the file in OBSERVED_NETWORK. Names in .test lead to this machine.
+// connection that is made, to the file in OBSERVED_NETWORK. Names in .test and .localhost
+// lead to this machine.
 
 import dns from 'node:dns';
 import { appendFileSync } from 'node:fs';
@@ -11,7 +12,7 @@ const note = (what) => appendFileSync(process.env.OBSERVED_NETWORK, `${what}\n`)
 const lookup = dns.lookup;
 dns.lookup = (name, options, callback) => {
   note(`lookup ${name}`);
-  return lookup(name.endsWith('.test') ? '127.0.0.1' : name, options, callback);
+  return lookup(/\.(?:test|localhost)$/.test(name) ? '127.0.0.1' : name, options, callback);
 };
 
 const connect = net.Socket.prototype.connect;

@@ -1,6 +1,6 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { expect, onTestFinished } from 'vitest';
+import { expect, onTestFinished, vi } from 'vitest';
 import { temporaryDirectory } from './directories.ts';
 import { type Settings, State, usualSettings } from './pbs/state.ts';
 
@@ -40,13 +40,17 @@ export function standInForPbs(settings: Partial<Settings> = {}): Pbs {
     state.locked(() => {
       for (const job of state.jobs()) if (job.state === 'Q') state.save({ ...job, state: 'H' });
     });
-    for (const { mom } of state.jobs()) if (mom !== undefined) kill(mom);
-    await expect
-      .poll(() => state.jobs().filter(({ state: letter }) => letter === 'R'), { timeout: 20_000 })
-      .toEqual([]);
+    await vi.waitFor(
+      () => {
+        const running = state.jobs().filter(({ state: letter }) => letter === 'R');
+        for (const { mom } of running) if (mom !== undefined) kill(mom);
+        expect(running).toEqual([]);
+      },
+      { timeout: 60_000, interval: 100 },
+    );
     const unrecorded = path.join(directory, 'unrecorded');
     expect(existsSync(unrecorded) ? readFileSync(unrecorded, 'utf8') : '').toBe('');
-  });
+  }, 60_000);
   return { commands, state, set };
 }
 

@@ -46,13 +46,16 @@ function script(home: Home, name: string, ...lines: string[]): void {
   writeFileSync(path.join(home.path, name), ['#!/bin/sh', ...lines, ''].join('\n'));
 }
 
+/** However busy the machine is; no event tells of what happens in other processes. */
+const eventually = (assertion: () => void) => vi.waitFor(assertion, { timeout: 60_000 });
+
 /** Once the job's first shell is there to be told something. */
 async function begun({ state }: Pbs, id: string): Promise<void> {
-  await vi.waitFor(() => expect(state.job(id)?.mom).toBeDefined(), { timeout: 10_000 });
+  await eventually(() => expect(state.job(id)?.mom).toBeDefined());
 }
 
 async function ended({ state }: Pbs, id: string): Promise<void> {
-  await vi.waitFor(() => expect(state.job(id)?.state).toBe('F'), { timeout: 20_000 });
+  await eventually(() => expect(state.job(id)?.state).toBe('F'));
 }
 
 describe('the recordings, replayed', () => {
@@ -175,7 +178,7 @@ describe('a job', () => {
       'touch ready; while :; do sleep 0.05; done',
     );
     await call('qsub job.sh');
-    await vi.waitFor(() => expect(existsSync(path.join(home.path, 'ready'))).toBe(true));
+    await eventually(() => expect(existsSync(path.join(home.path, 'ready'))).toBe(true));
     await call('qdel 1.pbs-head');
     await ended(pbs, '1.pbs-head');
     expect(existsSync(path.join(home.path, 'cleaned'))).toBe(true);
@@ -189,7 +192,7 @@ describe('a job', () => {
     const { home, pbs, call } = cluster({ killDelay: 0 });
     script(home, 'job.sh', directive, "trap '' TERM", 'touch ready', 'sleep 600 & wait');
     await call('qsub job.sh');
-    await vi.waitFor(() => expect(existsSync(path.join(home.path, 'ready'))).toBe(true), { timeout: 5000 });
+    await eventually(() => expect(existsSync(path.join(home.path, 'ready'))).toBe(true));
     await end(call);
     await ended(pbs, '1.pbs-head');
     expect(pbs.state.job('1.pbs-head')).toMatchObject({ exitStatus });
@@ -201,7 +204,7 @@ describe('a job', () => {
     await call('qsub job.sh');
     await ended(pbs, '1.pbs-head');
     const pid = Number(readFileSync(path.join(home.path, 'pid'), 'utf8'));
-    await vi.waitFor(() => expect(existsSync(`/proc/${pid}/fd/0`)).toBe(false));
+    await eventually(() => expect(existsSync(`/proc/${pid}/fd/0`)).toBe(false));
   });
 
   it('waits until there is room, and while it is held', async () => {
