@@ -53,9 +53,14 @@ const domain = z
 
 const amount = z.coerce.number({ error: 'is not a number' }).pipe(z.int('is not a whole number').positive());
 
-/** A class of sixty behind one address has about 1000 connections open, and misses few names. */
+/**
+ * A class of sixty behind one address has about 1000 connections open, half of them WebSockets, and misses few names; a
+ * campus has many classes.
+ */
 export const limitsSchema = z.strictObject({
-  connectionsPerClient: amount.default(2000).describe('connections open at a time from one address'),
+  connectionsPerClient: amount
+    .default(5000)
+    .describe('connections open at a time from one address, without WebSockets that a notebook has taken'),
   requestsPerSite: amount.default(1000).describe('requests under way at a time to one site'),
   webSocketsPerSite: amount.default(500).describe('WebSockets open at a time to one site'),
   tokensPerMinute: amount.default(1200).describe('tokens issued to one address'),

@@ -7,6 +7,7 @@ import type { Engine, Failure, Target, Visit } from './dataplane/engine.ts';
 import { type Client, identifyClient } from './gate/client.ts';
 import { decideHost, type HostDecision, hostName } from './gate/host.ts';
 import { inspectRequest, type Refusal } from './gate/hygiene.ts';
+import type { ClientConnections } from './gate/limits.ts';
 import { expectsContinue } from './http.ts';
 import { type Log, loggablePath, shortToken } from './log.ts';
 import { handleManagement } from './management/handle.ts';
@@ -51,6 +52,7 @@ export interface FrontParts {
   readonly engine: Engine;
   readonly pages: Pages;
   readonly traffic: Traffic;
+  readonly connections: ClientConnections;
   /** The value of Strict-Transport-Security, where it is sent. */
   readonly hsts: string | undefined;
   readonly log: Log;
@@ -182,6 +184,7 @@ export class Front {
       head,
       target,
       visitOf(request, admitted.client),
+      () => this.#parts.connections.onTunnel(socket as Socket),
       (failure) => {
         this.#parts.traffic.failure(failure);
         fail(failureStatus[failure], 'The notebook does not answer.\n');

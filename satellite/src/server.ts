@@ -140,22 +140,6 @@ export async function startSatellite(
   const lookups = new RateLimit(config.limits.unknownNamesPerMinute);
   const issues = new RateLimit(config.limits.tokensPerMinute);
   const management = { config, registry, health, traffic, lookups, issues, siteUrl, isOwnAddress };
-  const front = new Front({ config, registry, management, engine, pages, traffic, hsts, log });
-  const underWay = new UnderWay();
-  for (const one of servers) underWay.follow(one);
-  server.on('request', front.onRequest);
-  server.on('secureConnection', front.onSecure);
-  server.on('checkContinue', front.onRequest);
-  server.on('upgrade', front.onUpgrade);
-  if (redirector) {
-    const redirect = front.onPlainRequest(portSuffix);
-    redirector.on('request', redirect);
-    redirector.on('checkContinue', redirect);
-    redirector.on('upgrade', (_request, socket) =>
-      sendRaw(socket, 400, 'This service is at https:// only.\n'),
-    );
-    log({ event: 'redirecting', ...addressOf(redirector) });
-  }
   const openFiles = descriptorLimit();
   // Whoever is turned away comes back at once: not a line for each.
   const complaints = new RateLimit(1);
@@ -172,6 +156,22 @@ export async function startSatellite(
       }
     },
   );
+  const front = new Front({ config, registry, management, engine, pages, traffic, connections, hsts, log });
+  const underWay = new UnderWay();
+  for (const one of servers) underWay.follow(one);
+  server.on('request', front.onRequest);
+  server.on('secureConnection', front.onSecure);
+  server.on('checkContinue', front.onRequest);
+  server.on('upgrade', front.onUpgrade);
+  if (redirector) {
+    const redirect = front.onPlainRequest(portSuffix);
+    redirector.on('request', redirect);
+    redirector.on('checkContinue', redirect);
+    redirector.on('upgrade', (_request, socket) =>
+      sendRaw(socket, 400, 'This service is at https:// only.\n'),
+    );
+    log({ event: 'redirecting', ...addressOf(redirector) });
+  }
   for (const one of servers) {
     one.on('connection', connections.onConnection);
     one.on('clientError', front.onUnreadable);

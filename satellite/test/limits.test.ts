@@ -163,6 +163,41 @@ describe('connections', () => {
     expect(answer).toMatch(/200 OK/);
   });
 
+  test('that are WebSockets do not count, however many there are behind one address', async () => {
+    const { port } = await satellite({ limits: { connectionsPerClient: 3 } });
+    const upstream = await notebook((_request, response) => response.writeHead(403).end());
+    upstream.on('upgrade', (_request, socket) => {
+      socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n');
+      socket.pipe(socket);
+    });
+    const token = await redeemed(port, upstream.port);
+    const host = `Host: ${siteHost(token)}\r\n`;
+    const tunnels: Wire[] = [];
+    for (let i = 0; i < 10; i += 1) {
+      const one = await open(port);
+      await one
+        .send(`GET / HTTP/1.1\r\n${host}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n`)
+        .until(/ 101 /);
+      tunnels.push(one);
+    }
+    const others = [];
+    for (let i = 0; i < 3; i += 1) {
+      const one = await open(port);
+      await one.send(get).until(/ok\n$/);
+      others.push(one);
+    }
+    expect(await (await open(port)).send(get).ended()).toBe('');
+    // Their ends make no room for others, and take none.
+    for (const one of tunnels.splice(0, 5))
+      await one
+        .send('bye')
+        .until(/bye$/)
+        .then(() => one.socket.end());
+    for (const one of tunnels) await one.send('still here').until(/still here$/);
+    expect(await (await open(port)).send(get).ended()).toBe('');
+    for (const one of others) await one.send(get).until(/ok\n[\s\S]*ok\n$/);
+  });
+
   test('of a trusted proxy have none', async () => {
     const { port } = await satellite({
       limits: { connectionsPerClient: 1 },

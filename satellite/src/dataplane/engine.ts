@@ -31,13 +31,14 @@ export interface Engine {
     visit: Visit,
     onFailure: (failure: Failure) => void,
   ): void;
-  /** The same for an upgrade. `onFailure` must answer on the raw socket. */
+  /** The same for an upgrade. `onOpen` is called if the notebook agrees; `onFailure` must answer on the raw socket. */
   upgrade(
     request: IncomingMessage,
     socket: Duplex,
     head: Buffer,
     target: Target,
     visit: Visit,
+    onOpen: () => void,
     onFailure: (failure: Failure) => void,
   ): void;
   /** Closes everything that is open for a site, at once. */

@@ -82,6 +82,7 @@ export class ClientConnections {
   readonly #lastDescriptor: number;
   readonly #onRefuse: (limit: 'connections' | 'descriptors', address: string) => void;
   readonly #sockets = new Set<Socket>();
+  /** By client, without those that have become a tunnel. */
   readonly #open = new Map<string, number>();
 
   constructor(
@@ -100,25 +101,43 @@ export class ClientConnections {
   readonly onConnection = (socket: Socket): void => {
     this.#sockets.add(socket);
     socket.once('close', () => this.#sockets.delete(socket));
-    const address = normalizeAddress(socket.remoteAddress ?? '');
+    const share = this.#shareOf(socket);
     if (descriptorOf(socket) > this.#lastDescriptor) {
-      this.#onRefuse('descriptors', address ?? '');
+      this.#onRefuse('descriptors', socket.remoteAddress ?? '');
       socket.destroy();
       return;
     }
-    if (address === undefined || this.#trustedProxies.contains(address)) return;
-    const share = shareOf(address);
-    const open = (this.#open.get(share) ?? 0) + 1;
-    this.#open.set(share, open);
-    socket.once('close', () => {
-      const left = (this.#open.get(share) ?? 1) - 1;
-      if (left > 0) this.#open.set(share, left);
-      else this.#open.delete(share);
-    });
+    if (share === undefined) return;
+    const open = this.#count(share, 1);
+    socket.once('close', () => this.#count(share, -1));
     if (open <= this.#perClient) return;
-    this.#onRefuse('connections', address);
+    this.#onRefuse('connections', socket.remoteAddress ?? '');
     socket.destroy();
   };
+
+  /**
+   * A notebook has taken this connection for a WebSocket, so it knows its visitor: no stranger's any more, and a whole
+   * centre may be behind one address.
+   */
+  readonly onTunnel = (socket: Socket): void => {
+    const share = this.#shareOf(socket);
+    if (share === undefined) return;
+    this.#count(share, -1);
+    socket.once('close', () => this.#count(share, 1));
+  };
+
+  /** Whose share a connection is taken from; undefined for those that have no limit, or are gone already. */
+  #shareOf({ remoteAddress = '' }: Socket): string | undefined {
+    const address = normalizeAddress(remoteAddress);
+    return address === undefined || this.#trustedProxies.contains(address) ? undefined : shareOf(address);
+  }
+
+  #count(share: string, change: 1 | -1): number {
+    const open = (this.#open.get(share) ?? 0) + change;
+    if (open === 0) this.#open.delete(share);
+    else this.#open.set(share, open);
+    return open;
+  }
 
   /** Closes all of them, in whatever state they are. */
   close(): void {

@@ -87,11 +87,12 @@ export class NodeEngine implements Engine {
     head: Buffer,
     target: Target,
     visit: Visit,
+    onOpen: () => void,
     onFailure: (failure: Failure) => void,
   ): void {
     const site = this.#traffic.site(target.token);
     site.openWebSockets += 1;
-    const tunnel = relayUpgrade(request, socket, head, target, visit, site, this.#limits, onFailure);
+    const tunnel = relayUpgrade(request, socket, head, target, visit, site, this.#limits, onOpen, onFailure);
     const forget = this.#connections.add(target.token, () => tunnel.end());
     socket.once('close', () => {
       site.openWebSockets -= 1;

@@ -34,6 +34,7 @@ export function relayUpgrade(
   visit: Visit,
   site: SiteTraffic,
   { connectTime, answerTime }: Limits,
+  onOpen: () => void,
   onFailure: (failure: Failure) => void,
 ): Tunnel {
   let upstream: Socket | undefined;
@@ -89,6 +90,7 @@ export function relayUpgrade(
     site.bytesOut += upstreamHead.length;
     site.bytesIn += head.length;
     splice(client, socket, site);
+    onOpen();
     tunnel.end = endOf(client, socket);
   });
   outgoing.on('response', (response) => {
