@@ -45,10 +45,12 @@ export async function installTools(say: Say): Promise<void> {
     'bsdutils',
     'curl',
     'jupyter-notebook',
+    'libfaketime',
     'openssl',
     'procps',
     'python3-venv',
     'shellcheck',
+    'systemd-container',
     'wget',
   ];
   await installPackages(tools, 'the tests', say);
