@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { X509Certificate } from 'node:crypto';
+import { constants, X509Certificate } from 'node:crypto';
 import { readFileSync, rmSync, unwatchFile, watchFile, writeFileSync } from 'node:fs';
 import type { Server as HttpsServer } from 'node:https';
 import { createSecureContext } from 'node:tls';
@@ -50,6 +50,9 @@ export function followCertificate(server: HttpsServer, files: Files, log: Log): 
 /** Mozilla's intermediate profile, version 5.7, without its suites for RSA certificates and finite-field groups. */
 export const tlsOptions = {
   minVersion: 'TLSv1.2',
+  // No resumption: of a resumed TLS 1.2 session neither OpenSSL nor Node say which name it was asked for with
+  // (nodejs/node issue 57175), so that it could be used for any. A whole handshake takes no more round trips in TLS 1.3.
+  secureOptions: constants.SSL_OP_NO_TICKET,
   // All of them are good: a phone without AES in hardware may prefer what it is fast at.
   honorCipherOrder: false,
   ecdhCurve: 'X25519MLKEM768:X25519:prime256v1:secp384r1',

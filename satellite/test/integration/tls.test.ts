@@ -122,6 +122,30 @@ describe('HTTPS', () => {
     expect(await wire.ended()).toMatch(/^HTTP\/1\.1 421 /);
   });
 
+  test.each(['tls1_2', 'tls1_3'])(
+    '%s: nor does a session that was resumed for another host',
+    async (version) => {
+      const { port } = await start();
+      const kept = join(await scratch(), 'session.pem');
+      const talk = async (servername: string, host: string, session: string[]): Promise<string> => {
+        const client = execFile('openssl', [
+          ...['s_client', '-connect', `127.0.0.1:${port}`, '-servername', `${servername}.${DOMAIN}`],
+          ...[`-${version}`, '-ign_eof', ...session],
+        ]);
+        let said = '';
+        client.stdout?.on('data', (text: string) => {
+          said += text;
+        });
+        client.stdin?.write(`GET / HTTP/1.1\r\nHost: ${host}.${DOMAIN}\r\nConnection: close\r\n\r\n`);
+        await once(client, 'close');
+        return said;
+      };
+      expect(await talk('some-site-here', 'some-site-here', ['-sess_out', kept])).toMatch(/HTTP\/1\.1 200 /);
+      expect(await talk('other-site-here', 'some-site-here', ['-sess_in', kept])).toMatch(/HTTP\/1\.1 421 /);
+      expect(await talk('some-site-here', 'some-site-here', ['-sess_in', kept])).toMatch(/HTTP\/1\.1 200 /);
+    },
+  );
+
   test('half-close of a tunnel', async () => {
     const { port, ca } = await start();
     const upstreams: Wire[] = [];
