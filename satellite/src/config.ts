@@ -27,6 +27,11 @@ const listen = z.string().transform((text, context) => {
   return z.NEVER;
 });
 
+/** As YAML has it, and as the command line does. */
+const flag = z
+  .union([z.boolean(), z.literal('true'), z.literal('false')], { error: 'is true or false' })
+  .transform((value) => value === true || value === 'true');
+
 const networks = z.array(z.string()).transform((cidrs, context) => {
   try {
     return new Networks(cidrs);
@@ -112,6 +117,7 @@ export const configSchema = z.strictObject({
     .union([z.literal('off'), duration])
     .default(365 * 86_400_000)
     .describe('how long browsers insist on HTTPS after a visit, or off; only with certificate files'),
+  http2: flag.default(true).describe('speak HTTP/2 to browsers, too (true or false); only with TLS'),
   internalNetworks: networks
     .default(() => new Networks([]))
     .describe('who may get, link, redeem and destroy tokens, and where sites may point'),

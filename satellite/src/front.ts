@@ -8,7 +8,8 @@ import { type Client, identifyClient } from './gate/client.ts';
 import { decideHost, type HostDecision, hostName } from './gate/host.ts';
 import { inspectRequest, type Refusal } from './gate/hygiene.ts';
 import type { ClientConnections } from './gate/limits.ts';
-import { expectsContinue } from './http.ts';
+import { expectsContinue, isAnswered } from './http.ts';
+import { Http2Request } from './http2/message.ts';
 import { type Log, loggablePath, shortToken } from './log.ts';
 import { handleManagement } from './management/handle.ts';
 import { type Management, mayLookUp, TOO_MANY } from './management/service.ts';
@@ -106,6 +107,11 @@ export class Front {
     } else this.#take(request, response, turns);
   };
 
+  /** Requests over HTTP/2 are there all at once by design; each has a stream of its own. */
+  readonly onHttp2Request = (request: IncomingMessage, response: ServerResponse): void => {
+    this.#answer(request, response);
+  };
+
   #take(request: IncomingMessage, response: ServerResponse, turns: Turns): void {
     turns.isBusy = true;
     response.once('close', () => {
@@ -113,11 +119,14 @@ export class Front {
       if (request.socket.destroyed || this.#closing.has(request.socket)) turns.last?.();
       else (turns.waiting.shift() ?? turns.last)?.();
     });
+    this.#answer(request, response);
+  }
+
+  #answer(request: IncomingMessage, response: ServerResponse): void {
     const started = performance.now();
     const admitted = this.#admit(request);
-    response.once('close', () =>
-      this.#account(describe(request, admitted), response.statusCode, started, response.writableFinished),
-    );
+    const about = describe(request, admitted);
+    response.once('close', () => this.#account(about, response.statusCode, started, isAnswered(response)));
     // A visitor who leaves in the middle is nobody's error.
     response.on('error', () => undefined);
     if ('status' in admitted) {
@@ -235,9 +244,14 @@ export class Front {
     else answer();
   };
 
+  /** A connection that speaks HTTP/2 badly has been told so, and closed. */
+  readonly onUnreadableSession = (error: Error & { code?: string }, client: string | undefined): void => {
+    if (error.code !== 'ECONNRESET') this.#parts.log({ event: 'unreadable', client, code: error.code });
+  };
+
   #refuse(request: IncomingMessage, response: ServerResponse, { status, message }: Refusal): void {
-    // After something ambiguous, nobody knows where the next request begins.
-    this.#closing.add(request.socket);
+    // After something ambiguous, nobody knows where the next request begins. (Over HTTP/2 everybody does.)
+    if (!(request instanceof Http2Request)) this.#closing.add(request.socket);
     send(request, response, status, { 'Content-Type': 'text/plain', Connection: 'close' }, `${message}\n`);
   }
 

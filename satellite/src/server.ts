@@ -7,6 +7,7 @@ import { NodeEngine } from './dataplane/node/engine.ts';
 import { Prober } from './dataplane/probe.ts';
 import { Front } from './front.ts';
 import { ClientConnections, descriptorLimit, RateLimit } from './gate/limits.ts';
+import { Http2Sessions } from './http2/sessions.ts';
 import { type Log, shortToken } from './log.ts';
 import { UnderWay } from './operation/drain.ts';
 import { Health } from './operation/health.ts';
@@ -89,6 +90,7 @@ export async function startSatellite(
         ...serverOptions(config.limits),
         ...tlsOptions,
         ...certificate,
+        ALPNProtocols: config.http2 ? ['h2', 'http/1.1'] : ['http/1.1'],
         handshakeTimeout: config.limits.headerTime,
       })
     : createServer(serverOptions(config.limits));
@@ -177,6 +179,16 @@ export async function startSatellite(
     one.on('clientError', front.onUnreadable);
     one.setTimeout(config.limits.stallTime);
   }
+  const http2 = new Http2Sessions({
+    limits: config.limits,
+    connections,
+    onRequest: (request, response) => {
+      underWay.onRequest(request, response);
+      front.onHttp2Request(request, response);
+    },
+    onUnreadable: front.onUnreadableSession,
+  });
+  if (certificate) http2.divert(server as SecureServer);
   const stopFollowing =
     config.tls !== 'off' && 'cert' in config.tls
       ? followCertificate(server as SecureServer, config.tls, log)
@@ -193,6 +205,7 @@ export async function startSatellite(
   /** Takes no new connections; resolves when the old ones are closed. */
   const unlisten = (): Promise<unknown> => {
     unlistened ??= Promise.all(servers.map(closed));
+    http2.close();
     pages.close();
     return unlistened;
   };

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { type IncomingMessage, request, type ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer as createTcpServer, type Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -8,14 +8,17 @@ import { describe, expect, test } from 'vitest';
 import {
   api,
   ask,
-  cleanup,
+  begin,
+  bodyOf,
   freePort,
   listenOn,
   NODE1,
   notebook,
   OUTSIDE,
+  type Protocol,
+  protocols,
   redeemed,
-  satellite,
+  satelliteOver,
   siteHost,
   visit,
   wire,
@@ -46,18 +49,21 @@ interface Echoed {
 }
 
 /** A live site on a real server. */
-async function live(listener: (request: IncomingMessage, response: ServerResponse) => void) {
+async function live(
+  listener: (request: IncomingMessage, response: ServerResponse) => void,
+  protocol: Protocol = 'HTTP/1.1',
+) {
   const upstream = await notebook(listener);
-  const { port } = await satellite();
+  const { port } = await satelliteOver(protocol);
   const token = await redeemed(port, upstream.port);
   return { port, token, upstream };
 }
 
 /** A live site on a server that speaks bytes. */
-async function liveRaw(onConnection: (socket: Socket) => void, limits = {}) {
+async function liveRaw(onConnection: (socket: Socket) => void, limits = {}, protocol: Protocol = 'HTTP/1.1') {
   // The proxy's own probe connects too, and says nothing.
   const target = await listenOn(createTcpServer({ allowHalfOpen: true }, onConnection));
-  const { port } = await satellite({ limits });
+  const { port } = await satelliteOver(protocol, { limits });
   const token = await redeemed(port, target);
   return { port, token };
 }
@@ -70,77 +76,13 @@ const onFirstData =
     socket.once('data', (data) => callback(socket, data.toString('latin1')));
   };
 
-describe('a request on its way in', () => {
-  test.each([
-    '/a%2Fb/%2e%2e/c?x=%20&y=+&z=%C3%A9#',
-    '/lab/tree/;v=1//double?token=abc&&empty=',
-    '/%zz?%',
-    '/api/contents/Notebook%201.ipynb?content=0&1632=',
-    '/it\'s(all)[right]{here}|^`"<>',
-  ])('path and query pass byte for byte: %s', async (path) => {
-    const { port, token } = await live(echo);
-    const client = await wire(port);
-    client.send(`GET ${path} HTTP/1.1\r\nHost: ${siteHost(token)}\r\nConnection: close\r\n\r\n`);
-    const text = await client.ended();
-    expect(JSON.parse(text.slice(text.indexOf('{'))).url).toBe(path);
-  });
+/** Asks a site as somebody from outside. */
+const visitor = (token: string) => ({ host: siteHost(token), from: OUTSIDE });
 
-  test('Host is passed on, with its port and as it was spelled', async () => {
+describe('over HTTP/1.1', () => {
+  test('a fragment, which no browser sends, passes with the path', async () => {
     const { port, token } = await live(echo);
-    const host = `${token.toUpperCase()}.sites.TEST:8443`;
-    expect((await visit(port, token, { host })).json<Echoed>().headers.host).toBe(host);
-  });
-
-  test('what strangers claim about themselves is replaced', async () => {
-    const { port, token } = await live(echo);
-    const answer = await visit(port, token, {
-      headers: {
-        'X-Forwarded-For': '6.6.6.6, 7.7.7.7',
-        'X-Forwarded-Proto': 'gopher',
-        'X-Forwarded-Host': 'evil.test',
-        'X-Forwarded-Port': '666',
-        'X-Forwarded-Prefix': '/evil',
-        'X-Real-IP': '6.6.6.6',
-        X_Forwarded_For: '6.6.6.6',
-        'X-Scheme': 'gopher',
-        Forwarded: 'for=6.6.6.6',
-      },
-    });
-    const { headers } = answer.json<Echoed>();
-    expect(answer.body).not.toMatch(/6\.6\.6\.6|7\.7\.7\.7|evil|666|gopher/);
-    expect(headers).toMatchObject({
-      'x-forwarded-for': OUTSIDE,
-      'x-forwarded-proto': 'http',
-      'x-forwarded-host': siteHost(token),
-      'x-forwarded-port': '80',
-      'x-real-ip': OUTSIDE,
-      forwarded: `for=${OUTSIDE};proto=http;host="${siteHost(token)}"`,
-    });
-  });
-
-  test('a trusted proxy is believed, and strangers behind it are not', async () => {
-    const upstream = await notebook(echo);
-    const { port } = await satellite({ trustedProxies: ['127.0.0.9/32', '10.9.0.0/16'] });
-    const token = await redeemed(port, upstream.port);
-    const headers = {
-      'X-Forwarded-For': '6.6.6.6, 198.51.100.7, 10.9.1.1',
-      'X-Forwarded-Proto': 'https',
-      'X-Forwarded-Port': '8443',
-    };
-    const believed = (await visit(port, token, { headers, from: '127.0.0.9' })).json<Echoed>().headers;
-    expect(believed).toMatchObject({
-      'x-forwarded-for': '198.51.100.7',
-      'x-real-ip': '198.51.100.7',
-      'x-forwarded-proto': 'https',
-      'x-forwarded-port': '8443',
-    });
-    const stranger = (await visit(port, token, { headers, from: '127.0.0.8' })).json<Echoed>().headers;
-    expect(stranger).toMatchObject({ 'x-forwarded-for': '127.0.0.8', 'x-forwarded-proto': 'http' });
-    const unclear = await visit(port, token, {
-      headers: { 'X-Forwarded-For': 'unknown' },
-      from: '127.0.0.9',
-    });
-    expect(unclear.status).toBe(400);
+    expect((await visit(port, token, { path: '/a?b#c' })).json<Echoed>().url).toBe('/a?b#c');
   });
 
   test('fields of the connection stay behind, also those that Connection names', async () => {
@@ -186,76 +128,6 @@ describe('a request on its way in', () => {
     expect(headers['x-forwarded-for']).toBe(OUTSIDE);
   });
 
-  test('a body of 120 MB arrives whole, with a length and in chunks', async () => {
-    const { port, token } = await live(echo);
-    const piece = randomBytes(1024 * 1024);
-    const expected = createHash('sha256');
-    for (let i = 0; i < 120; i += 1) expected.update(piece);
-    const sha256 = expected.digest('hex');
-    for (const framing of [
-      { 'Content-Length': String(120 * piece.length) },
-      { 'Transfer-Encoding': 'chunked' },
-    ]) {
-      const outgoing = request({
-        host: '127.0.0.1',
-        port,
-        method: 'PUT',
-        path: '/api/contents/big',
-        headers: { Host: siteHost(token), ...framing },
-        agent: false,
-      });
-      const answered = once(outgoing, 'response');
-      await pipeline(
-        Readable.from(
-          (function* () {
-            for (let i = 0; i < 120; i += 1) yield piece;
-          })(),
-        ),
-        outgoing,
-      );
-      const [response] = await answered;
-      const { size, sha256: got } = JSON.parse(Buffer.concat(await response.toArray()).toString()) as Echoed;
-      expect({ size, sha256: got }).toEqual({ size: 120 * piece.length, sha256 });
-    }
-  });
-
-  test('a notebook that reads slowly holds the sender back', async () => {
-    const resume = Promise.withResolvers<void>();
-    const { port, token } = await live((incoming, response) => {
-      incoming.pause();
-      void resume.promise.then(() => {
-        incoming.resume();
-        incoming.on('end', () => response.end('done'));
-      });
-    });
-    const outgoing = request({
-      host: '127.0.0.1',
-      port,
-      method: 'POST',
-      headers: { Host: siteHost(token), 'Transfer-Encoding': 'chunked' },
-      agent: false,
-    });
-    cleanup(() => outgoing.destroy());
-    // Writes until nothing has moved for a while: buffers on the way are finite, so the sender has to come to a stop.
-    const piece = Buffer.alloc(1024 * 1024);
-    let sent = 0;
-    for (;;) {
-      sent += 1;
-      expect(sent).toBeLessThan(200);
-      if (outgoing.write(piece)) continue;
-      const drained = await Promise.race([
-        once(outgoing, 'drain').then(() => true),
-        new Promise<false>((resolve) => setTimeout(resolve, 500, false)),
-      ]);
-      if (!drained) break;
-    }
-    const answered = once(outgoing, 'response');
-    resume.resolve();
-    outgoing.end();
-    const [response] = await answered;
-    expect(Buffer.concat(await response.toArray()).toString()).toBe('done');
-  });
-
   test('Expect: 100-continue is answered once the notebook is there, and only then', async () => {
     const { port, token } = await live(echo);
     const client = await wire(port);
@@ -288,9 +160,7 @@ describe('a request on its way in', () => {
     client.send(`GET /next HTTP/1.1\r\nHost: ${siteHost(token)}\r\nConnection: close\r\n\r\n`);
     expect(await client.ended()).toMatch(/HTTP\/1\.1 200 OK[\s\S]*next$/);
   });
-});
 
-describe('an answer on its way out', () => {
   test("status line, fields and body are the notebook's own", async () => {
     const { port, token } = await liveRaw(
       onFirstData((socket) => {
@@ -308,196 +178,394 @@ describe('an answer on its way out', () => {
         'Content-Length: 4\r\nConnection: close\r\n\r\n\x00\xff\r\n',
     );
   });
+});
 
-  test('events arrive as they are sent, and headers before any of them', async () => {
-    const go = Promise.withResolvers<ServerResponse>();
-    const { port, token } = await live((_request, response) => {
-      response.writeHead(200, { 'Content-Type': 'text/event-stream' });
-      response.flushHeaders();
-      go.resolve(response);
+describe.each(protocols)('%s', (protocol) => {
+  describe('a request on its way in', () => {
+    test.each([
+      '/a%2Fb/%2e%2e/c?x=%20&y=+&z=%C3%A9',
+      '/lab/tree/;v=1//double?token=abc&&empty=',
+      '/%zz?%',
+      '/api/contents/Notebook%201.ipynb?content=0&1632=',
+      '/it\'s(all)[right]{here}|^`"<>',
+    ])('path and query pass byte for byte: %s', async (path) => {
+      const { port, token } = await live(echo, protocol);
+      expect((await visit(port, token, { path })).json<Echoed>().url).toBe(path);
     });
-    const client = await wire(port);
-    client.send(`GET /events HTTP/1.1\r\nHost: ${siteHost(token)}\r\n\r\n`);
-    const upstream = await go.promise;
-    await client.until(/text\/event-stream[\s\S]*\r\n\r\n$/);
-    for (const event of ['one', 'two']) {
-      upstream.write(`data: ${event}\n\n`);
-      await client.until(new RegExp(`data: ${event}\n\n`));
-    }
-  });
 
-  test('ranges, early hints, trailers, HEAD and 304 pass', async () => {
-    const { port, token } = await live((incoming, response) => {
-      if (incoming.url === '/range') {
-        response.writeHead(206, { 'Content-Range': 'bytes 2-4/10' }).end(`got ${incoming.headers.range}`);
-      } else if (incoming.url === '/hints') {
-        response.writeEarlyHints({ link: '</style.css>; rel=preload' }, () => response.end('after'));
-      } else if (incoming.url === '/trailers') {
-        response.writeHead(200, { 'Transfer-Encoding': 'chunked' });
-        response.write('body');
-        response.addTrailers({ 'X-Sum': '42' });
-        response.end();
-      } else if (incoming.url === '/304') {
-        response.writeHead(304, { ETag: '"x"' }).end();
-      } else {
-        response.writeHead(200, { 'Content-Length': '1234' }).end();
-      }
+    test('Host is passed on, with its port and as it was spelled', async () => {
+      const { port, token } = await live(echo, protocol);
+      const host = `${token.toUpperCase()}.sites.TEST:8443`;
+      expect((await visit(port, token, { host })).json<Echoed>().headers.host).toBe(host);
     });
-    const range = await visit(port, token, { path: '/range', headers: { Range: 'bytes=2-4' } });
-    expect([range.status, range.headers['content-range'], range.body]).toEqual([
-      206,
-      'bytes 2-4/10',
-      'got bytes=2-4',
-    ]);
-    expect((await visit(port, token, { path: '/304' })).status).toBe(304);
-    const head = await visit(port, token, { path: '/', method: 'HEAD' });
-    expect([head.headers['content-length'], head.body]).toEqual(['1234', '']);
-    const client = await wire(port);
-    client.send(`GET /hints HTTP/1.1\r\nHost: ${siteHost(token)}\r\n\r\n`);
-    expect(await client.until(/after/)).toMatch(
-      /^HTTP\/1\.1 103 Early Hints\r\nlink: <\/style.css>; rel=preload\r\n\r\nHTTP\/1\.1 200/i,
-    );
-    client.send(
-      `GET /trailers HTTP/1.1\r\nHost: ${siteHost(token)}\r\nTE: trailers\r\nConnection: close\r\n\r\n`,
-    );
-    expect(await client.ended()).toMatch(/\r\n0\r\nx-sum: 42\r\n\r\n$/i);
-  });
 
-  test('a visitor who reads slowly holds the notebook back', async () => {
-    const piece = Buffer.alloc(1024 * 1024, 'x');
-    let sent = 0;
-    const stuck = Promise.withResolvers<void>();
-    const { port, token } = await live(async (_request, response) => {
-      response.writeHead(200, { 'Content-Length': String(300 * piece.length) });
-      for (; sent < 300; sent += 1) {
-        if (response.write(piece)) continue;
-        const drained = once(response, 'drain').then(() => true);
-        if (!(await Promise.race([drained, new Promise<false>((done) => setTimeout(done, 500, false))]))) {
-          stuck.resolve();
-          await drained;
-        }
-      }
-      response.end();
-    });
-    const outgoing = request({
-      host: '127.0.0.1',
-      port,
-      headers: { Host: siteHost(token) },
-      agent: false,
-    }).end();
-    const [response] = (await once(outgoing, 'response')) as [IncomingMessage];
-    await stuck.promise;
-    expect(sent).toBeLessThan(100);
-    let received = 0;
-    for await (const chunk of response) received += chunk.length;
-    expect(received).toBe(300 * piece.length);
-  });
-
-  test.each([
-    ['with a length', 'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this'],
-    ['in chunks', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nonly this\r\n'],
-  ])('an answer %s that breaks off never looks complete', async (_how, beginning) => {
-    const { port, token } = await liveRaw(
-      onFirstData((socket) => {
-        socket.write(beginning);
-        setTimeout(() => socket.resetAndDestroy(), 50);
-      }),
-    );
-    const client = await wire(port);
-    client.send(`GET / HTTP/1.1\r\nHost: ${siteHost(token)}\r\n\r\n`);
-    const text = await client.ended();
-    expect(text).toContain('only this');
-    expect(text).not.toMatch(/\r\n0\r\n/);
-    await expect(visit(port, token)).rejects.toThrow(/aborted|hang up|ECONNRESET/);
-  });
-
-  test('a visitor who leaves is reported to the notebook', async () => {
-    const left = Promise.withResolvers<void>();
-    const { port, token } = await live((_request, response) => {
-      response.on('close', () => left.resolve());
-      response.write('first');
-    });
-    const client = await wire(port);
-    client.send(`GET / HTTP/1.1\r\nHost: ${siteHost(token)}\r\n\r\n`);
-    await client.until(/first/);
-    client.socket.resetAndDestroy();
-    await left.promise;
-  });
-
-  test("a kept-alive connection that the notebook has just closed is not the visitor's trouble", async () => {
-    let connections = 0;
-    const { port, token } = await liveRaw((socket) => {
-      socket.on('error', () => undefined);
-      let requests = 0;
-      socket.on('data', () => {
-        if (requests === 0) connections += 1;
-        requests += 1;
-        if (requests > 1) socket.resetAndDestroy();
-        else socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+    test('what strangers claim about themselves is replaced', async () => {
+      const { port, token } = await live(echo, protocol);
+      const answer = await visit(port, token, {
+        headers: {
+          'X-Forwarded-For': '6.6.6.6, 7.7.7.7',
+          'X-Forwarded-Proto': 'gopher',
+          'X-Forwarded-Host': 'evil.test',
+          'X-Forwarded-Port': '666',
+          'X-Forwarded-Prefix': '/evil',
+          'X-Real-IP': '6.6.6.6',
+          X_Forwarded_For: '6.6.6.6',
+          'X-Scheme': 'gopher',
+          Forwarded: 'for=6.6.6.6',
+        },
+      });
+      const { headers } = answer.json<Echoed>();
+      const proto = protocol === 'HTTP/2' ? 'https' : 'http';
+      expect(answer.body).not.toMatch(/6\.6\.6\.6|7\.7\.7\.7|evil|666|gopher/);
+      expect(headers).toMatchObject({
+        'x-forwarded-for': OUTSIDE,
+        'x-forwarded-proto': proto,
+        'x-forwarded-host': siteHost(token),
+        'x-forwarded-port': proto === 'https' ? '443' : '80',
+        'x-real-ip': OUTSIDE,
+        forwarded: `for=${OUTSIDE};proto=${proto};host="${siteHost(token)}"`,
       });
     });
-    for (let i = 0; i < 3; i += 1) expect((await visit(port, token)).body).toBe('ok');
-    expect(connections).toBe(3);
+
+    test('a trusted proxy is believed, and strangers behind it are not', async () => {
+      const upstream = await notebook(echo);
+      const { port } = await satelliteOver(protocol, { trustedProxies: ['127.0.0.9/32', '10.9.0.0/16'] });
+      const token = await redeemed(port, upstream.port);
+      const headers = {
+        'X-Forwarded-For': '6.6.6.6, 198.51.100.7, 10.9.1.1',
+        'X-Forwarded-Proto': protocol === 'HTTP/2' ? 'http' : 'https',
+        'X-Forwarded-Port': '8443',
+      };
+      const believed = (await visit(port, token, { headers, from: '127.0.0.9' })).json<Echoed>().headers;
+      expect(believed).toMatchObject({
+        'x-forwarded-for': '198.51.100.7',
+        'x-real-ip': '198.51.100.7',
+        'x-forwarded-proto': headers['X-Forwarded-Proto'],
+        'x-forwarded-port': '8443',
+      });
+      const stranger = (await visit(port, token, { headers, from: '127.0.0.8' })).json<Echoed>().headers;
+      expect(stranger['x-forwarded-for']).toBe('127.0.0.8');
+      expect(stranger['x-forwarded-proto']).not.toBe(headers['X-Forwarded-Proto']);
+      const unclear = await visit(port, token, {
+        headers: { 'X-Forwarded-For': 'unknown' },
+        from: '127.0.0.9',
+      });
+      expect(unclear.status).toBe(400);
+    });
+
+    test('a body of 120 MB arrives whole, with and without a length', async () => {
+      const { port, token } = await live(echo, protocol);
+      const piece = randomBytes(1024 * 1024);
+      const expected = createHash('sha256');
+      for (let i = 0; i < 120; i += 1) expected.update(piece);
+      const sha256 = expected.digest('hex');
+      for (const headers of [{ 'Content-Length': String(120 * piece.length) }, {}]) {
+        const { sender, head } = await begin(port, {
+          ...visitor(token),
+          method: 'PUT',
+          path: '/api/contents/big',
+          headers,
+        });
+        await pipeline(
+          Readable.from(
+            (function* () {
+              for (let i = 0; i < 120; i += 1) yield piece;
+            })(),
+          ),
+          sender,
+        );
+        const { size, sha256: got } = JSON.parse(String(await bodyOf(await head))) as Echoed;
+        expect({ size, sha256: got }).toEqual({ size: 120 * piece.length, sha256 });
+      }
+    });
+
+    test('a notebook that reads slowly holds the sender back', async () => {
+      const resume = Promise.withResolvers<void>();
+      const { port, token } = await live((incoming, response) => {
+        incoming.pause();
+        void resume.promise.then(() => {
+          incoming.resume();
+          incoming.on('end', () => response.end('done'));
+        });
+      }, protocol);
+      const { sender, head } = await begin(port, { ...visitor(token), method: 'POST' });
+      // Writes until nothing has moved for a while: buffers on the way are finite, so the sender has to come to a stop.
+      const piece = Buffer.alloc(1024 * 1024);
+      let sent = 0;
+      for (;;) {
+        sent += 1;
+        expect(sent).toBeLessThan(200);
+        if (sender.write(piece)) continue;
+        const drained = await Promise.race([
+          once(sender, 'drain').then(() => true),
+          new Promise<false>((resolve) => setTimeout(resolve, 500, false)),
+        ]);
+        if (!drained) break;
+      }
+      resume.resolve();
+      sender.end();
+      expect(String(await bodyOf(await head))).toBe('done');
+    });
+
+    test('that breaks off never looks whole to the notebook', async () => {
+      const outcomes: string[] = [];
+      const first = Promise.withResolvers<void>();
+      const over = Promise.withResolvers<void>();
+      const { port, token } = await live((incoming, response) => {
+        incoming.on('data', () => first.resolve());
+        incoming.on('end', () => outcomes.push('whole'));
+        incoming.on('error', () => undefined);
+        response.on('close', over.resolve);
+      }, protocol);
+      for (const headers of [{ 'Content-Length': '10' }, {}]) {
+        const { sender, leave } = await begin(port, { ...visitor(token), method: 'POST', headers });
+        sender.write('half');
+        await first.promise;
+        leave();
+        await over.promise;
+      }
+      expect(outcomes).toEqual([]);
+    });
   });
-});
 
-describe('a notebook that does not answer', () => {
-  const page = { Accept: 'text/html,*/*;q=0.8' };
+  describe('an answer on its way out', () => {
+    test('events arrive as they are sent, and headers before any of them', async () => {
+      const go = Promise.withResolvers<ServerResponse>();
+      const { port, token } = await live((_request, response) => {
+        response.writeHead(200, { 'Content-Type': 'text/event-stream' });
+        response.flushHeaders();
+        go.resolve(response);
+      }, protocol);
+      const { sender, head } = await begin(port, { ...visitor(token), path: '/events' });
+      sender.end();
+      const upstream = await go.promise;
+      const { reader, headers } = await head;
+      expect(headers['content-type']).toBe('text/event-stream');
+      for (const event of ['one', 'two']) {
+        upstream.write(`data: ${event}\n\n`);
+        const [chunk] = await once(reader, 'data');
+        expect(String(chunk)).toBe(`data: ${event}\n\n`);
+      }
+    });
 
-  test('not listening yet: the start goes on, with 503', async () => {
-    const { port } = await satellite();
-    const token = await redeemed(port, await freePort());
-    const answer = await visit(port, token, { headers: page });
-    expect([answer.status, answer.headers['content-type']]).toEqual([503, 'text/html']);
-    expect(answer.body).toContain('Starting Jupyter');
-    expect((await visit(port, token)).headers['content-type']).toBe('text/plain');
+    test('ranges, early hints, trailers, HEAD and 304 pass', async () => {
+      const { port, token } = await live((incoming, response) => {
+        if (incoming.url === '/range') {
+          response.writeHead(206, { 'Content-Range': 'bytes 2-4/10' }).end(`got ${incoming.headers.range}`);
+        } else if (incoming.url === '/hints') {
+          response.writeEarlyHints({ link: '</style.css>; rel=preload' }, () => response.end('after'));
+        } else if (incoming.url === '/trailers') {
+          response.writeHead(200, { 'Transfer-Encoding': 'chunked' });
+          response.write('body');
+          response.addTrailers({ 'X-Sum': '42' });
+          response.end();
+        } else if (incoming.url === '/304') {
+          response.writeHead(304, { ETag: '"x"' }).end();
+        } else {
+          response.writeHead(200, { 'Content-Length': '1234' }).end();
+        }
+      }, protocol);
+      const range = await visit(port, token, { path: '/range', headers: { Range: 'bytes=2-4' } });
+      expect([range.status, range.headers['content-range'], range.body]).toEqual([
+        206,
+        'bytes 2-4/10',
+        'got bytes=2-4',
+      ]);
+      expect((await visit(port, token, { path: '/304' })).status).toBe(304);
+      const head = await visit(port, token, { path: '/', method: 'HEAD' });
+      expect([head.headers['content-length'], head.body]).toEqual(['1234', '']);
+      const fetched = async (path: string) => {
+        const begun = await begin(port, { ...visitor(token), path, headers: { TE: 'trailers' } });
+        begun.sender.end();
+        const head = await begun.head;
+        return { ...begun, body: String(await bodyOf(head)), trailers: head.trailers() };
+      };
+      const hinted = await fetched('/hints');
+      expect([hinted.body, hinted.hints]).toEqual([
+        'after',
+        [{ status: 103, headers: expect.objectContaining({ link: '</style.css>; rel=preload' }) }],
+      ]);
+      const summed = await fetched('/trailers');
+      expect([summed.body, summed.trailers['x-sum']]).toEqual(['body', '42']);
+    });
+
+    test('a visitor who reads slowly holds the notebook back', async () => {
+      const piece = Buffer.alloc(1024 * 1024, 'x');
+      let sent = 0;
+      const stuck = Promise.withResolvers<void>();
+      const { port, token } = await live(async (_request, response) => {
+        response.writeHead(200, { 'Content-Length': String(300 * piece.length) });
+        for (; sent < 300; sent += 1) {
+          if (response.write(piece)) continue;
+          const drained = once(response, 'drain').then(() => true);
+          if (!(await Promise.race([drained, new Promise<false>((done) => setTimeout(done, 500, false))]))) {
+            stuck.resolve();
+            await drained;
+          }
+        }
+        response.end();
+      }, protocol);
+      const { sender, head } = await begin(port, visitor(token));
+      sender.end();
+      const { reader } = await head;
+      await stuck.promise;
+      expect(sent).toBeLessThan(100);
+      let received = 0;
+      for await (const chunk of reader) received += chunk.length;
+      expect(received).toBe(300 * piece.length);
+    });
+
+    test.each([
+      ['with a length', 'Content-Length: 100\r\n\r\nonly this', 'reset'],
+      ['with a length', 'Content-Length: 100\r\n\r\nonly this', 'end'],
+      ['in chunks', 'Transfer-Encoding: chunked\r\n\r\n9\r\nonly this\r\n', 'reset'],
+      ['in chunks', 'Transfer-Encoding: chunked\r\n\r\n9\r\nonly this\r\n', 'end'],
+      ['up to the end of the connection', '\r\nonly this', 'reset'],
+    ])('an answer %s that breaks off never looks complete (%s, %s)', async (_how, beginning, end) => {
+      const begun = Promise.withResolvers<Socket>();
+      const { port, token } = await liveRaw(
+        onFirstData((socket) => {
+          socket.write(`HTTP/1.1 200 OK\r\n${beginning}`, () => begun.resolve(socket));
+        }),
+        {},
+        protocol,
+      );
+      const { sender, head } = await begin(port, visitor(token));
+      sender.end();
+      const { reader } = await head;
+      const [chunk] = await once(reader, 'data');
+      expect(String(chunk)).toBe('only this');
+      const broken = new Promise((resolve) => reader.on('close', resolve).on('error', () => undefined));
+      const whole: unknown[] = [];
+      reader.on('end', () => whole.push('whole'));
+      const socket = await begun.promise;
+      if (end === 'reset') socket.resetAndDestroy();
+      else socket.end();
+      await broken;
+      expect(whole).toEqual([]);
+    });
+
+    test('an answer up to the end of the connection is whole where that ends in order', async () => {
+      const { port, token } = await liveRaw(
+        onFirstData((socket) => socket.end('HTTP/1.1 200 OK\r\n\r\nall of it')),
+        {},
+        protocol,
+      );
+      expect((await visit(port, token)).body).toBe('all of it');
+    });
+
+    test('a visitor who leaves is reported to the notebook', async () => {
+      const left = Promise.withResolvers<void>();
+      const { port, token } = await live((_request, response) => {
+        response.on('close', () => left.resolve());
+        response.write('first');
+      }, protocol);
+      const { sender, head, leave } = await begin(port, visitor(token));
+      sender.end();
+      await once((await head).reader, 'data');
+      leave();
+      await left.promise;
+    });
+
+    test("a kept-alive connection that the notebook has just closed is not the visitor's trouble", async () => {
+      let connections = 0;
+      const { port, token } = await liveRaw(
+        (socket) => {
+          socket.on('error', () => undefined);
+          let requests = 0;
+          socket.on('data', () => {
+            if (requests === 0) connections += 1;
+            requests += 1;
+            if (requests > 1) socket.resetAndDestroy();
+            else socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+          });
+        },
+        {},
+        protocol,
+      );
+      for (let i = 0; i < 3; i += 1) expect((await visit(port, token)).body).toBe('ok');
+      expect(connections).toBe(3);
+    });
   });
 
-  test('no longer listening: 502, as a page for people and as text for programs', async () => {
-    const { port, token, upstream } = await live(echo);
-    expect((await visit(port, token)).status).toBe(200);
-    upstream.closeAllConnections();
-    upstream.close();
-    await once(upstream, 'close');
-    const answer = await visit(port, token, { headers: page });
-    expect([answer.status, answer.headers['content-type']]).toEqual([502, 'text/html']);
-    const plain = await visit(port, token, { headers: { Accept: 'application/json' } });
-    expect([plain.status, plain.headers['content-type'], plain.body]).toEqual([
-      502,
-      'text/plain',
-      'The compute node refuses the connection.\n',
-    ]);
+  describe('a notebook that does not answer', () => {
+    const page = { Accept: 'text/html,*/*;q=0.8' };
+
+    test('not listening yet: the start goes on, with 503', async () => {
+      const { port } = await satelliteOver(protocol);
+      const token = await redeemed(port, await freePort());
+      const answer = await visit(port, token, { headers: page });
+      expect([answer.status, answer.headers['content-type']]).toEqual([503, 'text/html']);
+      expect(answer.body).toContain('Starting Jupyter');
+      expect((await visit(port, token)).headers['content-type']).toBe('text/plain');
+    });
+
+    test('no longer listening: 502, as a page for people and as text for programs', async () => {
+      const { port, token, upstream } = await live(echo, protocol);
+      expect((await visit(port, token)).status).toBe(200);
+      upstream.closeAllConnections();
+      upstream.close();
+      await once(upstream, 'close');
+      const answer = await visit(port, token, { headers: page });
+      expect([answer.status, answer.headers['content-type']]).toEqual([502, 'text/html']);
+      const plain = await visit(port, token, { headers: { Accept: 'application/json' } });
+      expect([plain.status, plain.headers['content-type'], plain.body]).toEqual([
+        502,
+        'text/plain',
+        'The compute node refuses the connection.\n',
+      ]);
+    });
+
+    test('breaking off before the answer: 502; silent: 504', async () => {
+      const breaking = await liveRaw(
+        onFirstData((socket) => socket.resetAndDestroy()),
+        {},
+        protocol,
+      );
+      expect((await visit(breaking.port, breaking.token)).status).toBe(502);
+      const silent = await liveRaw(() => undefined, { answerTime: '300ms' }, protocol);
+      expect((await visit(silent.port, silent.token)).status).toBe(504);
+    });
+
+    test('speaking something else: 502', async () => {
+      const { port, token } = await liveRaw(
+        onFirstData((socket) => socket.end('SSH-2.0-OpenSSH_9.2\r\n')),
+        {},
+        protocol,
+      );
+      expect((await visit(port, token)).status).toBe(502);
+    });
   });
 
-  test('breaking off before the answer: 502; silent: 504', async () => {
-    const breaking = await liveRaw(onFirstData((socket) => socket.resetAndDestroy()));
-    expect((await visit(breaking.port, breaking.token)).status).toBe(502);
-    const silent = await liveRaw(() => undefined, { answerTime: '300ms' });
-    expect((await visit(silent.port, silent.token)).status).toBe(504);
-  });
-
-  test('speaking something else: 502', async () => {
-    const { port, token } = await liveRaw(onFirstData((socket) => socket.end('SSH-2.0-OpenSSH_9.2\r\n')));
-    expect((await visit(port, token)).status).toBe(502);
-  });
-});
-
-describe('the end of a token', () => {
-  test('closes what is open at once, and nothing else', async () => {
-    const upstream = await notebook((_request, response) => void response.write('open'));
-    const { port } = await satellite();
-    const [ended, other] = [await redeemed(port, upstream.port), await redeemed(port, upstream.port)];
-    const open = async (token: string) => {
-      const client = await wire(port);
-      client.send(`GET / HTTP/1.1\r\nHost: ${siteHost(token)}\r\n\r\n`);
-      await client.until(/open/);
-      return client;
-    };
-    const [first, second] = [await open(ended), await open(other)];
-    expect((await api(port, 'DELETE', `/tokens/${ended}`, undefined, NODE1)).status).toBe(204);
-    expect(await first.ended()).not.toMatch(/\r\n0\r\n/);
-    expect(second.socket.destroyed).toBe(false);
-    expect((await visit(port, ended)).status).toBe(410);
-    expect((await ask(port, { path: `/tokenjobstate.cgi?token=${other}` })).body).toBe('PR');
+  describe('the end of a token', () => {
+    test('closes what is open at once, and nothing else', async () => {
+      const upstream = await notebook((_request, response) => void response.write('open'));
+      const { port } = await satelliteOver(protocol);
+      const [ended, other] = [await redeemed(port, upstream.port), await redeemed(port, upstream.port)];
+      const open = async (token: string) => {
+        const { sender, head } = await begin(port, visitor(token));
+        sender.end();
+        const { reader } = await head;
+        await once(reader, 'data');
+        const state = { isOver: false, isWhole: false };
+        reader.on('end', () => {
+          state.isWhole = true;
+        });
+        reader.on('error', () => undefined);
+        const closed = new Promise<void>((resolve) => {
+          reader.on('close', () => {
+            state.isOver = true;
+            resolve();
+          });
+        });
+        return { closed, state };
+      };
+      const [first, second] = [await open(ended), await open(other)];
+      expect((await api(port, 'DELETE', `/tokens/${ended}`, undefined, NODE1)).status).toBe(204);
+      await first.closed;
+      expect([first.state.isWhole, second.state.isOver]).toEqual([false, false]);
+      expect((await visit(port, ended)).status).toBe(410);
+      expect((await ask(port, { path: `/tokenjobstate.cgi?token=${other}` })).body).toBe('PR');
+    });
   });
 });

@@ -3,10 +3,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import {
   createServer,
   type IncomingHttpHeaders,
+  type IncomingMessage,
   type RequestListener,
   request,
   type Server,
 } from 'node:http';
+import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp2 } from 'node:http2';
 import {
   type AddressInfo,
   connect,
@@ -16,6 +18,8 @@ import {
 } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Readable, Writable } from 'node:stream';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { afterEach } from 'vitest';
 import type { SatelliteConfigInput } from '../src/config.ts';
 import { type Satellite, type StartOptions, startSatellite } from '../src/index.ts';
@@ -63,6 +67,70 @@ export async function satellite(
   return { ...started, port: started.address.port };
 }
 
+/** What browsers speak. Over HTTP/2 a test's satellite has a certificate of its own making. */
+export const protocols = ['HTTP/1.1', 'HTTP/2'] as const;
+export type Protocol = (typeof protocols)[number];
+
+/** The ports that are spoken to over HTTP/2. */
+const http2Ports = new Set<number>();
+
+/** A satellite that this test talks to over one of the protocols. */
+export async function satelliteOver(
+  protocol: Protocol,
+  config: Partial<SatelliteConfigInput> = {},
+  options: StartOptions = {},
+): Promise<TestSatellite> {
+  if (protocol === 'HTTP/1.1') return satellite(config, options);
+  const proxy = await satellite({ tls: { selfSigned: true }, ...config }, options);
+  http2Ports.add(proxy.port);
+  cleanup(() => http2Ports.delete(proxy.port));
+  return proxy;
+}
+
+/** A TLS connection with these protocols on offer, which ends with the test. */
+export async function secureWire(
+  port: number,
+  servername: string,
+  { from = OUTSIDE, protocols: ALPNProtocols = ['h2'], ...options }: SecureWire = {},
+): Promise<TLSSocket> {
+  const socket = connectTls({
+    host: '127.0.0.1',
+    port,
+    localAddress: from,
+    servername,
+    ALPNProtocols,
+    rejectUnauthorized: false,
+    ...options,
+  } as never);
+  cleanup(() => socket.destroy());
+  await once(socket, 'secureConnect');
+  return socket;
+}
+
+interface SecureWire {
+  readonly from?: string;
+  readonly protocols?: string[];
+  readonly allowHalfOpen?: boolean;
+  readonly maxVersion?: 'TLSv1.2' | 'TLSv1.3';
+  readonly session?: Buffer;
+}
+
+/** A connection that speaks HTTP/2, made for one host (or, with '', for none), which ends with the test. */
+export async function session(
+  port: number,
+  servername: string,
+  { from = OUTSIDE, settings = {} } = {},
+): Promise<ClientHttp2Session> {
+  const socket = await secureWire(port, servername, { from });
+  const made = connectHttp2(`https://${servername || DOMAIN}:${port}`, {
+    createConnection: () => socket,
+    settings,
+  });
+  made.on('error', () => undefined);
+  cleanup(() => made.destroy());
+  return made;
+}
+
 export interface Ask {
   readonly host?: string;
   readonly path?: string;
@@ -81,35 +149,107 @@ export interface Answer {
   readonly json: <T = Record<string, unknown>>() => T;
 }
 
-/** One request on a connection of its own. */
-export async function ask(port: number, options: Ask = {}): Promise<Answer> {
-  const { host = `manage.${DOMAIN}`, path = '/', method = 'GET', headers = {}, body, from = LOGIN } = options;
+/** The beginning of an answer, whose body is still to be read. */
+export interface Head {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly rawHeaders: string[];
+  readonly reader: Readable;
+  readonly trailers: () => NodeJS.Dict<string>;
+}
+
+/** A request that is under way, over whichever protocol. */
+export interface Begun {
+  readonly sender: Writable;
+  readonly head: Promise<Head>;
+  /** Heads with 1xx, as they come. */
+  readonly hints: { status: number; headers: IncomingHttpHeaders }[];
+  /** Gives up, like somebody who closes the tab. */
+  leave(): void;
+}
+
+/** Sends the header of a request on a connection of its own. */
+export async function begin(port: number, options: Ask = {}): Promise<Begun> {
+  const { host = `manage.${DOMAIN}`, from = LOGIN } = options;
+  if (!http2Ports.has(port)) return beginHttp1(port, { ...options, host, from });
+  const name = host.replace(/:\d+$/, '').toLowerCase();
+  return beginHttp2(await session(port, name, { from }), { ...options, host });
+}
+
+function beginHttp1(port: number, { host, path, method, headers, from }: Ask): Begun {
   const outgoing = request({
     host: '127.0.0.1',
     port,
     path,
     method,
-    headers: {
-      Host: host,
-      ...headers,
-      ...(body !== undefined && { 'Content-Length': String(Buffer.byteLength(body)) }),
-    },
+    headers: { Host: host, ...headers },
     localAddress: from,
     agent: false,
   });
-  outgoing.end(body);
-  const [response] = await once(outgoing, 'response');
+  cleanup(() => outgoing.destroy());
+  const hints: Begun['hints'] = [];
+  outgoing.on('information', ({ statusCode, headers }) => hints.push({ status: statusCode, headers }));
+  const head = once(outgoing, 'response').then((args) => {
+    const [response] = args as [IncomingMessage];
+    const { statusCode: status = 0, headers, rawHeaders } = response;
+    return { status, headers, rawHeaders, reader: response, trailers: () => response.trailers };
+  });
+  head.catch(() => undefined);
+  outgoing.on('error', () => undefined);
+  return { sender: outgoing, head, hints, leave: () => outgoing.destroy() };
+}
+
+/** The same on a connection that may carry others. */
+export function beginHttp2(
+  on: ClientHttp2Session,
+  { host, path = '/', method = 'GET', headers = {} }: Ask,
+): Begun & { readonly stream: ClientHttp2Stream } {
+  const stream = on.request(
+    { ':authority': host, ':path': path, ':method': method, ...headers },
+    { endStream: method === 'GET' || method === 'HEAD' },
+  );
+  const hints: Begun['hints'] = [];
+  stream.on('headers', (headers) => hints.push({ status: headers[':status'] ?? 0, headers }));
+  let trailers = {};
+  stream.on('trailers', (fields) => {
+    trailers = fields;
+  });
+  const head = new Promise<Head>((resolve, reject) => {
+    stream.on('response', (headers, _flags, rawHeaders) =>
+      resolve({
+        status: headers[':status'] ?? 0,
+        headers,
+        rawHeaders,
+        reader: stream,
+        trailers: () => trailers,
+      }),
+    );
+    stream.on('close', () => reject(new Error(`aborted without an answer, with code ${stream.rstCode}`)));
+  });
+  head.catch(() => undefined);
+  stream.on('error', () => undefined);
+  return { sender: stream, head, hints, leave: () => stream.close(8), stream };
+}
+
+/** The rest of an answer. Rejects where it breaks off. */
+export async function bodyOf(head: Head): Promise<Buffer> {
   const chunks: Buffer[] = [];
-  for await (const chunk of response) chunks.push(chunk);
-  const text = Buffer.concat(chunks).toString('utf8');
-  if (host === `manage.${DOMAIN}`) expectDescribed(method, path, response.statusCode);
-  return {
-    status: response.statusCode,
-    headers: response.headers,
-    rawHeaders: response.rawHeaders,
-    body: text,
-    json: () => JSON.parse(text),
-  };
+  for await (const chunk of head.reader) chunks.push(chunk);
+  const { rstCode = 0 } = head.reader as Partial<ClientHttp2Stream>;
+  if (rstCode !== 0) throw new Error(`aborted with code ${rstCode}`);
+  return Buffer.concat(chunks);
+}
+
+/** One request on a connection of its own. */
+export async function ask(port: number, options: Ask = {}): Promise<Answer> {
+  const { host = `manage.${DOMAIN}`, path = '/', method = 'GET', body } = options;
+  const length = body !== undefined && { 'Content-Length': String(Buffer.byteLength(body)) };
+  const begun = await begin(port, { ...options, headers: { ...options.headers, ...length } });
+  begun.sender.end(body);
+  const head = await begun.head;
+  const text = (await bodyOf(head)).toString('utf8');
+  if (host === `manage.${DOMAIN}`) expectDescribed(method, path, head.status);
+  return { ...head, body: text, json: () => JSON.parse(text) };
 }
 
 const document = openApiDocument('') as {

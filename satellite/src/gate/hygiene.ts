@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import { Http2Request } from '../http2/message.ts';
 
 /** Why a request is refused before anybody looks at what it wants. */
 export interface Refusal {
@@ -6,11 +7,20 @@ export interface Refusal {
   readonly message: string;
 }
 
+/** CGI, and with it WSGI, has one name for these and for those with hyphens (RFC 3875 section 4.1.18). */
+const misspelt: ReadonlySet<string> = new Set(['content_length', 'transfer_encoding']);
+const MISSPELT: Refusal = { status: 400, message: 'This header field is spelled with a hyphen.' };
+
 /**
  * Refuses requests that two parsers could read differently. Node's strict parser has already refused bare LF, obs-fold,
  * Content-Length beside Transfer-Encoding and contradicting lengths; this is what it lets through.
  */
 export function inspectRequest(request: IncomingMessage): Refusal | undefined {
+  if (request instanceof Http2Request) {
+    const { fault, rawHeaders } = request;
+    if (fault !== undefined) return { status: 400, message: fault };
+    return rawHeaders.some((text, i) => i % 2 === 0 && misspelt.has(text)) ? MISSPELT : undefined;
+  }
   // RFC 9112 section 3.2: absolute-form names a second host, and nobody needs it here.
   if (request.url?.charCodeAt(0) !== 47)
     return { status: 400, message: 'The request target must be a path.' };
@@ -25,9 +35,7 @@ export function inspectRequest(request: IncomingMessage): Refusal | undefined {
       if (name.toLowerCase() === 'host') hosts += 1;
     } else if (name.length === 14 || name.length === 17) {
       const spelled = name.toLowerCase();
-      // CGI, and with it WSGI, has one name for both (RFC 3875 section 4.1.18).
-      if (spelled === 'content_length' || spelled === 'transfer_encoding')
-        return { status: 400, message: 'This header field is spelled with a hyphen.' };
+      if (misspelt.has(spelled)) return MISSPELT;
       if (spelled === 'content-length') lengths += 1;
       if (spelled !== 'transfer-encoding') continue;
       if (request.httpVersionMinor === 0) {

@@ -116,6 +116,21 @@ export class ClientConnections {
   };
 
   /**
+   * A request that shares its connection with others (HTTP/2) counts like a connection. Returns what to call at its end,
+   * or undefined where the client has its share already.
+   */
+  begin(socket: Socket): (() => void) | undefined {
+    const share = this.#shareOf(socket);
+    if (share === undefined) return () => undefined;
+    if ((this.#open.get(share) ?? 0) >= this.#perClient) {
+      this.#onRefuse('connections', socket.remoteAddress ?? '');
+      return undefined;
+    }
+    this.#count(share, 1);
+    return () => this.#count(share, -1);
+  }
+
+  /**
    * A notebook has taken this connection for a WebSocket, so it knows its visitor: no stranger's any more, and a whole
    * centre may be behind one address.
    */

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import { isWhole } from '../http.ts';
 
 /** The body can't be taken; `status` says why. */
 export class BodyError extends Error {
@@ -30,10 +31,11 @@ export function readBody(request: IncomingMessage, limit: number, patience: numb
     request.on('data', take);
     request.once('end', () => {
       clearTimeout(timer);
-      resolve(Buffer.concat(chunks).toString('utf8'));
+      if (!isWhole(request)) reject(new BodyError(400, 'The body broke off.'));
+      else resolve(Buffer.concat(chunks).toString('utf8'));
     });
     request.once('close', () => {
-      if (!request.complete) stop(new BodyError(400, 'The body broke off.'));
+      if (!isWhole(request)) stop(new BodyError(400, 'The body broke off.'));
     });
   });
 }

@@ -28,8 +28,8 @@ export class UnderWay {
     server.on('connection', () => {
       this.#newestConnection = performance.now();
     });
-    server.on('request', this.#onRequest);
-    server.on('checkContinue', this.#onRequest);
+    server.on('request', this.onRequest);
+    server.on('checkContinue', this.onRequest);
     server.on('upgrade', (_request: IncomingMessage, duplex: Duplex) => {
       const socket = duplex as Socket;
       this.#tunnels.set(socket, { bytes: bytesOf(socket), since: performance.now() });
@@ -37,7 +37,8 @@ export class UnderWay {
     });
   }
 
-  readonly #onRequest = (_request: IncomingMessage, response: ServerResponse): void => {
+  /** A request that doesn't come by way of a server. */
+  readonly onRequest = (_request: IncomingMessage, response: ServerResponse): void => {
     this.#answers.add(response);
     response.once('close', () => this.#answers.delete(response));
     if (this.#isStopping) endConnectionAfter(response);

@@ -1,8 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex, Readable } from 'node:stream';
-import { Pool } from 'undici';
+import { buildConnector, Pool } from 'undici';
 import type { Limits } from '../../config.ts';
-import { expectsContinue, hasBody } from '../../http.ts';
+import { expectsContinue, hasBody, isWhole } from '../../http.ts';
 import type { SiteTraffic, Traffic } from '../../operation/traffic.ts';
 import type { Engine, Failure, Target, Visit } from '../engine.ts';
 import { Connections } from './connections.ts';
@@ -22,6 +22,7 @@ const bodiless: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'DELETE
 /** The engine in this process: undici towards the notebooks, Node's own server towards the visitors. */
 export class NodeEngine implements Engine {
   readonly #limits: Limits;
+  readonly #connect: buildConnector.connector;
   readonly #traffic: Traffic;
   readonly #hsts: string | undefined;
   readonly #pools = new Map<string, Pool>();
@@ -30,6 +31,7 @@ export class NodeEngine implements Engine {
   /** `hsts` is the value of Strict-Transport-Security in every answer; the notebook's own stays where it is undefined. */
   constructor(limits: Limits, traffic: Traffic, hsts: string | undefined) {
     this.#limits = limits;
+    this.#connect = connector(limits.connectTime);
     this.#traffic = traffic;
     this.#hsts = hsts;
   }
@@ -125,7 +127,7 @@ export class NodeEngine implements Engine {
       bodyTimeout: 0,
       keepAliveTimeout: 4000,
       maxHeaderSize: 64 * 1024,
-      connect: { timeout: this.#limits.connectTime, noDelay: true },
+      connect: this.#connect,
     });
     // A site that nobody looks at keeps no pool.
     pool.on('disconnect', () => {
@@ -155,12 +157,34 @@ async function* body(
       site.bytesIn += chunk.length;
       yield chunk;
     }
+    // What was broken off must not look to the notebook as if it had been meant so.
+    if (!isWhole(request)) throw new Error('the visitor left in the middle of the request');
   } finally {
     // What the notebook no longer wants is read and thrown away, so that the connection can carry the next request.
     request.resume();
   }
 }
 
+const RESET = 'UPSTREAM_RESET';
+
+/**
+ * Connects to notebooks. undici takes a reset for the end of an answer that goes up to the end of the connection, since
+ * macOS resets where others end (its client-h1.js, onHttpSocketError); what was broken off would look whole to the
+ * visitor. It knows resets by their code alone.
+ */
+function connector(timeout: number): buildConnector.connector {
+  const connect = buildConnector({ timeout, noDelay: true });
+  return (options, callback) =>
+    connect(options, (...[error, socket]) => {
+      // Before undici adds its own listener.
+      socket?.on('error', (reset: Error & { code?: string }) => {
+        if (reset.code === 'ECONNRESET') reset.code = RESET;
+      });
+      if (error) callback(error, null);
+      else callback(null, socket);
+    });
+}
+
 function isStaleConnection(error: Error & { code?: string }): boolean {
-  return error.code === 'UND_ERR_SOCKET' || error.code === 'ECONNRESET' || error.code === 'EPIPE';
+  return ['UND_ERR_SOCKET', RESET, 'ECONNRESET', 'EPIPE'].includes(error.code ?? '');
 }

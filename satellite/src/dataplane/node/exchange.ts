@@ -1,8 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Dispatcher, errors } from 'undici';
+import { isAnswered, isWhole } from '../../http.ts';
+import { Http2Response } from '../../http2/message.ts';
 import type { SiteTraffic } from '../../operation/traffic.ts';
 import type { Failure } from '../engine.ts';
-import { responseHeaders } from './headers.ts';
+import { responseHeaders, trailerFields } from './headers.ts';
 
 /**
  * One request on its way through: takes undici's events and writes them to the visitor, holding the notebook back while
@@ -41,7 +43,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
       this.#over = true;
       this.#controller?.abort(new errors.RequestAbortedError());
     }
-    if (!this.#response.writableFinished) this.#response.destroy();
+    if (!isAnswered(this.#response)) this.#response.destroy();
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
@@ -64,11 +66,11 @@ export class Exchange implements Dispatcher.DispatchHandler {
       else if (status === 102) response.writeProcessing();
       return;
     }
-    this.#started = true;
     // Node adds Date where the notebook gave none (RFC 9110 section 6.6.1), and frames the body anew.
     // A reason phrase is for people, and Node refuses to send some.
     const reason = message !== undefined && /^[\t\x20-\x7e\x80-\xff]*$/.test(message) ? message : '';
     response.writeHead(status, reason, headers);
+    this.#started = true;
     // A body's first bytes mostly come with the headers and go out with them; an event stream's may be minutes away.
     process.nextTick(() => {
       if (!this.#written && !response.writableEnded && !response.destroyed) response.flushHeaders();
@@ -84,8 +86,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
   onResponseEnd(_controller: Dispatcher.DispatchController, trailers: NodeJS.Dict<string | string[]>): void {
     const response = this.#response;
     this.#over = true;
-    if (Object.keys(trailers).length > 0 && response.chunkedEncoding) {
-      response.addTrailers(trailers as Record<string, string>);
+    if (response.chunkedEncoding || response instanceof Http2Response) {
+      response.addTrailers(trailerFields(trailers));
     }
     response.end();
   }
@@ -98,7 +100,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
       this.#response.destroy();
       return;
     }
-    if (this.#request.destroyed && !this.#request.complete) return;
+    if (this.#request.destroyed && !isWhole(this.#request)) return;
     this.#onFailure(failureOf(error), error);
   }
 }

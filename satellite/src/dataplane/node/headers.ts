@@ -4,6 +4,7 @@ import type { Visit } from '../engine.ts';
 /** RFC 9110 section 7.6.1: fields that belong to one connection. Both halves of a proxy drop them. */
 const hopByHop: ReadonlySet<string> = new Set([
   'connection',
+  'http2-settings',
   'keep-alive',
   'proxy-authenticate',
   'proxy-authorization',
@@ -75,6 +76,13 @@ export function requestHeaders(request: IncomingMessage, { client, proto }: Visi
   return headers;
 }
 
+/** The trailer fields for the visitor: none that would say anew how long the message is or where it goes. */
+export function trailerFields(trailers: NodeJS.Dict<string | string[]>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(trailers).filter(([name]) => !hopByHop.has(name) && !neverNamed.has(name)),
+  ) as Record<string, string>;
+}
+
 const HSTS = 'Strict-Transport-Security';
 const HSTS_LOWER = HSTS.toLowerCase();
 
@@ -92,8 +100,8 @@ export function responseHeaders(raw: readonly (Buffer | string)[], hsts?: string
     const lower = name.toLowerCase();
     if (hopByHop.has(lower) || named?.has(lower)) continue;
     if (hsts !== undefined && lower === HSTS_LOWER) continue;
-    // RFC 9110 section 8.6: a 204 has no length.
-    if (status === 204 && lower === 'content-length') continue;
+    // RFC 9110 sections 8.6 and 15.3.6: a 204 has no length, and a 205 no body that it would be the length of.
+    if ((status === 204 || status === 205) && lower === 'content-length') continue;
     headers.push(name, text[i + 1] as string);
   }
   if (hsts !== undefined) headers.push(HSTS, hsts);
