@@ -45,10 +45,10 @@ configure() {
     s/^(reporting_params +).*/\1accounting=true reporting=false flush_time=00:00:01 accounting_flush_time=00:00:00 joblog=false sharelog=00:00:00/' >"$objects/global"
   qconf -Mconf "$objects/global"
 
-  # What the nodes have, most of which they don't: many jobs fit. Memory is counted per slot, GPUs too.
+  # What the nodes have, most of which they don't: many jobs fit. Memory is counted for every slot, GPUs for the job.
   qconf -sc >"$objects/complexes"
   echo 'mem mem MEMORY <= YES YES 1G 0' >>"$objects/complexes"
-  echo 'gpu gpu INT <= YES YES 0 0' >>"$objects/complexes"
+  echo 'gpu gpu INT <= YES JOB 0 0' >>"$objects/complexes"
   qconf -Mc "$objects/complexes"
   qconf -as login
   qconf -ah c1,c2

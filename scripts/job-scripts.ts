@@ -48,6 +48,7 @@ export function jobScripts(): ReadonlyMap<string, string> {
   return new Map([
     ['slurm', jobScript(spec, 'example', proxy)],
     ['pbs', jobScript({ ...spec, system: { ...spec.system, scheduler: 'pbs' } }, 'example', proxy)],
+    ['sge', jobScript({ ...spec, system: { ...spec.system, scheduler: 'sge' } }, 'example', proxy)],
     ['none', jobScript({ ...spec, here: true }, 'example', proxy)],
   ]);
 }

@@ -2,7 +2,7 @@
 
 # fail REASON: the session did not work out; the reason is for the person who waits.
 fail() {
-  trap '' TERM INT HUP USR1
+  trap '' TERM INT HUP USR1 USR2
   say "FAILED: $1"
   end failed "$1"
   exit 1
@@ -10,7 +10,7 @@ fail() {
 
 # finish REASON [unsure]: the session ended as sessions do. `unsure`: the scheduler may know better why.
 finish() {
-  trap '' TERM INT HUP USR1
+  trap '' TERM INT HUP USR1 USR2
   say "$1"
   end ended "$1" "${2-}"
   exit 0

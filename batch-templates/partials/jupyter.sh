@@ -161,7 +161,7 @@ run_jupyter() {
 }
 
 relay_output() {
-  trap '' TERM INT USR1
+  trap '' TERM INT USR1 USR2
   local line count=0
   while IFS= read -r line || [[ -n $line ]]; do
     line=${line//"$jupyter_token"/...}

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { isSetting, optionKeys, options, typed } from '../options.ts';
 import { parseDuration } from '../values.ts';
 
-export const schedulerNames = ['slurm', 'pbs', 'none'] as const;
+export const schedulerNames = ['slurm', 'pbs', 'sge', 'none'] as const;
 export type SchedulerName = (typeof schedulerNames)[number];
 
 const settingShape: Record<string, z.ZodType> = Object.fromEntries(
@@ -53,6 +53,14 @@ const pbsDialect = z.strictObject({
     .optional(),
 });
 
+const sgeDialect = z.strictObject({
+  parallelEnvironment: resourceName.optional(),
+  memory: resourceName.optional(),
+  gpu: resourceName.optional(),
+  gpuType: resourceName.optional(),
+  notify: z.boolean().optional(),
+});
+
 const systemSchema = z.strictObject({
   title: z.string().optional(),
   detect: z
@@ -69,6 +77,7 @@ const systemSchema = z.strictObject({
   requireAccount: z.boolean().optional(),
   gpuDirective: z.enum(['gpus', 'gres']).optional(),
   pbs: pbsDialect.optional(),
+  sge: sgeDialect.optional(),
   defaults: z.strictObject(settingShape).optional(),
   partitions: z.record(z.string(), partitionSchema).optional(),
 });

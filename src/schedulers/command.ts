@@ -44,6 +44,7 @@ const leaking = new RegExp(
     'SRUN_',
     'PMI',
     'PBS_(?!CONF_FILE$|DEFAULT$|SERVER$|PRIMARY$|SECONDARY$|EXEC$|HOME$|AUTH_METHOD$)',
+    'SGE_(?!ROOT$|CELL$|ARCH$|CLUSTER_NAME$|QMASTER_PORT$|EXECD_PORT$)',
     // The login session's: sockets and directories that the compute node doesn't have.
     'XDG_RUNTIME_DIR$',
     'XDG_SESSION_',
@@ -70,4 +71,13 @@ export function lines(text: string): string[] {
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '');
+}
+
+/** Who runs this. In a container the user id may have no entry in the password file. */
+export function userName(): string {
+  try {
+    return os.userInfo().username;
+  } catch {
+    return process.env.USER ?? String(process.getuid?.());
+  }
 }

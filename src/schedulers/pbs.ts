@@ -6,7 +6,15 @@ import { type Attributes, parseQstat, qstatSeconds, qstatTime } from 'satellite/
 import type { LaunchSpec } from '../launch-spec.ts';
 import type { PbsDialect } from '../systems/system.ts';
 import { type CommandOutput, lines, runCommand } from './command.ts';
-import type { CancelOutcome, JobReport, Offers, Scheduler, SubmitOutcome, Unsupported } from './scheduler.ts';
+import {
+  type CancelOutcome,
+  endedByItself,
+  type JobReport,
+  type Offers,
+  type Scheduler,
+  type SubmitOutcome,
+  type Unsupported,
+} from './scheduler.ts';
 
 export const pbs: Scheduler = {
   title: 'PBS',
@@ -165,7 +173,7 @@ async function jobs(jobIds: readonly string[]): Promise<ReadonlyMap<string, JobR
 }
 
 /** PBS says that it has ended, and not how. */
-const finishedUnseen: JobReport = { kind: 'ended', failed: false, reason: 'The job ended.' };
+const finishedUnseen: JobReport = { kind: 'ended', failed: false, reason: endedByItself };
 
 export interface QstatAnswer {
   readonly kind: 'answered';
@@ -340,7 +348,7 @@ export function endingWith(
   attributes: Attributes,
   own: Readonly<Record<number, Ending>>,
 ): Ending {
-  if (status === 0) return { failed: false, reason: 'The job ended.' };
+  if (status === 0) return { failed: false, reason: endedByItself };
   if (status < 0)
     return (
       own[status] ?? {

@@ -1,9 +1,10 @@
 import type { SchedulerName } from '../config/schema.ts';
 import { pbs } from './pbs.ts';
 import type { Scheduler } from './scheduler.ts';
+import { sge } from './sge.ts';
 import { slurm } from './slurm.ts';
 
 export type SubmittingScheduler = Exclude<SchedulerName, 'none'>;
 
 /** Every scheduler that jobs can be submitted to. */
-export const schedulers: Readonly<Record<SubmittingScheduler, Scheduler>> = { slurm, pbs };
+export const schedulers: Readonly<Record<SubmittingScheduler, Scheduler>> = { slurm, pbs, sge };

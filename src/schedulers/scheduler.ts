@@ -26,6 +26,9 @@ export type JobReport =
   | { readonly kind: 'unknown' }
   | { readonly kind: 'unreachable'; readonly message: string };
 
+/** The reason of a job of which a scheduler knows no more than that its script came to an end by itself. */
+export const endedByItself = 'The job ended.';
+
 export type CancelOutcome =
   | { readonly kind: 'cancelled' }
   | { readonly kind: 'gone' }

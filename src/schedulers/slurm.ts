@@ -1,8 +1,14 @@
 /** Slurm: sbatch(1), squeue(1), sacct(1), scontrol(1), scancel(1). Recorded with 22.05. */
-import os from 'node:os';
 import type { LaunchSpec } from '../launch-spec.ts';
-import { type CommandOutput, lines, runCommand } from './command.ts';
-import type { CancelOutcome, JobReport, Offers, Scheduler, SubmitOutcome } from './scheduler.ts';
+import { type CommandOutput, lines, runCommand, userName } from './command.ts';
+import {
+  type CancelOutcome,
+  endedByItself,
+  type JobReport,
+  type Offers,
+  type Scheduler,
+  type SubmitOutcome,
+} from './scheduler.ts';
 
 /** Seconds before the time limit at which the job is told. */
 const warningSeconds = 300;
@@ -242,7 +248,7 @@ function timeLimit(text: string): number | undefined {
 
 /** How a job in an ended state ended; both of Slurm's spellings, see "JOB STATE CODES" in squeue(1). */
 const endings: Record<string, { readonly failed: boolean; readonly reason: string } | undefined> = {
-  COMPLETED: { failed: false, reason: 'The job ended.' },
+  COMPLETED: { failed: false, reason: endedByItself },
   CANCELLED: { failed: false, reason: 'The job was cancelled.' },
   TIMEOUT: { failed: false, reason: 'The time limit was reached.' },
   DEADLINE: { failed: true, reason: 'The job could not start before its deadline.' },
@@ -276,13 +282,4 @@ function complaint({ stdout, stderr, exitCode }: CommandOutput): string {
       .replace(/^Batch job submission failed: /, '')
       .replace(/\.$/, '');
   return exitCode === undefined ? 'the command did not answer in time' : `exit status ${exitCode}`;
-}
-
-/** In a container the user id may have no entry in the password file. */
-function userName(): string {
-  try {
-    return os.userInfo().username;
-  } catch {
-    return process.env.USER ?? String(process.getuid?.());
-  }
 }

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import os from 'node:os';
 import { schedulers } from '../schedulers/registry.ts';
-import type { JobReport } from '../schedulers/scheduler.ts';
+import { endedByItself, type JobReport } from '../schedulers/scheduler.ts';
 import { withProxy } from './proxy.ts';
 import { isOver, type SessionRecord, type SessionReport, type SessionState } from './session.ts';
 import {
@@ -97,7 +97,9 @@ function reportedOutcome(id: string): Outcome | undefined {
  */
 function withSchedulersReason(reported: Outcome, job: JobReport | undefined): Outcome {
   if (reported.reason !== '') return reported;
-  if (job?.kind !== 'ended') return { ...reported, reason: 'The job was cancelled.' };
+  // Some see no more than that the script ended, as it does when it is told to.
+  if (job?.kind !== 'ended' || job.reason === endedByItself)
+    return { ...reported, reason: 'The job was cancelled.' };
   return { ...reported, state: job.failed ? 'failed' : 'ended', reason: job.reason };
 }
 

@@ -93,6 +93,7 @@ function complete(name: string, entry: SystemEntry): System {
     requireAccount: entry.requireAccount ?? false,
     gpuDirective: entry.gpuDirective ?? 'gpus',
     pbs: entry.pbs,
+    sge: entry.sge,
     partitions: entry.partitions ?? {},
   };
 }
@@ -114,6 +115,13 @@ const signs: readonly {
     // See pbs.conf(8B): every host of PBS Professional and OpenPBS has it.
     shows: ({ hasCommand, fileExists, environment }) =>
       hasCommand('qsub') && fileExists(environment.PBS_CONF_FILE ?? '/etc/pbs.conf'),
+  },
+  {
+    scheduler: 'sge',
+    title: 'an unknown Grid Engine cluster',
+    // Sites set the variable for every login, see sge_intro(1). Without it there are but packages.
+    shows: ({ hasCommand, fileExists, environment: { SGE_ROOT, SGE_CELL = 'default' } }) =>
+      hasCommand('qsub') && !!SGE_ROOT && fileExists(`${SGE_ROOT}/${SGE_CELL}/common/act_qmaster`),
   },
 ];
 

@@ -13,6 +13,8 @@ export interface System {
   readonly gpuDirective: 'gpus' | 'gres';
   /** How this system's PBS or Torque wants resources asked for. */
   readonly pbs?: PbsDialect | undefined;
+  /** What this system's Grid Engine calls resources. */
+  readonly sge?: SgeDialect | undefined;
   readonly partitions: Readonly<Record<string, Partition>>;
 }
 
@@ -28,6 +30,20 @@ export interface PbsDialect {
   readonly gpuType?: string | undefined;
   /** `-l place=…` of every job; without it `scatter` for jobs of several nodes. */
   readonly place?: string | undefined;
+}
+
+/** Names are the site's own in Grid Engine; what has none here can't be asked for. See sge_complex(5), sge_pe(5). */
+export interface SgeDialect {
+  /** For jobs of more than one slot, on one node: its allocation rule is $pe_slots. */
+  readonly parallelEnvironment?: string | undefined;
+  /** The resource that stands for memory, counted for every slot. */
+  readonly memory?: string | undefined;
+  /** The resource that counts GPUs, for the job as a whole. */
+  readonly gpu?: string | undefined;
+  /** The resource that names a type of GPU. */
+  readonly gpuType?: string | undefined;
+  /** False: jobs aren't told before they are killed or suspended. */
+  readonly notify?: boolean | undefined;
 }
 
 export interface ProxyAddress {

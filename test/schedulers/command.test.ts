@@ -10,6 +10,8 @@ it('takes out of the environment what would bind the job to an outer one or to t
     MODULEPATH: '/m',
     PBS_CONF_FILE: '/etc/pbs.conf',
     PBS_DEFAULT: 'pbs-head',
+    SGE_ROOT: '/opt/sge',
+    SGE_CELL: 'default',
   };
   const leaking = {
     SLURM_JOB_ID: '1',
@@ -25,6 +27,8 @@ it('takes out of the environment what would bind the job to an outer one or to t
     PBS_NODEFILE: '/x',
     // qsub would look for another prefix than ours in the script.
     PBS_DPREFIX: '#QSUB',
+    SGE_TASK_ID: '1',
+    SGE_O_WORKDIR: '/x',
     XDG_RUNTIME_DIR: '/run/user/1',
     DISPLAY: ':0',
     SSH_CONNECTION: 'x',

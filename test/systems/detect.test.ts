@@ -171,6 +171,32 @@ describe('a machine that nobody has described', () => {
       'generic-pbs',
       'pbs',
     ],
+    [
+      'with Grid Engine',
+      {
+        commands: ['qsub'],
+        environment: { SGE_ROOT: '/opt/sge' },
+        files: ['/opt/sge/default/common/act_qmaster'],
+      },
+      'generic-sge',
+      'sge',
+    ],
+    [
+      'with a cell of Grid Engine of its own',
+      {
+        commands: ['qsub'],
+        environment: { SGE_ROOT: '/opt/sge', SGE_CELL: 'x' },
+        files: ['/opt/sge/x/common/act_qmaster'],
+      },
+      'generic-sge',
+      'sge',
+    ],
+    [
+      "with Grid Engine's packages but no cluster",
+      { commands: ['qsub'], files: ['/var/lib/gridengine/default/common/act_qmaster'] },
+      'generic-none',
+      'none',
+    ],
     ['with a qsub and nothing more', { commands: ['qsub'] }, 'generic-none', 'none'],
     ['with a cluster but no sbatch', { clusterName: 'x' }, 'generic-none', 'none'],
   ])('%s is a generic one', async (_, facts, name, expected) => {

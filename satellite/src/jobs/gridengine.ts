@@ -4,46 +4,37 @@
  */
 import sax from 'sax';
 
-/** One element of XML: the text of the elements in it that hold nothing but text; of several with one name, each. */
-export type Leaves = ReadonlyMap<string, readonly string[]>;
+/** An element of XML in the order of the document; with its text where it holds nothing else. */
+export interface Element {
+  readonly name: string;
+  readonly text: string | undefined;
+}
 
 /**
- * Every `element` of an XML document; undefined for text that isn't XML with this root. What is malformed inside is
- * passed over: version 6.2 writes elements without a name, and job names come in any encoding.
+ * The elements of an XML document with this root; undefined for text that is none. What is malformed inside is passed
+ * over: version 6.2 writes elements without a name, and job names come in any encoding.
  */
-export function elements(xml: string, root: string, element: string): Leaves[] | undefined {
+export function elements(xml: string, root: string): Element[] | undefined {
   const parser = sax.parser(true);
-  const found: Map<string, string[]>[] = [];
-  const open: string[] = [];
-  let outermost: string | undefined;
-  let within: Map<string, string[]> | undefined;
-  let depth = 0;
-  let text: string | undefined;
+  const found: { name: string; text: string | undefined }[] = [];
+  let innermost: { name: string; text: string | undefined } | undefined;
   parser.onerror = () => {
     parser.resume();
   };
   parser.onopentag = ({ name }) => {
-    outermost ??= name;
-    open.push(name);
-    text = '';
-    if (within === undefined && name === element) {
-      within = new Map();
-      depth = open.length;
-      found.push(within);
-    }
+    // What holds an element holds no text that means something.
+    if (innermost !== undefined) innermost.text = undefined;
+    innermost = { name, text: '' };
+    found.push(innermost);
   };
   parser.ontext = (more) => {
-    if (text !== undefined) text += more;
+    if (innermost?.text !== undefined) innermost.text += more.trim();
   };
-  parser.onclosetag = (name) => {
-    if (within !== undefined && text !== undefined && open.length > depth)
-      within.set(name, [...(within.get(name) ?? []), text.trim()]);
-    if (open.length === depth) within = undefined;
-    open.pop();
-    text = undefined;
+  parser.onclosetag = () => {
+    innermost = undefined;
   };
   parser.write(xml).close();
-  return outermost === root ? found : undefined;
+  return found[0]?.name === root ? found : undefined;
 }
 
 /** A job, or a task of an array job, as `qstat -xml` lists it. */
@@ -62,23 +53,55 @@ export interface ListedJob {
 
 /** Reads `qstat -xml`, run where the time zone is UTC; undefined for what it isn't. Jobs that wait come in their order. */
 export function parseQstat(xml: string): ListedJob[] | undefined {
-  return elements(xml, 'job_info', 'job_list')?.flatMap((leaves) => {
-    const [id] = leaves.get('JB_job_number') ?? [];
-    const [state] = leaves.get('state') ?? [];
-    if (id === undefined || state === undefined) return [];
-    // Tasks that still wait share a line, as `2-5:1`.
-    const [task = ''] = leaves.get('tasks') ?? [];
-    const [start] = leaves.get('JAT_start_time') ?? [];
-    return [
-      {
-        id: /^\d+$/.test(task) ? `${id}.${task}` : id,
-        state,
-        priority: Number(leaves.get('JAT_prio')?.[0]),
-        queue: leaves.get('queue_name')?.[0] || undefined,
-        startedAt: start === undefined ? undefined : utc(start),
-      },
-    ];
-  });
+  const rows: Map<string, string>[] = [];
+  const all = elements(xml, 'job_info');
+  for (const { name, text } of all ?? []) {
+    if (name === 'job_list') rows.push(new Map());
+    else if (text !== undefined) rows.at(-1)?.set(name, text);
+  }
+  return all && rows.flatMap(listedJob);
+}
+
+function listedJob(row: ReadonlyMap<string, string>): ListedJob[] {
+  const id = row.get('JB_job_number');
+  const state = row.get('state');
+  if (id === undefined || state === undefined) return [];
+  // Tasks that still wait share a line, as `2-5:1`.
+  const task = row.get('tasks') ?? '';
+  const start = row.get('JAT_start_time');
+  return [
+    {
+      id: /^\d+$/.test(task) ? `${id}.${task}` : id,
+      state,
+      priority: Number(row.get('JAT_prio')),
+      queue: row.get('queue_name') || undefined,
+      startedAt: start === undefined ? undefined : utc(start),
+    },
+  ];
+}
+
+/**
+ * Reads `qstat -j ID,… -xml`: what Grid Engine has to say of each job, errors first. Where schedd_job_info in
+ * sched_conf(5) is off, it says nothing of why a job waits.
+ */
+export function parseMessages(xml: string): ReadonlyMap<string, readonly string[]> {
+  const messages = new Map<string, string[]>();
+  const add = (id: string, message: string) => messages.set(id, [...(messages.get(id) ?? []), message]);
+  let job: string | undefined;
+  let meant: string[] = [];
+  for (const { name, text } of elements(xml, 'detailed_job_info') ?? []) {
+    if (text === undefined) continue;
+    if (name === 'JB_job_number') job = text;
+    // Begins with time, user and process: `11/22/2026 02:08:10 [2000:32445]: `.
+    else if (name === 'QIM_message' && job !== undefined)
+      add(job, text.replace(/^[\d/]+ [\d:]+ \[[\d:]+\]: /, ''));
+    else if (name === 'ULNG_value') meant.push(text);
+    else if (name === 'MES_message') {
+      for (const id of meant) add(id, text);
+      meant = [];
+    }
+  }
+  return messages;
 }
 
 function utc(text: string): Date | undefined {
