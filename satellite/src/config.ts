@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { editDistance } from './edit-distance.ts';
 import { Networks } from './gate/networks.ts';
 
 /** "host:port", "[::1]:port". Port 0 takes a free one. */
@@ -88,7 +89,7 @@ export type Limits = z.output<typeof limitsSchema>;
 /** Where a page may lead: nothing that a browser would run. */
 const link = z.string().transform((text, context) => {
   const url = URL.parse(text);
-  if (url && ['https:', 'http:', 'mailto:'].includes(url.protocol)) return url.href;
+  if (url && ['https:', 'mailto:'].includes(url.protocol)) return url.href;
   context.addIssue(`"${text}" is not a link; write an https:// or mailto: address`);
   return z.NEVER;
 });
@@ -172,18 +173,4 @@ function unknownKey(path: string, key: string): string {
       ? `did you mean ${nearest.name}?`
       : `known keys are ${known.join(', ')}.`;
   return `${full}: is not a known key; ${hint}`;
-}
-
-/** Levenshtein's distance. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i += 1) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j += 1) {
-      const replace = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(replace, (row[j] as number) + 1, (next[j - 1] as number) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] as number;
 }

@@ -275,14 +275,13 @@ export class Front {
     const { config, registry, engine, pages, traffic } = this.#parts;
     if (!this.#mayVisit(label, client)) {
       this.#insist(response);
-      const headers = { 'Content-Type': 'text/plain', 'Retry-After': TOO_MANY.retryAfter };
-      send(request, response, 429, headers, `${TOO_MANY.message}\n`);
+      pages.busy(request, response, 429, TOO_MANY.message, Number(TOO_MANY.retryAfter));
       return;
     }
     const record = registry.find(label);
     if (record === undefined) {
       this.#insist(response);
-      pages.unknown(request, response);
+      pages.unknown(request, response, label);
       return;
     }
     const target = targetOf(record);
@@ -295,8 +294,7 @@ export class Front {
     if (traffic.site(label).openRequests >= config.limits.requestsPerSite) {
       traffic.limited('requests');
       this.#insist(response);
-      const headers = { 'Content-Type': 'text/plain', 'Retry-After': '1' };
-      send(request, response, 503, headers, 'This site has too many requests under way.\n');
+      pages.busy(request, response, 503, 'This site has too many requests under way.', 1);
       return;
     }
     engine.request(request, response, target, visitOf(request, client), (failure) => {

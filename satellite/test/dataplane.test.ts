@@ -508,7 +508,7 @@ describe.each(protocols)('%s', (protocol) => {
       await once(upstream, 'close');
       const answer = await visit(port, token, { headers: page });
       expect([answer.status, answer.headers['content-type']]).toEqual([502, 'text/html']);
-      const plain = await visit(port, token, { headers: { Accept: 'application/json' } });
+      const plain = await visit(port, token, { headers: { Accept: 'text/plain' } });
       expect([plain.status, plain.headers['content-type'], plain.body]).toEqual([
         502,
         'text/plain',

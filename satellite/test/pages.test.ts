@@ -111,6 +111,8 @@ describe('events', () => {
     const page = await events(port, token);
     await page.until('waiting');
     await api(port, 'PUT', `/tokens/${token}/job`, { jobId: '4711' });
+    // Submitted is known at once, before the scheduler's first report.
+    await page.until('queued', /Submitted to the scheduler/);
     await api(port, 'POST', '/jobs', [{ id: '4711', state: 'PENDING', position: 2 }]);
     await page.until('queued', /Number 2/);
     await api(port, 'POST', '/jobs', [{ id: '4711', state: 'PENDING', position: 1 }]);
@@ -120,7 +122,7 @@ describe('events', () => {
     await api(port, 'POST', `/tokens/${token}/redeem`, { port: upstream.port }, NODE1);
     const kinds = (await page.until('live')).map(({ kind }) => kind);
     // Between redemption and the proxy's first connection lies one more "starting".
-    expect(kinds).toEqual(['waiting', 'queued', 'queued', 'starting', 'starting', 'live']);
+    expect(kinds).toEqual(['waiting', 'queued', 'queued', 'queued', 'starting', 'starting', 'live']);
     await page.client.until(/\r\n0\r\n\r\n$/);
     // From now on the path is the site's own.
     expect((await visit(port, token, { path: EVENTS_PATH })).body).toBe('the notebook');
@@ -163,18 +165,45 @@ describe('events', () => {
 describe('names without a site', () => {
   test('people get help, and learn nothing about other names', async () => {
     const { port } = await satellite();
-    const pages = await Promise.all(
-      ['no-such-name', 'x', 'manage2', 'abacus-abdomen-abide'].map((token) =>
-        visit(port, token, { headers: BROWSER }),
-      ),
-    );
-    for (const { status, body } of pages) {
-      expect(status).toBe(404);
-      expect(body).toBe(pages[0]?.body);
-      expect(body).toContain('start-jupyter list');
-    }
+    const read = (name: string) => visit(port, name, { headers: BROWSER });
+    const right = await read('abacus-abdomen-abide');
+    expect(right.status).toBe(404);
+    expect(right.body).toContain('start-jupyter list');
+    expect(right.body).not.toMatch(/abacus|Did you mean/);
+    // Not even that one letter beside it there is a session.
+    const token = await issue(port);
+    const [first, ...others] = token.split('-');
+    const beside = await read([`${first}x`, ...others].join('-'));
+    const farAway = await read([`${first}x`, 'abdomen', 'abide'].join('-'));
+    expect(beside.body).toBe(farAway.body);
+    expect((await read('abide-abacus-abdomen')).body).toBe(right.body);
     const apex = await ask(port, { host: DOMAIN, from: OUTSIDE });
     expect([apex.status, apex.body]).toEqual([200, 'Please see documentation on how to use this service.\n']);
+  });
+
+  test.each([
+    ['abacus-abdommen-abide', /“abdommen” in it\. Did you mean “abdomen”\?/],
+    ['abacus-abdomen-qqqqqqqqqqqqqqqqqqqqqqqq', /“qqqqqqqqqqqqqqqqqqqqqqqq” in it\.</],
+    ['abacus-abdomen', /has 3 words; this one has 2\./],
+    ['abacus-abdomen-abide-ability', /has 3 words; this one has 4\./],
+    ['manage2', /has 3 words; this one has 1\./],
+  ])('%s: the page says what is wrong with it', async (name, hint) => {
+    const { port } = await satellite();
+    expect((await visit(port, name, { headers: BROWSER })).body).toMatch(hint);
+  });
+
+  test('programs get an error unless they ask as the recorded curl does', async () => {
+    const { port } = await satellite();
+    for (const [headers, status] of [
+      [{}, 200],
+      [{ Accept: '*/*' }, 200],
+      [{ Accept: 'application/json' }, 404],
+      [{ Accept: '*/*', 'Sec-Fetch-Dest': 'empty' }, 404],
+      [{ Accept: 'image/png' }, 404],
+    ] as const)
+      expect((await visit(port, 'no-such-name', { headers })).status, JSON.stringify(headers)).toBe(status);
+    const json = await visit(port, 'no-such-name', { headers: { Accept: 'application/json' } });
+    expect(json.json()).toMatchObject({ error: { code: 'unknown' } });
   });
 
   test('a session that is over says why, with 410', async () => {
@@ -187,6 +216,102 @@ describe('names without a site', () => {
     expect(page.body).toContain('You shut Jupyter down.');
     const plain = await visit(port, token);
     expect([plain.status, plain.body]).toEqual([410, 'This session has ended. You shut Jupyter down.\n']);
+  });
+});
+
+describe('a way in which a session is over', () => {
+  test.each([
+    ['TIMEOUT', 'This session has ended', 'The job reached its time limit.', 'start-jupyter -t 4h'],
+    ['OUT_OF_MEMORY', 'This session broke off', 'The job ran out of memory.', 'start-jupyter -m 32'],
+    ['NODE_FAIL', 'This session broke off', 'The compute node failed.', 'It was nothing you did.'],
+    ['PREEMPTED', 'This session has ended', 'The job was preempted', 'It was nothing you did.'],
+    ['CANCELLED by 1000', 'This session has ended', 'The job was cancelled.', 'start-jupyter</code>'],
+    ['FAILED', 'This session broke off', 'The job failed.', 'start-jupyter logs'],
+  ])('%s', async (state, heading, reason, advice) => {
+    const { port } = await satellite();
+    const token = await redeemed(port, await freePort());
+    await api(port, 'PUT', `/tokens/${token}/job`, { jobId: '4711' });
+    await api(port, 'POST', '/jobs', [{ id: '4711', state }]);
+    const { status, body } = await visit(port, token, { headers: BROWSER });
+    expect(status).toBe(410);
+    for (const text of [heading, reason, advice, '4711']) expect(body).toContain(text);
+    expect(body).not.toContain('<script>');
+  });
+});
+
+describe('trouble', () => {
+  const dying = () => notebook((request) => request.socket.destroy());
+
+  test('a page that tries again, but never sends a form again', async () => {
+    const { port } = await satellite();
+    const token = await redeemed(port, (await dying()).port);
+    const get = await visit(port, token, { headers: BROWSER });
+    expect([get.status, get.body.includes('<noscript><meta http-equiv="refresh"')]).toEqual([502, true]);
+    const post = await visit(port, token, { method: 'POST', body: 'x=1', headers: BROWSER });
+    expect([post.status, post.headers['content-type']]).toEqual([502, 'text/html']);
+    expect(post.body).toContain('may not have arrived');
+    expect(post.body).not.toMatch(/<script|http-equiv/);
+  });
+
+  test('programs get text or JSON, and when to try again', async () => {
+    const { port } = await satellite();
+    const token = await redeemed(port, (await dying()).port);
+    const json = await visit(port, token, { headers: { Accept: 'application/json' } });
+    expect([json.status, json.headers['retry-after'], json.json()]).toEqual([
+      502,
+      '5',
+      { error: { code: 'trouble', message: 'The connection to the compute node broke off.' } },
+    ]);
+    // A page that did not hear of the site's being live asks for its state.
+    const state = await visit(port, token, { path: STATE_PATH });
+    expect([state.status, state.headers['content-type'], state.json().kind]).toEqual([
+      502,
+      STATE_TYPE,
+      'trouble',
+    ]);
+  });
+
+  test('too many wrong names: 429, as a page for people', async () => {
+    const { port } = await satellite({ limits: { unknownNamesPerMinute: 1 } });
+    await visit(port, 'no-such-name');
+    const page = await visit(port, 'no-such-name', { headers: BROWSER });
+    expect([page.status, page.headers['retry-after'], page.headers['content-type']]).toEqual([
+      429,
+      '60',
+      'text/html',
+    ]);
+    expect(page.body).toContain('content="60"');
+    const plain = await visit(port, 'no-such-name');
+    expect([plain.status, plain.headers['content-type']]).toEqual([429, 'text/plain']);
+  });
+
+  test('too many requests to one site: 503, as a page for people', async () => {
+    const { port } = await satellite({ limits: { requestsPerSite: 1 } });
+    const reached = Promise.withResolvers<void>();
+    const token = await redeemed(port, (await notebook(() => reached.resolve())).port);
+    (await wire(port)).send(`GET / HTTP/1.1\r\nHost: ${siteHost(token)}\r\n\r\n`);
+    await reached.promise;
+    const page = await visit(port, token, { headers: BROWSER });
+    expect([page.status, page.headers['retry-after']]).toEqual([503, '1']);
+    expect(page.body).toContain('too many requests under way');
+  });
+
+  test('a WebSocket to a site that is not live is told so', async () => {
+    const { port } = await satellite();
+    const pending = await issue(port);
+    const gone = await issue(port);
+    await api(port, 'DELETE', `/tokens/${gone}`);
+    for (const [name, status] of [
+      [pending, 503],
+      [gone, 410],
+      ['no-such-name', 404],
+    ] as const) {
+      const client = await wire(port);
+      client.send(
+        `GET /api/kernels HTTP/1.1\r\nHost: ${siteHost(name)}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`,
+      );
+      expect(await client.ended()).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
+    }
   });
 });
 
@@ -208,6 +333,7 @@ describe('what the operator says', () => {
 
   test.each([
     'javascript:alert(1)',
+    'http://x.test/',
     'data:text/html,x',
     '//x.test/',
     'help@example.edu',

