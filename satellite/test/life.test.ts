@@ -163,7 +163,7 @@ async function truth({ port, token }: Life): Promise<string[]> {
   const { state, phase, job } = shown.json<Record<'state' | 'phase', string> & { job: object | null }>();
   const told = await ask(port, { path: `/tokenjobstate.cgi?token=${token}`, from: OUTSIDE });
   const page = await visit(port, token, { headers: { Accept: 'text/html' } });
-  const kind = /<body data-kind="([a-z]+)">/.exec(page.body)?.[1] ?? page.body;
+  const kind = /<body data-kind="([a-z]+)"/.exec(page.body)?.[1] ?? page.body;
   const linked = shown.status === 200 && job !== null ? ', linked' : '';
   return [
     shown.status === 200 ? `${state}${linked}${phase ? `, ${phase}` : ''}` : 'unknown',

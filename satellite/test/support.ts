@@ -277,8 +277,10 @@ export function api(
   path: string,
   body?: unknown,
   from?: string,
+  host?: string,
 ): Promise<Answer> {
   return ask(port, {
+    ...(host !== undefined && { host }),
     method,
     path: `/api/v1${path}`,
     ...(body !== undefined && { body: JSON.stringify(body) }),

@@ -27,7 +27,7 @@ function unknownContent(name: string): Content {
     status:
       faults.length > 0
         ? 'The address seems to be mistyped.'
-        : 'It ended long ago, or one of the words is another.',
+        : 'It ended more than a day ago, or a word of it is not the right one.',
     details: `${spelling && `<ul>${spelling}</ul>`}<p>An address is three words with hyphens between them, exactly as
 <code>start-jupyter</code> printed it. To see the addresses of your sessions, run this on the login node:</p>
 <pre><code>start-jupyter list</code></pre>`,

@@ -14,6 +14,7 @@ svg { display: block; width: 4.5rem; height: 4.5rem; margin: 0 0 1.75rem -0.25re
 h1 { font-size: clamp(1.75rem, 6vw, 2.375rem); line-height: 1.15; letter-spacing: -0.02em; font-weight: 650; margin: 0 0 0.75rem; text-wrap: balance; }
 #status { font-size: 1.1875rem; margin: 0 0 1.75rem; text-wrap: pretty; overflow-wrap: anywhere; }
 p { margin: 0 0 1rem; }
+:not(pre) > code { white-space: nowrap; }
 a { color: var(--accent); }
 .start { border-left: 3px solid var(--accent); padding: 0.125rem 0 0.125rem 1rem; font-variant-numeric: tabular-nums; }
 .start span { display: block; color: var(--soft); font-size: 0.9375rem; }

@@ -1,5 +1,5 @@
 import axe from 'axe-core';
-import type { Browser, Page } from 'playwright-core';
+import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { SatelliteConfigInput } from '../../src/config.ts';
 import { browserObstacle, openBrowser } from '../browser.ts';
@@ -14,7 +14,9 @@ import {
   satellite,
   scratch,
   siteHost,
+  visit,
 } from '../support.ts';
+import { heading, jupyter, openPage, status } from '../visitor.ts';
 
 /** A real browser, opened while there is nothing to see yet. */
 let browser: Browser;
@@ -27,30 +29,8 @@ afterAll(() => browser?.close());
 const leftOut = browserObstacle !== undefined && !process.env.START_JUPYTER_TEST_COMPLETE;
 const note = leftOut ? ` (left out: ${browserObstacle})` : '';
 
-async function open(
-  port: number,
-  token: string,
-  { path = '/lab?token=secret#cell', javaScriptEnabled = true } = {},
-): Promise<Page> {
-  const page = await browser.newPage({ javaScriptEnabled });
-  cleanup(() => page.close());
-  const complaints: string[] = [];
-  page.on('console', (message) => {
-    if (/Content Security Policy|Refused/.test(message.text())) complaints.push(message.text());
-  });
-  cleanup(() => expect(complaints).toEqual([]));
-  await page.goto(`http://${siteHost(token)}:${port}${path}`);
-  return page;
-}
-
-const heading = (page: Page, text: string) => page.getByRole('heading', { name: text }).waitFor();
-const status = (page: Page, text: string) => page.getByRole('status').filter({ hasText: text }).waitFor();
-
-const jupyter = () =>
-  notebook((request, response) => {
-    response.setHeader('Content-Type', 'text/html');
-    response.end(`<h1>JupyterLab</h1><p id="url">${request.url}</p>`);
-  });
+const open = (...args: Tail<Parameters<typeof openPage>>) => openPage(browser, ...args);
+type Tail<T extends unknown[]> = T extends [unknown, ...infer Rest] ? Rest : never;
 
 describe.skipIf(leftOut)(`a page that was opened early${note}`, () => {
   test('goes through queue and start to the notebook by itself', async () => {
@@ -157,6 +137,7 @@ describe.skipIf(leftOut)(`accessibility${note}`, () => {
   const running = { state: 'RUNNING' };
   const states: Record<string, (port: number, token: string) => Promise<unknown>> = {
     waiting: async () => undefined,
+    submitted: (port, token) => api(port, 'PUT', `/tokens/${token}/job`, { jobId: '2' }),
     queued: (port) =>
       api(port, 'POST', '/jobs', [
         {
@@ -182,11 +163,15 @@ describe.skipIf(leftOut)(`accessibility${note}`, () => {
       const upstream = await notebook((request) => request.socket.destroy());
       await api(port, 'POST', `/tokens/${token}/redeem`, { port: upstream.port }, NODE1);
     },
+    'time-limit': (port) => api(port, 'POST', '/jobs', [{ id: '1', state: 'TIMEOUT' }]),
     unknown: async () => undefined,
+    busy: (port) => visit(port, 'another-unknown-name'),
   };
+  /** Where the page's kind is not the name of the state. */
+  const kinds: Record<string, string> = { submitted: 'queued', 'time-limit': 'failed' };
   const looks = [
     { colorScheme: 'light', width: 1280, height: 800 },
-    { colorScheme: 'dark', width: 360, height: 640 },
+    { colorScheme: 'dark', width: 320, height: 568 },
   ] as const;
 
   test.each(Object.entries(states))('of the page of a session that is %s', async (kind, reach) => {
@@ -194,16 +179,18 @@ describe.skipIf(leftOut)(`accessibility${note}`, () => {
       title: 'Example <HPC>',
       contact: 'mailto:help@example.edu',
       help: 'https://docs.example.edu/',
+      limits: { unknownNamesPerMinute: kind === 'busy' ? 1 : 100 },
     });
     const token = await issue(port);
-    await api(port, 'PUT', `/tokens/${token}/job`, { jobId: '1' });
+    if (!['waiting', 'submitted'].includes(kind))
+      await api(port, 'PUT', `/tokens/${token}/job`, { jobId: '1' });
     await reach(port, token);
-    const name = kind === 'unknown' ? 'no-such-name' : token;
+    const name = kind === 'unknown' || kind === 'busy' ? 'no-such-name' : token;
     for (const { colorScheme, ...size } of looks) {
       const page = await browser.newPage({ colorScheme, viewport: size, bypassCSP: true });
       cleanup(() => page.close());
       await page.goto(`http://${siteHost(name)}:${port}/lab`);
-      await page.locator(`[data-kind=${kind}]`).waitFor();
+      await page.locator(`[data-kind=${kinds[kind] ?? kind}]`).waitFor();
       await page.getByText('Example <HPC>').waitFor();
       expect(await page.getByRole('link', { name: 'help@example.edu' }).getAttribute('href')).toBe(
         'mailto:help@example.edu',
