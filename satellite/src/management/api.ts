@@ -320,5 +320,6 @@ async function readJson<T>({ request, management }: Call, schema: z.ZodType<T>, 
 }
 
 function fault({ issues: [issue] }: z.ZodError): string {
-  return `${issue?.path.join('.') || 'body'}: ${issue?.message}`;
+  const isMissing = issue?.code === 'invalid_type' && issue.message.endsWith('received undefined');
+  return `${issue?.path.join('.') || 'body'}: ${isMissing ? 'is needed' : issue?.message}`;
 }

