@@ -264,7 +264,9 @@ function hintFor(error: unknown): string {
 /** A damaged page would be met only when it is needed, and by then others rely on this state. */
 function checkPages(db: DatabaseSync): void {
   const fault = db.prepare('PRAGMA quick_check(1)').get()?.quick_check;
-  if (fault !== 'ok') throw Object.assign(new Error(String(fault)), { errcode: CORRUPT });
+  // Its first line is a heading: "*** in database main ***".
+  const text = String(fault).split('\n').at(-1);
+  if (fault !== 'ok') throw Object.assign(new Error(text), { errcode: CORRUPT });
 }
 
 /** Makes sure that the log is there and can be written. A full disk is no reason not to serve what there is. */
