@@ -10,6 +10,7 @@ import {
   parseDuration,
   type SatelliteConfigInput,
 } from './config.ts';
+import { lsf } from './jobs/lsf.ts';
 import { pbs } from './jobs/pbs.ts';
 import { JobReporter } from './jobs/reporter.ts';
 import type { Scheduler } from './jobs/scheduler.ts';
@@ -34,7 +35,7 @@ function fail(code: number, message: string): never {
   process.exit(code);
 }
 
-const schedulers = { slurm, pbs, sge } satisfies Record<string, Scheduler>;
+const schedulers = { slurm, pbs, sge, lsf } satisfies Record<string, Scheduler>;
 
 const kebab = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 

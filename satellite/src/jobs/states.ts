@@ -87,10 +87,14 @@ const others: Readonly<Record<string, JobState>> = {
   E: leaving,
   U: suspended,
   PEND: waiting,
+  WAIT: waiting,
+  PROV: { stage: 'waiting', text: 'Its compute node is being woken up' },
   PSUSP: held,
   RUN: running,
   USUSP: suspended,
   SSUSP: suspended,
+  // Killed while its host could not be reached.
+  ZOMBI: leaving,
   DONE: ended,
   EXIT: { stage: 'finished', text: 'The job failed.' },
 };
