@@ -367,6 +367,56 @@ describe('HTTPS', () => {
     await wire.until(/^HTTP\/1\.1 200 /);
   });
 
+  test('open connections go on over a new certificate, and over files that can not be used', async () => {
+    const { folder, tls, port, ca, event } = await start();
+    const manage = new Wire(await secure(port, ca, undefined, { localAddress: NODE1 }));
+    let asked = 0;
+    /** One more request on the connection that is kept. */
+    const askAgain = async (path: string): Promise<string> => {
+      asked += 1;
+      manage.send(`GET ${path} HTTP/1.1\r\nHost: manage.${DOMAIN}\r\n\r\n`);
+      return manage.until(new RegExp(`(HTTP/1\\.1 200 [\\s\\S]*){${asked}}\\n\\s*$`));
+    };
+    const target = await listenOn(
+      createServer((socket: Socket) => {
+        cleanup(() => socket.destroy());
+        socket.once('data', () => {
+          socket.write(
+            'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
+          );
+          socket.pipe(socket);
+        });
+      }),
+    );
+    const [, token = ''] = /\n([a-z]+-[a-z]+-[a-z]+)\n/.exec(await askAgain('/getlink.cgi')) ?? [];
+    await askAgain(`/redeemtoken.cgi?token=${token}&port=${target}`);
+    const tunnel = new Wire(await secure(port, ca, `${token}.${DOMAIN}`));
+    tunnel.send(
+      `GET /ws HTTP/1.1\r\nHost: ${token}.${DOMAIN}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`,
+    );
+    await tunnel.until(/^HTTP\/1\.1 101 [\s\S]*\r\n\r\n/);
+    const expectBothToGoOn = async (when: string): Promise<void> => {
+      await tunnel.send(when).until(new RegExp(`${when}$`));
+      await askAgain('/');
+    };
+    await expectBothToGoOn('before');
+    const good = await readFile(tls.cert);
+    await writeFile(tls.cert, good.subarray(0, good.length / 2));
+    await touch(tls.cert);
+    expect((await event('certificate-unusable')).message).toMatch(/can't be used/);
+    await expectBothToGoOn('with half a file');
+    await secure(port, ca);
+    const second = await certificate(folder, 'second');
+    await copyFile(second.key, tls.key);
+    await copyFile(second.cert, tls.cert);
+    const later = new Date(Date.now() + 20_000);
+    await utimes(tls.cert, later, later);
+    await event('certificate-reloaded');
+    const after = await secure(port, await readFile(second.cert));
+    expect(after.getPeerCertificate().subject.CN).toBe('second');
+    await expectBothToGoOn('with a new one');
+  });
+
   test('files that do not belong together are refused at the start', async () => {
     const folder = await scratch();
     const [one, two] = [await certificate(folder, 'one'), await certificate(folder, 'two')];
