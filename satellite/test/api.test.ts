@@ -119,6 +119,103 @@ describe('tokens', () => {
   });
 });
 
+describe('calls that are not quite right', () => {
+  test.each([
+    ['/tokens', 'POST, OPTIONS'],
+    ['/tokens/TOKEN', 'GET, HEAD, DELETE, OPTIONS'],
+    ['/tokens/TOKEN/redeem', 'POST, OPTIONS'],
+    ['/tokens/TOKEN/job', 'PUT, POST, OPTIONS'],
+    ['/jobs', 'GET, HEAD, POST, OPTIONS'],
+    ['/openapi.json', 'GET, HEAD, OPTIONS'],
+  ])('%s allows %s', async (path, allowed) => {
+    const { port } = await satellite();
+    const token = await issue(port);
+    const call = (method: string) => api(port, method, path.replace('TOKEN', token));
+    const options = await call('OPTIONS');
+    expect([options.status, options.headers.allow, options.body]).toEqual([204, allowed, '']);
+    const patch = await call('PATCH');
+    expect([patch.status, patch.headers.allow]).toEqual([405, allowed]);
+    expect(patch.json().error).toMatchObject({ code: 'method-not-allowed' });
+  });
+
+  test('HEAD is GET without its body', async () => {
+    const { port } = await satellite();
+    const token = await issue(port);
+    const get = await api(port, 'GET', `/tokens/${token}`);
+    const head = await api(port, 'HEAD', `/tokens/${token}`);
+    expect([head.status, head.headers['content-length'], head.body]).toEqual([
+      200,
+      get.headers['content-length'],
+      '',
+    ]);
+    expect((await api(port, 'HEAD', `/tokens/${UNKNOWN}`)).status).toBe(404);
+  });
+
+  test.each([
+    [undefined, 200],
+    ['application/json', 200],
+    ['application/json; charset=UTF-8', 200],
+    ['application/merge-patch+json', 200],
+    ['application/x-www-form-urlencoded', 200],
+    ['application/json; charset=utf-16', 415],
+    ['text/plain', 415],
+    ['multipart/form-data; boundary=x', 415],
+    ['application/jsonx', 415],
+  ])('a body of type %s: %i', async (type, status) => {
+    const { port } = await satellite();
+    const token = await issue(port);
+    const answer = await ask(port, {
+      method: 'PUT',
+      path: `/api/v1/tokens/${token}/job`,
+      ...(type !== undefined && { headers: { 'Content-Type': type } }),
+      body: '{"jobId":"4711"}',
+    });
+    expect(answer.status).toBe(status);
+  });
+
+  test('a compressed body, and a page in a browser, change nothing', async () => {
+    const { port } = await satellite();
+    const token = await issue(port);
+    const put = (headers: Record<string, string>) =>
+      ask(port, {
+        method: 'PUT',
+        path: `/api/v1/tokens/${token}/job`,
+        headers: { 'Content-Type': 'application/json', ...headers },
+        body: '{"jobId":"4711"}',
+      });
+    expect((await put({ 'Content-Encoding': 'gzip' })).status).toBe(415);
+    const page = await put({ Origin: `https://other-site-here.${DOMAIN}` });
+    expect([page.status, page.json().error]).toEqual([
+      403,
+      expect.objectContaining({ code: 'cross-origin' }),
+    ]);
+    expect((await api(port, 'GET', `/tokens/${token}`)).json().job).toBe(null);
+  });
+
+  test('said twice: what is idempotent, and what is not', async () => {
+    const { port } = await satellite();
+    const token = await issue(port);
+    const status = async (method: string, path: string, body?: unknown, from = NODE1) =>
+      (await api(port, method, `/tokens/${token}${path}`, body, from)).status;
+    const twice = async (...call: Parameters<typeof status>) => [
+      await status(...call),
+      await status(...call),
+    ];
+    expect(await twice('PUT', '/job', { jobId: '4711' })).toEqual([200, 200]);
+    expect(await twice('PUT', '/job', { jobId: '4712' })).toEqual([409, 409]);
+    expect(await twice('PUT', '/phase', { phase: 'jupyter' })).toEqual([200, 200]);
+    // Once means once, also for who asks again because the first answer was lost: GET tells them how it went.
+    expect(await twice('POST', '/redeem', { port: 8888 })).toEqual([200, 409]);
+    expect(await status('POST', '/redeem', { port: 8888 }, NODE2)).toBe(409);
+    expect(await status('DELETE', '', undefined, NODE2)).toBe(403);
+    expect(await twice('DELETE', '')).toEqual([204, 204]);
+    expect(await twice('PUT', '/job', { jobId: '4713' })).toEqual([409, 409]);
+    expect(await twice('POST', '/redeem', { port: 8888 })).toEqual([410, 410]);
+    expect(await status('GET', '')).toBe(200);
+    expect((await api(port, 'POST', '/tokens')).json().token).not.toBe(token);
+  });
+});
+
 describe('phases', () => {
   test('of a pending token come from any internal host, of a mapped one from its own', async () => {
     const { port } = await satellite();

@@ -1,4 +1,5 @@
 import { rename } from 'node:fs/promises';
+import { Validator } from '@seriousme/openapi-schema-validator';
 import { expect, test } from 'vitest';
 import { routes } from '../src/management/api.ts';
 import { api, ask, issue, LOGIN, NODE1, NODE2, OUTSIDE, satellite, scratch, wire } from './support.ts';
@@ -25,7 +26,7 @@ test('the document is of the routes that there are', async () => {
       Object.keys(methods).map((method) => method.toLowerCase()),
     );
   const redeem = document.paths['/tokens/{token}/redeem']?.post?.requestBody;
-  expect(JSON.stringify(redeem)).toMatch(/"port":\{"type":"number"/);
+  expect(JSON.stringify(redeem)).toMatch(/"port":\{"type":"integer","minimum":1024,"maximum":65535\}/);
   // Every reference leads somewhere.
   for (const [, name] of answer.body.matchAll(/"#\/components\/schemas\/(\w+)"/g))
     expect(Object.keys(answer.json<{ components: { schemas: object } }>().components.schemas)).toContain(
@@ -37,6 +38,14 @@ test('the document is of the routes that there are', async () => {
  * That nothing comes which isn't described is checked at every call in these tests (support.ts); this is the other way
  * round.
  */
+test('the document is one by the rules of OpenAPI 3.1', async () => {
+  const { port } = await satellite();
+  const document = (await api(port, 'GET', '/openapi.json')).json();
+  const validator = new Validator();
+  expect(await validator.validate(document)).toEqual({ valid: true });
+  expect(validator.version).toBe('3.1');
+});
+
 test('everything that it describes can happen', async () => {
   const state = `${await scratch()}/state.sqlite`;
   const { port } = await satellite({ state, limits: { headerTime: '300ms' } });
@@ -95,6 +104,14 @@ test('everything that it describes can happen', async () => {
         await call(method, path, pending, { nonsense: true });
         await call(method, path, pending, 'x'.repeat(path === '/jobs' ? 17 << 20 : 100_000));
         await slow(method, path);
+        const headers = { 'Content-Type': 'text/plain' };
+        const { status } = await ask(port, {
+          method,
+          path: `/api/v1${path.replace('{token}', pending)}`,
+          headers,
+          body: JSON.stringify(body),
+        });
+        seen.add(`${method} ${path} ${status}`);
       }
       await call(method, path, UNKNOWN, body, LOGIN, limited.port);
     }

@@ -20,7 +20,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
-import { afterEach } from 'vitest';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import formats from 'ajv-formats';
+import { afterEach, expect } from 'vitest';
 import type { SatelliteConfigInput } from '../src/config.ts';
 import { type Satellite, type StartOptions, startSatellite } from '../src/index.ts';
 import { openApiDocument } from '../src/management/openapi.ts';
@@ -248,26 +250,46 @@ export async function ask(port: number, options: Ask = {}): Promise<Answer> {
   begun.sender.end(body);
   const head = await begun.head;
   const text = (await bodyOf(head)).toString('utf8');
-  if (host === `manage.${DOMAIN}`) expectDescribed(method, path, head.status);
+  if (host === `manage.${DOMAIN}`) expectDescribed(method, path, head, text);
   return { ...head, body: text, json: () => JSON.parse(text) };
 }
 
-const document = openApiDocument('') as {
-  paths: Record<string, Record<string, { responses: Record<string, unknown> }>>;
+interface Described {
+  readonly responses: Record<string, { content?: Record<string, { schema: object }> }>;
+}
+const document = openApiDocument('https://manage.test/') as {
+  paths: Record<string, Record<string, Described>>;
+  components: object;
 };
 const describedPaths = Object.keys(document.paths).map((path) => ({
   path,
   pattern: new RegExp(`^/api/v1${path.replace('{token}', '[^/]+')}(\\?.*)?$`),
 }));
+/** OpenAPI 3.1's schemas are JSON Schema 2020-12. */
+const ajv = new Ajv2020({ allowUnionTypes: true });
+ajv.addVocabulary(['components']);
+formats.default(ajv);
+ajv.addSchema({ $id: 'document', components: document.components });
 
-/** Whatever a test asks of the API, its answer must be in the OpenAPI document. */
-function expectDescribed(method: string, path: string, status: number): void {
+/** Whatever a test asks of the API, its answer must be in the OpenAPI document, and be as it says there. */
+function expectDescribed(method: string, path: string, { status, headers }: Head, body: string): void {
   const known = describedPaths.find(({ pattern }) => pattern.test(path))?.path;
   // Of paths and methods that aren't there, and of other hosts, it says nothing.
-  if (known === undefined || status === 405 || status === 421) return;
+  if (known === undefined || method === 'OPTIONS' || status === 405 || status === 421) return;
   const name = method === 'HEAD' ? 'get' : method.toLowerCase();
-  if (document.paths[known]?.[name]?.responses[status] === undefined)
+  const described = document.paths[known]?.[name]?.responses[status];
+  if (described === undefined)
     throw new Error(`${method} ${known} answered ${status}, which the OpenAPI document doesn't know`);
+  if (method === 'HEAD') return;
+  const schema = described.content?.['application/json']?.schema;
+  const type = headers['content-type'];
+  if (schema === undefined) expect([type, body], `${method} ${known} ${status}`).toEqual([undefined, '']);
+  else {
+    expect(type).toBe('application/json');
+    const text = JSON.stringify(schema).replaceAll('"#/', '"document#/');
+    const isValid = ajv.validate(JSON.parse(text), JSON.parse(body));
+    expect(isValid, `${method} ${known} ${status}: ${ajv.errorsText()} in ${body}`).toBe(true);
+  }
 }
 
 /** A call of the JSON API, from the login host unless told otherwise. */

@@ -8,7 +8,6 @@ import type { JobReport } from '../tokens/registry.ts';
 import { readBody } from './body.ts';
 import type { Reply } from './reply.ts';
 import {
-  isPort,
   MAX_PORT,
   type Management,
   MIN_PORT,
@@ -51,9 +50,11 @@ const jobId = z.union([z.string(), z.int()]).transform((given, context) => {
   return z.NEVER;
 });
 
+const WRONG_PORT = `must be an integer between ${MIN_PORT} and ${MAX_PORT}`;
+
 export const bodies = {
   redeem: z.object({
-    port: z.number().refine(isPort, `must be an integer between ${MIN_PORT} and ${MAX_PORT}`),
+    port: z.int(WRONG_PORT).min(MIN_PORT, WRONG_PORT).max(MAX_PORT, WRONG_PORT),
   }),
   job: z.object({ jobId }),
   phase: z.object({ phase: z.enum(phases), reason: reasonText.nullish() }),
@@ -113,9 +114,12 @@ export async function answerApi(
       const method = request.method === 'HEAD' ? 'GET' : (request.method ?? '');
       const operation = Object.hasOwn(methods, method) ? methods[method] : undefined;
       if (operation === undefined) {
-        const allowed = Object.keys(methods).join(', ');
-        throw new ApiError(405, 'method-not-allowed', `Use ${allowed} here.`, { Allow: allowed });
+        const allowed = Object.keys(methods).flatMap((name) => (name === 'GET' ? ['GET', 'HEAD'] : [name]));
+        const headers = { Allow: [...allowed, 'OPTIONS'].join(', ') };
+        if (method === 'OPTIONS') return { ...NO_CONTENT, headers };
+        throw new ApiError(405, 'method-not-allowed', `Use ${allowed.join(', ')} here.`, headers);
       }
+      if (method !== 'GET') refuseBrowsers(request);
       const call = { management, request, client, token: match[1] && tokenFrom(match[1]) };
       if (match[1] === undefined) return await operation(call);
       if (!mayLookUp(management, client.address, call.token)) throw tooMany();
@@ -305,8 +309,28 @@ function requireReporter({ management, client }: Call): void {
   );
 }
 
-/** The body as JSON whatever its Content-Type says: old clients can't set it, or set a form's. */
+/** Programs send no Origin: what does is a page of somebody's, in a browser that is inside and knows nothing of it. */
+function refuseBrowsers({ headers }: IncomingMessage): void {
+  if (headers.origin === undefined) return;
+  throw new ApiError(403, 'cross-origin', 'Pages in a browser may not use this API.');
+}
+
+/** What old curl, wget and Python's urllib call a body where nobody has told them what it is. */
+const BY_HABIT = 'application/x-www-form-urlencoded';
+
+/** The media type of JSON, one of JSON's kin, or what programs say by habit; in UTF-8 and not compressed. */
+function requireJson({ headers }: IncomingMessage): void {
+  const [type = '', ...parameters] = (headers['content-type'] ?? BY_HABIT).toLowerCase().split(/\s*;\s*/);
+  const charset = parameters.find((one) => one.startsWith('charset='));
+  const isJson = type === BY_HABIT || /^application\/([\w.-]+\+)?json$/.test(type);
+  const isUtf8 = charset === undefined || /^charset="?utf-?8"?$/.test(charset);
+  const isPlain = /^(identity)?$/.test(headers['content-encoding'] ?? '');
+  if (isJson && isUtf8 && isPlain) return;
+  throw new ApiError(415, 'unsupported-type', 'The body must be JSON in UTF-8 (application/json).');
+}
+
 async function readJson<T>({ request, management }: Call, schema: z.ZodType<T>, limit: number): Promise<T> {
+  requireJson(request);
   const text = await readBody(request, limit, management.config.limits.headerTime);
   let value: unknown;
   try {

@@ -12,7 +12,8 @@ interface Description {
   readonly answers: Answers;
 }
 
-const FORBIDDEN = 'The client is in the wrong network, or is not the host that redeemed the token.';
+const FORBIDDEN =
+  'The client is in the wrong network, is not the host that redeemed the token, or is a page in a browser.';
 const onToken: Answers = {
   403: FORBIDDEN,
   404: 'There is no such token.',
@@ -23,6 +24,7 @@ const withBody: Answers = {
   400: 'The body can not be read, or says something impossible.',
   408: 'The body took too long to arrive.',
   413: 'The body is too large.',
+  415: 'The body says of itself that it is not JSON in UTF-8.',
 };
 
 const link: Description = {
