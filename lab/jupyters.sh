@@ -22,7 +22,7 @@ install() {
   # Users can't write there: what isn't compiled now would be compiled at every start.
   uv/bin/uv pip install --quiet --compile-bytecode --python "$directory/bin/python" "$@"
 }
-install jupyterlab 'jupyterlab>=4,<5'
+install jupyterlab 'jupyterlab>=4,<5' voila
 # Debian's Notebook 6 has a terminal page that stays empty: its package lacks a script that the page wants.
 install notebook6 'notebook>=6,<7'
 rm -r uv

@@ -34,6 +34,8 @@ const spec: LaunchSpec = {
     modules: ['gcc/12', 'python/3.11'],
     modulePath: ['/home/a user/modules'],
     venv: '/home/a user/venv',
+    conda: undefined,
+    container: undefined,
     variables: ['OMP_NUM_THREADS=4'],
     setup: '/home/a user/setup.sh',
     scratchDirectory: '/scratch/{user}/{job}',

@@ -24,8 +24,8 @@ interface Circumstances {
  * @throws ConfigurationError where there is none and none can be made, or the offer isn't taken
  */
 export async function offerJupyter(spec: LaunchSpec, circumstances: Circumstances): Promise<LaunchSpec> {
-  const { modules, venv, setup } = spec.environment;
-  if (modules.length > 0 || venv !== undefined || setup !== undefined) return spec;
+  const { modules, venv, conda, container, setup } = spec.environment;
+  if (modules.length > 0 || venv || conda || container || setup) return spec;
   const programs = jupyterPrograms(spec.service);
   if (programs.some((program) => commandOnPath(program, process.env) !== undefined)) return spec;
 
@@ -44,7 +44,7 @@ async function askFirst(
   { accept, progress }: Circumstances,
 ): Promise<void> {
   if (accept) return;
-  const what = service === 'notebook' ? 'Jupyter Notebook' : 'JupyterLab';
+  const what = titles[service ?? 'lab'];
   if (process.stdin.isTTY && process.stderr.isTTY) {
     progress.end();
     const { confirm } = await import('@inquirer/prompts');
@@ -71,8 +71,14 @@ function declined(error: Error): never {
     : error;
 }
 
+const titles: Readonly<Record<Service, string>> = {
+  lab: 'JupyterLab',
+  notebook: 'Jupyter Notebook',
+  voila: 'Voilà',
+};
+
 function packageOf(service: Service | undefined): string {
-  return service === 'notebook' ? 'notebook' : 'jupyterlab';
+  return service === 'notebook' || service === 'voila' ? service : 'jupyterlab';
 }
 
 async function install(
@@ -120,7 +126,8 @@ async function installFromDebian(
   circumstances: Circumstances,
 ): Promise<string | undefined> {
   if (commandOnPath('apt-get', process.env) === undefined) return 'There are no Debian packages here either.';
-  if (service === 'lab') return "Debian's packages have the classic Notebook: try --notebook.";
+  if (service === 'lab' || service === 'voila')
+    return "Debian's packages have the classic Notebook: try --notebook.";
   if (process.getuid?.() !== 0)
     return 'Ask an administrator for the package jupyter-notebook, or try again when PyPI can be reached.';
   circumstances.progress.status(

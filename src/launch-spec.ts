@@ -24,6 +24,8 @@ export interface LaunchSpec {
     readonly modulePath: readonly string[];
     /** Absolute. */
     readonly venv: string | undefined;
+    readonly conda: Conda | undefined;
+    readonly container: Container | undefined;
     /** `NAME=VALUE` each. */
     readonly variables: readonly string[];
     /** A bash file, absolute. */
@@ -37,8 +39,28 @@ export interface LaunchSpec {
   readonly template: { readonly file: string; readonly ownDirectives: boolean } | undefined;
 }
 
+export interface Conda {
+  /** A name, or an absolute path; undefined where `yml` makes it. */
+  readonly env: string | undefined;
+  /** A bash file, absolute. */
+  readonly init: string | undefined;
+  /** Absolute. */
+  readonly yml: string | undefined;
+  readonly program: 'conda' | 'mamba';
+  readonly cache: boolean;
+}
+
+export interface Container {
+  /** Absolute, or a URI. */
+  readonly image: string;
+  /** As `apptainer exec --bind` takes them, with absolute sources. */
+  readonly binds: readonly string[];
+  readonly flags: readonly ('--nv' | '--rocm')[];
+}
+
 /** The programs that can be the service, in the order in which they are tried. */
 export function jupyterPrograms(service: Service | undefined): string[] {
+  if (service === 'voila') return ['voila'];
   return service === undefined ? ['jupyter-lab', 'jupyter-notebook'] : [`jupyter-${service}`];
 }
 
@@ -114,7 +136,7 @@ export function launchSpec(settings: Settings, system: System, workingDirectory:
       modulePath: (settings.modulePath?.value ?? []).map((directory) =>
         absolute(directory, workingDirectory),
       ),
-      venv: settings.venv && absolute(settings.venv.value, workingDirectory),
+      ...pythonOf(settings, workingDirectory),
       variables: variables(settings, process.env),
       setup: settings.setup && absolute(settings.setup.value, workingDirectory),
       scratchDirectory: settings.scratchDir && absolute(settings.scratchDir.value, workingDirectory),
@@ -146,6 +168,82 @@ function resourcesOf(settings: Settings, here: boolean): Resources {
 }
 
 const nothingAskedFor = resourcesOf({}, false);
+
+/** Ways to say where Jupyter comes from. */
+const pythonKeys = ['venv', 'condaEnv', 'condaYml', 'image'] as const;
+
+/** What means something beside one of them only. */
+const belongsTo = {
+  mamba: 'condaYml',
+  cache: 'condaYml',
+  bind: 'image',
+  nv: 'image',
+  rocm: 'image',
+} as const satisfies Partial<Record<OptionKey, OptionKey>>;
+
+/** Where Jupyter comes from: one way that was typed stands instead of others from files. */
+function pythonOf(
+  settings: Settings,
+  workingDirectory: string,
+): Pick<LaunchSpec['environment'], 'venv' | 'conda' | 'container'> {
+  const given = pythonKeys.filter((key) => settings[key] !== undefined);
+  const typed = given.filter((key) => isTyped(settings, key));
+  const [first, second] = typed.length === 1 ? typed : given;
+  if (first !== undefined && second !== undefined)
+    refuse(
+      settings,
+      second,
+      `Jupyter comes from one place, and ${flagOf(first)}${isTyped(settings, first) ? '' : ` (${settings[first]?.origin})`} names another`,
+      'Keep one of them.',
+    );
+  for (const [key, owner] of Object.entries(belongsTo) as [keyof typeof belongsTo, OptionKey][])
+    if (isTyped(settings, key) && owner !== first)
+      refuse(
+        settings,
+        key,
+        `it means something with ${flagOf(owner)} only`,
+        `Add ${flagOf(owner)}, or leave it out.`,
+      );
+  const file = (key: 'venv' | 'condaInit' | 'condaYml') =>
+    settings[key] && absolute(settings[key].value, workingDirectory);
+  const env = settings.condaEnv?.value;
+  return {
+    venv: first === 'venv' ? file('venv') : undefined,
+    conda:
+      first === 'condaEnv' || first === 'condaYml'
+        ? {
+            env:
+              first === 'condaYml' ? undefined : env?.includes('/') ? absolute(env, workingDirectory) : env,
+            init: file('condaInit'),
+            yml: first === 'condaYml' ? file('condaYml') : undefined,
+            program: settings.mamba?.value ? 'mamba' : 'conda',
+            cache: settings.cache?.value ?? false,
+          }
+        : undefined,
+    container:
+      first === 'image' && settings.image
+        ? {
+            image: /^[a-z][a-z0-9-]*:\/\//.test(settings.image.value)
+              ? settings.image.value
+              : absolute(settings.image.value, workingDirectory),
+            binds: (settings.bind?.value ?? []).map((spec) => boundFrom(spec, workingDirectory)),
+            flags: [settings.nv?.value && '--nv', settings.rocm?.value && '--rocm'].filter(
+              (flag) => flag === '--nv' || flag === '--rocm',
+            ),
+          }
+        : undefined,
+  };
+}
+
+/** A bind with its source made absolute; its target is where the source is, unless it is given. */
+function boundFrom(spec: string, workingDirectory: string): string {
+  const [source = '', ...rest] = spec.split(':');
+  return [absolute(source, workingDirectory), ...rest].join(':');
+}
+
+function isTyped(settings: Settings, key: OptionKey): boolean {
+  return settings[key]?.origin === commandLineOrigin(key);
+}
 
 /** Each with its value; a name alone takes the one that it has in this environment. */
 function variables(settings: Settings, environment: NodeJS.ProcessEnv): string[] {

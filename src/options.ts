@@ -5,11 +5,14 @@
 import { z } from 'zod';
 import {
   InvalidValue,
+  parseBinds,
+  parseCondaEnv,
   parseConstraint,
   parseCount,
   parseDuration,
   parseGpu,
   parseGres,
+  parseImage,
   parseMemory,
   parseModules,
   parseName,
@@ -58,7 +61,7 @@ const switchType = z.union(
   'must be true or false',
 );
 
-export const services = ['lab', 'notebook'] as const;
+export const services = ['lab', 'notebook', 'voila'] as const;
 export type Service = (typeof services)[number];
 
 export const accessWays = ['satellite', 'local'] as const;
@@ -101,7 +104,7 @@ export const options = {
     aliases: ['interface'],
     argument: 'NAME',
     group: 'What to start',
-    help: 'lab or notebook; without it JupyterLab, or Notebook where JupyterLab is missing',
+    help: 'lab, notebook or voila; without it JupyterLab, or Notebook where JupyterLab is missing',
     type: oneOf(services, 'a service', { jupyterlab: 'lab' }),
   },
   lab: {
@@ -115,6 +118,13 @@ export const options = {
     flag: 'notebook',
     group: 'What to start',
     help: 'the same as --service notebook',
+    type: switchType,
+    commandLineOnly: true,
+  },
+  voila: {
+    flag: 'voila',
+    group: 'What to start',
+    help: 'the same as --service voila',
     type: switchType,
     commandLineOnly: true,
   },
@@ -254,6 +264,69 @@ export const options = {
     group: 'Environment',
     help: 'Python virtual environment to run Jupyter from',
     type: typed(parsePath),
+  },
+  condaEnv: {
+    flag: 'conda-env',
+    argument: 'NAME|PATH',
+    group: 'Environment',
+    help: 'conda environment to run Jupyter from',
+    type: typed(parseCondaEnv),
+  },
+  condaInit: {
+    flag: 'conda-init',
+    argument: 'FILE',
+    group: 'Environment',
+    help: 'bash file that makes conda known, where it is not found by itself',
+    type: typed(parsePath),
+  },
+  condaYml: {
+    flag: 'conda-yml',
+    argument: 'FILE',
+    group: 'Environment',
+    help: 'environment.yml to make a conda environment from, for this session',
+    type: typed(parsePath),
+  },
+  mamba: {
+    flag: 'mamba',
+    group: 'Environment',
+    help: 'make the environment of --conda-yml with mamba',
+    type: switchType,
+  },
+  cache: {
+    flag: 'cache',
+    group: 'Environment',
+    help: 'keep the environment of --conda-yml packed, and use it while the file is unchanged',
+    type: switchType,
+  },
+  image: {
+    flag: 'image',
+    short: 'i',
+    aliases: ['sif'],
+    argument: 'PATH|URI',
+    group: 'Environment',
+    help: 'Apptainer or Singularity image to run Jupyter from',
+    type: typed(parseImage),
+  },
+  bind: {
+    flag: 'bind',
+    short: 'B',
+    argument: 'SPEC',
+    group: 'Environment',
+    help: 'SOURCE[:TARGET[:ro]] to see inside of the image; may be repeated',
+    type: listOf(parseBinds, 'SOURCE[:TARGET[:ro]]'),
+    repeatable: true,
+  },
+  nv: {
+    flag: 'nv',
+    group: 'Environment',
+    help: "the machine's NVIDIA driver inside of the image",
+    type: switchType,
+  },
+  rocm: {
+    flag: 'rocm',
+    group: 'Environment',
+    help: "the machine's AMD driver inside of the image",
+    type: switchType,
   },
   env: {
     flag: 'env',

@@ -1,5 +1,6 @@
 /** What can be checked cheaply before anyone is contacted; then what the scheduler knows. */
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import type { Settings } from './config/layers.ts';
 import { ConfigurationError, SchedulerError, UsageError } from './errors.ts';
@@ -8,7 +9,7 @@ import { suggestion } from './nearest.ts';
 import type { OptionKey } from './options.ts';
 import { schedulers } from './schedulers/registry.ts';
 import type { Offers, Scheduler } from './schedulers/scheduler.ts';
-import { directoryProblem, fileProblem, probeHome } from './sessions/store.ts';
+import { directoryProblem, existenceProblem, fileProblem, probeHome } from './sessions/store.ts';
 import { commandOnPath } from './systems/detect.ts';
 import { formatDuration, shown } from './values.ts';
 
@@ -23,7 +24,8 @@ export function checkThisMachine(spec: LaunchSpec, settings: Settings): void {
       'Write the path of a directory that exists.',
     );
   checkVenv(spec, settings);
-  checkSetup(spec, settings);
+  checkConda(spec, settings);
+  checkFiles(spec, settings);
   probeHome();
   if (spec.system.scheduler === 'none' || spec.here) {
     if (commandOnPath('bash', process.env) === undefined)
@@ -59,15 +61,105 @@ function checkVenv({ environment: { venv }, service }: LaunchSpec, settings: Set
       settings,
       'venv',
       `${shown(venv)} has no ${programs.join(' or ')}`,
-      `Install it: ${path.join(venv, 'bin', 'pip')} install ${service === 'notebook' ? 'notebook' : 'jupyterlab'}`,
+      `Install it: ${path.join(venv, 'bin', 'pip')} install ${service === undefined || service === 'lab' ? 'jupyterlab' : service}`,
     );
   }
 }
 
-function checkSetup({ environment: { setup } }: LaunchSpec, settings: Settings): void {
-  const problem = setup === undefined ? undefined : fileProblem(setup);
-  if (setup !== undefined && problem !== undefined)
-    throw complaint(settings, 'setup', `${shown(setup)}: ${problem}`, 'Write the path of a bash file.');
+/** The same for an environment of conda: by name, where it is found without asking conda. */
+function checkConda({ environment: { conda, modules }, service }: LaunchSpec, settings: Settings): void {
+  if (conda?.env === undefined) return;
+  const isEnvironment = (directory: string) => existsSync(path.join(directory, 'conda-meta'));
+  if (!conda.env.includes('/')) {
+    const places = condaPlaces(conda.env);
+    const found = places.find(isEnvironment);
+    // What the site's modules, a file or conda itself know of can't be told from here.
+    const isUnknowable = modules.length > 0 || conda.init !== undefined || hasConda();
+    if (found === undefined && !isUnknowable)
+      throw complaint(
+        settings,
+        'condaEnv',
+        `there is no conda environment "${shown(conda.env)}" in any usual place`,
+        'Name it by its path, or say how conda is found: --conda-init FILE.',
+      );
+    if (found !== undefined && !isUnknowable) checkPrograms(found, service, settings);
+    return;
+  }
+  if (!isEnvironment(conda.env))
+    throw complaint(
+      settings,
+      'condaEnv',
+      `${shown(conda.env)} is not a conda environment`,
+      'It should hold conda-meta/ and bin/python.',
+    );
+  checkPrograms(conda.env, service, settings);
+}
+
+function checkPrograms(prefix: string, service: LaunchSpec['service'], settings: Settings): void {
+  const programs = jupyterPrograms(service);
+  if (programs.some((program) => existsSync(path.join(prefix, 'bin', program)))) return;
+  const wanted = service === undefined || service === 'lab' ? 'jupyterlab' : service;
+  throw complaint(
+    settings,
+    'condaEnv',
+    `${shown(prefix)} has no ${programs.join(' or ')}`,
+    `Install it: conda install --prefix ${shown(prefix)} ${wanted}`,
+  );
+}
+
+function hasConda(): boolean {
+  return ['conda', 'mamba', 'micromamba'].some((name) => commandOnPath(name, process.env) !== undefined);
+}
+
+/** Where environments usually are; the job script looks there, too. */
+function condaPlaces(name: string): string[] {
+  const { CONDA_EXE, MAMBA_ROOT_PREFIX, CONDA_ENVS_PATH = '', CONDA_ENVS_DIRS = '' } = process.env;
+  const home = os.homedir();
+  const roots = [
+    CONDA_EXE && path.dirname(path.dirname(CONDA_EXE)),
+    MAMBA_ROOT_PREFIX,
+    ...['miniforge3', 'miniconda3', 'anaconda3', 'mambaforge', 'micromamba'].map((each) =>
+      path.join(home, each),
+    ),
+    ...['/opt/conda', '/opt/miniforge3', '/opt/miniconda3'],
+  ].filter((root) => root !== undefined && root !== '') as string[];
+  const listed = readIfThere(path.join(home, '.conda', 'environments.txt')).split('\n');
+  return [
+    ...roots.map((root) => (name === 'base' ? root : path.join(root, 'envs', name))),
+    ...[...CONDA_ENVS_PATH.split(':'), ...CONDA_ENVS_DIRS.split(':'), path.join(home, '.conda', 'envs')]
+      .filter((directory) => directory !== '')
+      .map((directory) => path.join(directory, name)),
+    ...listed.filter((prefix) => path.basename(prefix) === name),
+  ];
+}
+
+function readIfThere(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return ''; // conda writes it with the first environment
+  }
+}
+
+function checkFiles({ environment }: LaunchSpec, settings: Settings): void {
+  const { setup, conda, container } = environment;
+  const image = container?.image.startsWith('/') ? container.image : undefined;
+  const files = [
+    ['setup', setup, fileProblem, 'Write the path of a bash file.'],
+    [
+      'condaInit',
+      conda?.init,
+      fileProblem,
+      'Write the path of a bash file, such as etc/profile.d/conda.sh of an installation.',
+    ],
+    ['condaYml', conda?.yml, fileProblem, 'Write the path of an environment.yml.'],
+    ['image', image, existenceProblem, 'Write the path of an image, or a URI such as docker://NAME.'],
+  ] as const;
+  for (const [key, file, problemOf, hint] of files) {
+    const problem = file === undefined ? undefined : problemOf(file);
+    if (file !== undefined && problem !== undefined)
+      throw complaint(settings, key, `${shown(file)}: ${problem}`, hint);
+  }
 }
 
 /**

@@ -40,12 +40,14 @@ export async function resolve(
 /** What holds where nobody says anything. */
 const builtIn: Layer = { origin: 'built in', values: { dir: '~', time: 30 * 60 } };
 
-/** One layer an option, since each has an origin of its own; `--lab` and `--notebook` are ways to say `--service`. */
+/** One layer an option, since each has an origin of its own; `--lab` and the like are ways to say `--service`. */
 function typedLayers(typed: OptionValues): Layer[] {
-  const { lab, notebook, ...rest } = typed;
+  const { lab, notebook, voila, ...rest } = typed;
   const values: OptionValues = {
     ...rest,
-    ...(lab ? { service: 'lab' as const } : notebook ? { service: 'notebook' as const } : {}),
+    ...(lab ? { service: 'lab' as const } : {}),
+    ...(notebook ? { service: 'notebook' as const } : {}),
+    ...(voila ? { service: 'voila' as const } : {}),
   };
   return optionKeys
     .filter((key) => values[key] !== undefined)
@@ -54,6 +56,8 @@ function typedLayers(typed: OptionValues): Layer[] {
 
 const conflicts: readonly (readonly [OptionKey, OptionKey, string])[] = [
   ['lab', 'notebook', 'Keep the one that you want.'],
+  ['lab', 'voila', 'Keep the one that you want.'],
+  ['notebook', 'voila', 'Keep the one that you want.'],
   ['quiet', 'json', '--json alone is silent too.'],
   ['quiet', 'info', 'Leave one of them out.'],
   ['quiet', 'dryRun', 'Leave one of them out.'],
@@ -62,6 +66,7 @@ const conflicts: readonly (readonly [OptionKey, OptionKey, string])[] = [
   ['batchScript', 'service', 'The script says itself what it starts; leave one of them out.'],
   ['batchScript', 'lab', 'The script says itself what it starts; leave one of them out.'],
   ['batchScript', 'notebook', 'The script says itself what it starts; leave one of them out.'],
+  ['batchScript', 'voila', 'The script says itself what it starts; leave one of them out.'],
   ['quiet', 'qr', '--quiet prints the URL alone; leave one of them out.'],
   ['open', 'dryRun', 'Nothing starts with --dry-run, so there is nothing to open.'],
   ['open', 'info', 'Nothing starts with --info, so there is nothing to open.'],
@@ -77,7 +82,7 @@ function refuseConflicts(typed: OptionValues): void {
         hint,
       );
   }
-  const shorthand = typed.lab ? 'lab' : typed.notebook ? 'notebook' : undefined;
+  const shorthand = (['lab', 'notebook', 'voila'] as const).find((name) => typed[name]);
   if (shorthand !== undefined && typed.service !== undefined && typed.service !== shorthand) {
     throw new UsageError(
       `--${shorthand} and --service ${typed.service} contradict each other.`,

@@ -3,6 +3,7 @@ import path from 'node:path';
 
 /** What the XDG Base Directory Specification calls the user's directories, with their places below home. */
 const places = {
+  XDG_CACHE_HOME: '.cache',
   XDG_CONFIG_HOME: '.config',
   XDG_DATA_HOME: '.local/share',
   XDG_STATE_HOME: '.local/state',

@@ -181,6 +181,46 @@ export function parseVariable(text: string): string {
   return text;
 }
 
+/** A conda environment: a path where there is a slash in it, else a name as conda allows it. */
+export function parseCondaEnv(text: string): string {
+  if (text.includes('/')) return parsePath(text);
+  if (!/^[A-Za-z0-9_][\w.+-]{0,127}$/.test(text))
+    throw new InvalidValue(
+      `"${shown(text)}" can't be the name of a conda environment; write its name, or its path`,
+    );
+  return text;
+}
+
+/** A container image: a path, or a URI such as `docker://quay.io/jupyter/scipy-notebook`. */
+export function parseImage(text: string): string {
+  if (!/^[a-z][a-z0-9-]*:\/\//.test(text)) return parsePath(text);
+  if (!/^(?:docker|oras|library|shub|https?):\/\/[\w./:@%+-]{1,400}$/.test(text))
+    throw new InvalidValue(
+      `"${shown(text)}" is not an image; write a path, or docker://NAME, oras://NAME or library://NAME`,
+    );
+  return text;
+}
+
+/** What an image sees of the machine: `/data`, `/data:/mnt`, `/data:/mnt:ro`, several with commas between. */
+export function parseBinds(text: string): string[] {
+  const specs = text.split(',');
+  for (const spec of specs) {
+    const [source = '', target, mode, ...more] = spec.split(':');
+    const isRight =
+      source !== '' &&
+      !/[\0\r\n]/.test(spec) &&
+      spec.length <= 4096 &&
+      (target === undefined || target.startsWith('/')) &&
+      (mode === undefined || mode === 'ro' || mode === 'rw') &&
+      more.length === 0;
+    if (!isRight)
+      throw new InvalidValue(
+        `"${shown(spec)}" can't be bound; write SOURCE, SOURCE:/TARGET or SOURCE:/TARGET:ro`,
+      );
+  }
+  return specs;
+}
+
 /** A path as typed; `~/` is home. Refuses only what no path can be. */
 export function parsePath(text: string): string {
   if (text === '') throw new InvalidValue('the path is empty');

@@ -18,7 +18,11 @@ finish() {
 
 # Schedulers leave little time between TERM and KILL: what matters most comes first.
 end() {
-  [[ -z ${jupyter_pid-} ]] || ask_jupyter_to_end
+  if [[ -n ${attended_pid-} ]]; then ask_to_end "$attended_pid"; fi
+  if [[ -n ${jupyter_pid-} ]]; then
+    # Jupyter ends its kernels itself; a setup file that is running does not end what it started.
+    if [[ -s $runtime/entered ]]; then kill -TERM "$jupyter_pid" 2>/dev/null; else ask_to_end "$jupyter_pid"; fi
+  fi
   local recorded=yes reason=$2
   [[ -z ${3-} ]] || reason='' # the launcher asks the scheduler
   record "$1" "$reason" || recorded=
@@ -36,12 +40,12 @@ end() {
   [[ -z ${scratch-} ]] || rm -rf "$scratch"
 }
 
-ask_jupyter_to_end() {
-  local children=''
-  # What a setup file is just running would be left behind.
-  [[ -e $runtime/entered ]] || children=$(grep -l "^PPid:[[:space:]]*$jupyter_pid\$" /proc/[0-9]*/status 2>/dev/null | cut -d/ -f3)
+# Asks a process to end, and what it is just running, which would be left behind otherwise.
+ask_to_end() {
+  local children
+  children=$(grep -l "^PPid:[[:space:]]*$1\$" /proc/[0-9]*/status 2>/dev/null | cut -d/ -f3)
   # shellcheck disable=SC2086 # one number a word
-  kill -TERM "$jupyter_pid" $children 2>/dev/null
+  kill -TERM "$1" $children 2>/dev/null
 }
 
 # Jupyter ends its kernels when it is asked with TERM; a second TERM would only make it hurry.

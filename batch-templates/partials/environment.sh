@@ -9,6 +9,8 @@ prepare_environment() {
   [[ -z $scratch_dir ]] || make_scratch
   ((${#modules[@]} == 0)) || load_modules
   [[ -z $venv ]] || use_venv
+  [[ -z $conda_env$conda_yml ]] || use_conda
+  prepare_container
   [[ -z $setup_file || -r $setup_file ]] || fail "The setup file $setup_file can't be read on $(hostname)."
 
   problem=$(cd -- "$start_dir" 2>&1) || fail "The start directory can't be entered on $(hostname): ${problem##*cd: }."
@@ -22,7 +24,7 @@ forget_login_session() {
   unset XDG_RUNTIME_DIR JUPYTER_TOKEN JUPYTER_TOKEN_FILE JUPYTER_PORT JUPYTER_IP JUPYTER_RUNTIME_DIR
   unset JUPYTER_SERVER_ROOT JUPYTER_SERVER_URL "${!JPY_@}" "${!JUPYTERHUB_@}" "${!START_JUPYTER_@}"
   # Another Python than theirs is asked for.
-  [[ -z $venv ]] || unset PYTHONHOME PYTHONPATH VIRTUAL_ENV CONDA_PREFIX CONDA_DEFAULT_ENV
+  [[ -z $venv$conda_env$conda_yml$image ]] || unset PYTHONHOME PYTHONPATH VIRTUAL_ENV CONDA_PREFIX CONDA_DEFAULT_ENV CONDA_SHLVL
 }
 
 # A private directory where there is room: it becomes TMPDIR, and goes when the session ends.
@@ -72,3 +74,6 @@ use_venv() {
   problem=$("$venv/bin/python" -c '' 2>&1) || fail "The virtual environment $venv is broken on $(hostname): its Python does not run (${problem##*: })."
   export VIRTUAL_ENV=$venv PATH=$venv/bin:$PATH
 }
+
+# {{> conda.sh}}
+# {{> container.sh}}

@@ -22,7 +22,8 @@ start_jupyter() {
 # stands in the positional parameters.
 # shellcheck disable=SC1090 # the user's own file
 jupyter_shell() {
-  set -- "$runtime" "$setup_file" "$(jupyter_names)" "${venv:+ in $venv}${modules:+ after loading ${modules[*]}}"
+  activate_conda
+  set -- "$runtime" "$setup_file" "$(jupyter_names)" "${venv:+ in $venv}${conda_prefix:+ in $conda_prefix}${modules:+ after loading ${modules[*]}}" "${container[@]}"
   set_variables "${variables[@]}"
   if [[ -n $2 ]]; then
     printf 'The setup file %s ended the shell on %s:' "$2" "$(hostname)" >"$1/problem"
@@ -30,6 +31,7 @@ jupyter_shell() {
     source "$2" "$2"
     rm -f "$1/problem"
   fi
+  (($# == 4)) || exec_in_container "$@"
   set -- "$1" "$(find_jupyter "$@")"
   [[ -n $2 ]] || exit 127
   printf %s "$2" >"$1/entered"
@@ -37,7 +39,7 @@ jupyter_shell() {
 }
 
 set_variables() {
-  unset modules module_path variables # a list of this script's would stay one, and lists are not handed on
+  unset modules module_path binds container container_flags variables # a list of this script's would stay one, and lists are not handed on
   while (($# > 0)); do
     # shellcheck disable=SC2163 # NAME=VALUE, not a name
     export "$1"
@@ -49,6 +51,7 @@ set_variables() {
 jupyter_names() {
   case $service in
     '') printf 'jupyter-lab jupyter-notebook' ;;
+    voila) printf voila ;;
     *) printf 'jupyter-%s' "$service" ;;
   esac
 }
@@ -58,6 +61,8 @@ find_jupyter() {
   local name jupyter line interpreter
   for name in $3; do
     jupyter=$(type -P "$name") || continue
+    # Voilà is a guest of Jupyter Server, which knows about tokens.
+    [[ $name != voila ]] || jupyter=${jupyter%/*}/jupyter-server
     # A moved or half-removed environment leaves programs behind whose Python is gone; the kernel's own words for that
     # ("required file not found") name neither.
     IFS= read -r line 2>/dev/null <"$jupyter"
@@ -86,7 +91,7 @@ choose_port() {
 write_jupyter_config() {
   printf %s "$jupyter_token" >"$runtime/jupyter-token"
   printf %s "$site_host" >"$runtime/site-host"
-  printf 'address = "%s"\nport = %d\nidle_timeout = %d\n' "$address" "$port" "$idle_timeout" >"$runtime/jupyter_start_config.py"
+  printf 'address = "%s"\nport = %d\nidle_timeout = %d\nservice = "%s"\n' "$address" "$port" "$idle_timeout" "$service" >"$runtime/jupyter_start_config.py"
   cat >>"$runtime/jupyter_start_config.py" <<'END_OF_CONFIG'
 import os
 import sys
@@ -131,6 +136,10 @@ else:
         c.PasswordIdentityProvider.hashed_password = ""
     else:
         app.token = token
+
+if service == "voila":  # noqa: F821
+    app.jpserver_extensions = {"voila.server_extension": True}
+    app.default_url = "/voila/tree"
 
 if idle_timeout:  # noqa: F821
     # Kernels and terminals that are idle first: the server stays as long as there is one of them. An open browser tab is

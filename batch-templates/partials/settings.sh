@@ -3,11 +3,19 @@ umask 077
 
 session_id={{sessionId}}
 session_dir={{sessionDirectory}} # its secrets/ holds the two tokens, readable by you alone
-service={{service}} # empty: lab, or notebook where lab is missing
+service={{service}} # lab, notebook or voila; empty: lab, or notebook where lab is missing
 start_dir={{startDirectory}}
 modules=({{modules}})
 module_path=({{modulePath}}) # searched for modules after the site's own directories
 venv={{venv}}
+conda_env={{condaEnv}} # name or path
+conda_init={{condaInit}} # a file to source that makes conda known
+conda_yml={{condaYml}} # makes the environment
+conda_program={{condaProgram}} # conda or mamba, to make it with
+conda_cache={{condaCache}} # directory of packed environments; empty: none are kept
+image={{image}} # Apptainer or Singularity image to run Jupyter from
+binds=({{binds}})
+container_flags=({{containerFlags}})
 variables=({{variables}}) # NAME=VALUE, for Jupyter and the setup file
 setup_file={{setupFile}} # sourced last before Jupyter starts
 scratch_dir={{scratchDirectory}} # where temporary files go; user and job in braces are replaced

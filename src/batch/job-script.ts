@@ -2,12 +2,14 @@
  * The job script of one launch.
  * @throws UsageError where the user's own template can't be used
  */
+import path from 'node:path';
 import type { SatelliteAddress } from '../access/satellite.ts';
 import { UsageError } from '../errors.ts';
 import type { LaunchSpec } from '../launch-spec.ts';
 import { flagOf } from '../options.ts';
 import { schedulers } from '../schedulers/registry.ts';
 import { fileProblem, sessionFiles } from '../sessions/store.ts';
+import { userDirectory } from '../user-directories.ts';
 import { shown } from '../values.ts';
 import { renderOwnTemplate, renderScript, TemplateError, type TemplateValue } from './render.ts';
 
@@ -16,6 +18,7 @@ type TemplateArguments = [directives: readonly string[], values: Readonly<Record
 export function jobScript(spec: LaunchSpec, sessionId: string, proxy: SatelliteAddress): string {
   const { directory, log } = sessionFiles(sessionId);
   const { scheduler, nodeAddress } = spec.system;
+  const { conda, container } = spec.environment;
   const manage = new URL(proxy.manageUrl);
   const values = {
     sessionId,
@@ -25,6 +28,14 @@ export function jobScript(spec: LaunchSpec, sessionId: string, proxy: SatelliteA
     modules: spec.environment.modules,
     modulePath: spec.environment.modulePath,
     venv: spec.environment.venv ?? '',
+    condaEnv: conda?.env ?? '',
+    condaInit: conda?.init ?? '',
+    condaYml: conda?.yml ?? '',
+    condaProgram: conda?.program ?? '',
+    condaCache: conda?.cache ? path.join(userDirectory('XDG_CACHE_HOME'), 'conda') : '',
+    image: container?.image ?? '',
+    binds: container?.binds ?? [],
+    containerFlags: container?.flags ?? [],
     variables: spec.environment.variables,
     setupFile: spec.environment.setup ?? '',
     scratchDirectory: spec.environment.scratchDirectory ?? '',

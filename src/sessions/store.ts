@@ -265,6 +265,16 @@ export function directoryProblem(directory: string): string | undefined {
   }
 }
 
+/** Whether there is a file or directory. */
+export function existenceProblem(file: string): string | undefined {
+  try {
+    statSync(file);
+    return undefined;
+  } catch (error) {
+    return systemWords(error);
+  }
+}
+
 /** Whether a file is there and can be read. */
 export function fileProblem(file: string): string | undefined {
   try {

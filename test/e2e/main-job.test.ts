@@ -11,7 +11,7 @@ import type { JupyterPage } from './browser/jupyter-page.ts';
 import { JupyterLabPage } from './browser/jupyterlab-page.ts';
 import { NotebookPage } from './browser/notebook-page.ts';
 import { watchText } from './browser/watch-text.ts';
-import { launch, sessionStatus, startJupyter, stopAll } from './support/launcher.ts';
+import { fetchSite, launch, sessionStatus, startJupyter, stopAll } from './support/launcher.ts';
 
 let browser: Browser;
 let files: string;
@@ -97,6 +97,29 @@ test('--wait ends when the site answers, with one JSON object of the promised ke
     'system',
     'url',
   ]);
+});
+
+test('voila renders a notebook, for whoever has the token', async () => {
+  const cell = {
+    cell_type: 'code',
+    execution_count: null,
+    id: 'one',
+    metadata: {},
+    outputs: [],
+    source: ["print('six times seven is', 6*7)"],
+  };
+  const kernelspec = { display_name: 'Python 3', language: 'python', name: 'python3' };
+  const notebook = { cells: [cell], metadata: { kernelspec }, nbformat: 4, nbformat_minor: 5 };
+  await labExec(['bash', '-c', 'mkdir -p rendered && cat >rendered/x.ipynb'], {
+    input: JSON.stringify(notebook),
+  });
+  const session = await launch(['--voila', '-e', 'jupyterlab', '-d', 'rendered', '--wait']);
+  const url = new URL(session.url);
+  url.pathname = '/voila/render/x.ipynb';
+  expect((await fetchSite(url.href)).text).toContain('six times seven is 42');
+  url.search = '';
+  expect((await fetchSite(url.href)).status).toBe(302);
+  await labExec(['start-jupyter', 'stop', session.id]);
 });
 
 test('a GPU that is asked for is scheduled', async () => {

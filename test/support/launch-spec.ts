@@ -33,6 +33,8 @@ export const plainLaunch: LaunchSpec = {
     modules: [],
     modulePath: [],
     venv: undefined,
+    conda: undefined,
+    container: undefined,
     variables: [],
     setup: undefined,
     scratchDirectory: undefined,
