@@ -2,8 +2,20 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { describe, expect, test } from 'vitest';
+import { block, END_HEADERS, END_STREAM, Frames, frame, TYPE } from './frames.ts';
 import { lenientServer, type Quirks } from './lenient.ts';
-import { cleanup, DOMAIN, NODE1, redeemed, satellite, siteHost, visit, wire } from './support.ts';
+import {
+  cleanup,
+  DOMAIN,
+  NODE1,
+  redeemed,
+  satellite,
+  satelliteOver,
+  secureWire,
+  siteHost,
+  visit,
+  wire,
+} from './support.ts';
 
 /*
  * Requests that two readers read differently. For each shape there is a server that reads it the wrong way: asked
@@ -448,6 +460,119 @@ describe('a body', () => {
       ['/one', 'hello'],
       ['/two', ''],
     ]);
+  });
+});
+
+/** A request over HTTP/2, which a front that only writes it down again turns into two of HTTP/1.1. */
+interface Stream {
+  readonly name: string;
+  readonly fields: (host: string) => [string, string][];
+  readonly body?: string;
+  readonly quirks?: Quirks;
+}
+
+const pseudo = (host: string, changes: Record<string, string> = {}): [string, string][] =>
+  Object.entries({ ':method': 'POST', ':scheme': 'https', ':authority': host, ':path': '/', ...changes });
+
+/** A second request, as the middle of something. */
+const inside = (host: string, end = '\r\n'): string =>
+  `x${end}${end}GET /smuggled HTTP/1.1${end}Host: ${host}`;
+
+const translated: readonly Stream[] = [
+  { name: 'a length of nothing', fields: (host) => [...pseudo(host), ['content-length', '0']], body: SECOND },
+  {
+    name: 'two lengths',
+    fields: (host) => [...pseudo(host), ['content-length', '0'], ['content-length', '72']],
+    body: SECOND,
+    quirks: { takes: 'first' },
+  },
+  {
+    name: 'a signed length',
+    fields: (host) => [...pseudo(host), ['content-length', '+72']],
+    body: SECOND,
+  },
+  {
+    name: 'a length with an underscore',
+    fields: (host) => [...pseudo(host), ['content-length', '72'], ['content_length', '0']],
+    body: SECOND,
+    quirks: { name: (raw) => raw.replaceAll('_', '-') },
+  },
+  {
+    name: 'a coding',
+    fields: (host) => [...pseudo(host), ['transfer-encoding', 'chunked']],
+    body: `0\r\n\r\n${SECOND}`,
+  },
+  {
+    name: 'a coding with an underscore',
+    fields: (host) => [...pseudo(host), ['transfer_encoding', 'chunked']],
+    body: `0\r\n\r\n${SECOND}`,
+    quirks: { name: (raw) => raw.replaceAll('_', '-') },
+  },
+  {
+    name: 'a coding behind a line end in a value',
+    fields: (host) => [...pseudo(host), ['x', 'y\r\ntransfer-encoding: chunked']],
+    body: `0\r\n\r\n${SECOND}`,
+  },
+  { name: 'a request in a value', fields: (host) => [...pseudo(host), ['x', inside(host)]] },
+  {
+    name: 'a request in a value, with line feeds alone',
+    fields: (host) => [...pseudo(host), ['x', inside(host, '\n')]],
+    quirks: { lineEnd: /\r?\n/ },
+  },
+  {
+    name: 'a request in a value, with carriage returns alone',
+    fields: (host) => [...pseudo(host), ['x', inside(host, '\r')]],
+    quirks: { lineEnd: /\r\n|\r|\n/ },
+  },
+  {
+    name: 'a request in a cookie',
+    fields: (host) => [...pseudo(host), ['cookie', 'a=b'], ['cookie', inside(host)]],
+  },
+  { name: 'a request in a name', fields: (host) => [...pseudo(host), [`x: ${inside(host)}\r\ny`, 'z']] },
+  {
+    name: 'a request in the path',
+    fields: (host) => pseudo(host, { ':path': `/ HTTP/1.1\r\nHost: ${host}\r\n\r\nGET /smuggled` }),
+  },
+  {
+    name: 'a request in the method',
+    fields: (host) =>
+      pseudo(host, { ':method': `GET / HTTP/1.1\r\nHost: ${host}\r\n\r\nGET /smuggled HTTP/1.1\r\nx:` }),
+  },
+  { name: 'a request in the authority', fields: (host) => pseudo(inside(host)) },
+];
+
+describe('through HTTP/2', () => {
+  test.each(translated)('$name', async ({ fields, body = '', quirks = {} }) => {
+    const fooled = await lenientServer(quirks);
+    const victim = await lenientServer(quirks);
+    const { port } = await satelliteOver('HTTP/2');
+    const token = await redeemed(port, victim.port);
+    const host = siteHost(token);
+    const said = fields(host).map(([name, value]): [string, string] => [name, fill(value, host)]);
+    const content = fill(body, host);
+
+    // What a front writes down that looks at nothing.
+    const of = Object.fromEntries(said);
+    const lines = said
+      .filter(([name]) => !name.startsWith(':'))
+      .map(([name, value]) => `${name}: ${value}\r\n`);
+    const direct = await wire(fooled.port, NODE1, NODE1);
+    direct.send(
+      `${of[':method']} ${of[':path']} HTTP/1.1\r\nHost: ${of[':authority']}\r\n${lines.join('')}\r\n${content}`,
+    );
+    await fooled.sees('/smuggled');
+
+    const client = new Frames(await secureWire(port, host));
+    client.send(
+      frame(TYPE.headers, END_HEADERS | (content === '' ? END_STREAM : 0), 1, block(said)),
+      ...(content === '' ? [] : [frame(TYPE.data, END_STREAM, 1, content)]),
+    );
+    // Fields that can't be are left out by Node; then there is nothing wrong with the rest.
+    expect(await client.outcome(1).catch(() => 'closed')).toMatch(/^(reset 1|400|421|200|closed)$/);
+    expect((await visit(port, token, { path: '/sentinel' })).body).toBe('ok');
+    const targets = victim.understood.map(({ target }) => target);
+    expect(targets).not.toContain('/smuggled');
+    expect(targets).toContain('/sentinel');
   });
 });
 

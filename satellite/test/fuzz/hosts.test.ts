@@ -3,7 +3,19 @@ import { join } from 'node:path';
 import { connect } from 'node:tls';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { DOMAIN, notebook, OUTSIDE, redeemed, satellite, scratch, siteHost, Wire, wire } from '../support.ts';
+import { block, END_HEADERS, END_STREAM, Frames, frame, TYPE } from '../frames.ts';
+import {
+  DOMAIN,
+  notebook,
+  OUTSIDE,
+  redeemed,
+  satellite,
+  scratch,
+  secureWire,
+  siteHost,
+  Wire,
+  wire,
+} from '../support.ts';
 import { holds, PATIENCE_MS } from './support.ts';
 
 /*
@@ -19,8 +31,7 @@ async function houses(config = {}) {
   const names: string[] = [];
   for (const letter of ['A', 'B']) {
     const { port } = await notebook(({ headers, url }, response) => {
-      response.setHeader('X-House', letter);
-      response.end(`${headers.host} ${url}`);
+      response.end(`house ${letter}: ${headers.host} ${url}`);
     });
     names.push(siteHost(await redeemed(proxy.port, port)));
   }
@@ -63,8 +74,7 @@ function canonical(host: string): string | undefined {
 function oracle({ a, b }: Houses, sni: string | undefined, target: string, hosts: string[]): Answerer {
   const [given] = hosts;
   if (hosts.length !== 1 || given === undefined || !target.startsWith('/')) return 'refused';
-  // Whitespace around a field's value is no part of it (RFC 9110 section 5.5).
-  const host = canonical(given.replace(/^[ \t]+|[ \t]+$/g, ''));
+  const host = canonical(given);
   if (host === undefined) return 'refused';
   if (sni !== undefined && canonical(sni) !== host) return 'refused';
   if (host === a) return 'A';
@@ -75,11 +85,14 @@ function oracle({ a, b }: Houses, sni: string | undefined, target: string, hosts
   return labels[0] === 'manage' ? 'manage' : 'nobody';
 }
 
+/** Of ASCII alone: the capital of \xff isn't one byte. */
+const capitals = (text: string): string => text.replace(/[a-z]+/g, (letters) => letters.toUpperCase());
+
 /** Changes to a name, of which most make it another one. */
 const twists: readonly ((name: string, at: number) => string)[] = [
   (name) => name,
-  (name) => name.toUpperCase(),
-  (name, at) => name.slice(0, at) + name.slice(at).toUpperCase(),
+  (name) => capitals(name),
+  (name, at) => name.slice(0, at) + capitals(name.slice(at)),
   (name) => `${name}.`,
   (name) => `${name}..`,
   (name) => `.${name}`,
@@ -202,8 +215,8 @@ type Request = typeof request extends fc.Arbitrary<infer T> ? T : never;
 function whoAnswered(text: string): { by: Answerer; echo?: string } {
   const [, status = '', head = '', body = ''] =
     /^HTTP\/1\.1 (\d{3}) [^\r]*\r\n([\s\S]*?)\r\n\r\n([\s\S]*)$/.exec(text) ?? [];
-  const house = /^X-House: ([AB])\r?$/m.exec(head)?.[1];
-  if (house === 'A' || house === 'B') return { by: house, echo: body };
+  const [, house, echo = ''] = /^house ([AB]): (.*)$/s.exec(body) ?? [];
+  if (house === 'A' || house === 'B') return { by: house, echo };
   // What has gone through the management's door says so in every answer.
   if (/^X-Content-Type-Options: nosniff\r?$/m.test(head) && !/text\/html/.test(head)) return { by: 'manage' };
   if (status === '400' || status === '421') return { by: 'refused' };
@@ -224,7 +237,9 @@ async function check(all: Houses, sni: string | undefined, asked: Request, conne
   const { spelled, at, text } = compose(all, asked);
   const answered = whoAnswered(await connection.send(text).ended());
   connection.socket.destroy();
-  expect(answered.by).toBe(oracle(all, sni, at, spelled));
+  // Whitespace around a field's value is no part of it (RFC 9110 section 5.5).
+  const trimmed = spelled.map((host) => host.replace(/^[ \t]+|[ \t]+$/g, ''));
+  expect(answered.by).toBe(oracle(all, sni, at, trimmed));
   if (answered.echo !== undefined) expect(answered.echo).toBe(`${spelled[0]?.trim()} ${at}`);
 }
 
@@ -272,6 +287,96 @@ test(
         await check(all, sni, asked, new Wire(socket));
       }),
       400,
+    );
+  },
+  PATIENCE_MS,
+);
+
+/** The same over HTTP/2, by hand: any number of :authority and Host fields, and any path. */
+const streams = fc.record({
+  authorities: fc.oneof(
+    { weight: 6, arbitrary: fc.tuple(name) },
+    { weight: 1, arbitrary: fc.array(name, { maxLength: 2 }) },
+  ),
+  hosts: fc.oneof(
+    { weight: 4, arbitrary: fc.constant<Name[] | 'same'>([]) },
+    { weight: 1, arbitrary: fc.constant<Name[] | 'same'>('same') },
+    { weight: 1, arbitrary: fc.array(name, { maxLength: 2 }) as fc.Arbitrary<Name[] | 'same'> },
+  ),
+  path: fc.oneof(
+    { weight: 6, arbitrary: fc.constantFrom('/healthz', '/healthz?x=/', '//healthz') },
+    fc.constantFrom(
+      '*',
+      '',
+      'healthz',
+      'http://HOST/healthz',
+      '/healthz#',
+      '/health z',
+      '/healthz\xe9',
+      '/\\',
+      '/@HOST',
+    ),
+  ),
+});
+
+/** Of several names that are one, it is one (RFC 9113 section 8.3.1). */
+function oracleOfStream(all: Houses, sni: string, path: string, names: string[]): Answerer {
+  if (!/^[\x21-\x7e]+$/.test(path) || path.includes('#')) return 'refused';
+  return oracle(all, sni, path, [...new Set(names)]);
+}
+
+test(
+  'any server name in the handshake, with any names in streams of HTTP/2',
+  async () => {
+    const all = await secureHouses();
+    await holds(
+      fc.asyncProperty(
+        fc.constantFrom(-1, -2, 0),
+        fc.array(streams, { minLength: 1, maxLength: 4 }),
+        async (server, asked) => {
+          const sni = spell(all, { place: server, twists: [], at: 0 });
+          const socket = await secureWire(all.port, sni);
+          const connection = new Frames(socket);
+          for (const [i, { authorities, hosts, path: form }] of asked.entries()) {
+            const names = authorities.map((one) => spell(all, one));
+            const others = hosts === 'same' ? names : hosts.map((one) => spell(all, one));
+            const path = form.replace('HOST', all.a);
+            const fields: [string, string][] = [
+              [':method', 'GET'],
+              [':scheme', 'https'],
+              ...names.map((text): [string, string] => [':authority', text]),
+              [':path', path],
+              ...others.map((text): [string, string] => ['host', text]),
+            ];
+            const stream = 2 * i + 1;
+            connection.send(frame(TYPE.headers, END_HEADERS | END_STREAM, stream, block(fields)));
+            const expected = [names, others].some((given) => given.length > 1)
+              ? 'refused'
+              : oracleOfStream(all, sni, path, [...names, ...others]);
+            // nghttp2 leaves out a Host that can't be one before it looks for two of them.
+            const possible = others.filter((host) => canonical(host) !== undefined);
+            const leniently =
+              names.length === 1 && possible.length <= 1
+                ? oracleOfStream(all, sni, path, [...names, ...possible])
+                : expected;
+            if ((await connection.outcome(stream)).startsWith('reset')) {
+              expect([expected, leniently]).toContain('refused');
+              continue;
+            }
+            const text = String((await connection.first(TYPE.data, stream)).payload);
+            const [, house, echo] = /^house ([AB]): (.*)$/s.exec(text) ?? [];
+            const other = text.startsWith('Please see')
+              ? 'nobody'
+              : /^(ok\n|Oops!)/.test(text)
+                ? 'manage'
+                : 'refused';
+            expect([expected, leniently], text).toContain(house ?? other);
+            if (echo !== undefined) expect(echo).toBe(`${names[0] ?? others[0]} ${path}`);
+          }
+          socket.destroy();
+        },
+      ),
+      250,
     );
   },
   PATIENCE_MS,
