@@ -3,7 +3,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { expect, test } from 'vitest';
 import { parseConfig, type SatelliteConfigInput } from '../src/config.ts';
 import { importOriginal } from '../src/operation/import.ts';
-import { api, ask, DOMAIN, NODE1, notebook, satellite, scratch, visit } from './support.ts';
+import { api, ask, DOMAIN, NODE1, NODE2, notebook, satellite, scratch, visit } from './support.ts';
 
 /** A state as the original keeps it, with some rows. */
 function original(
@@ -76,8 +76,82 @@ test("an original's sites go on where they were, and only those that may", async
   expect(redeem.status).toBe(200);
   expect((await visit(port, waiting)).body).toBe('still here');
   expect((await api(port, 'GET', '/tokens/long-time-ago')).json().state).toBe('gone');
+  // Each is destroyed by the host that had redeemed it, and by no other.
+  const destroy = (token: string, from: string) => api(port, 'DELETE', `/tokens/${token}`, undefined, from);
+  expect((await destroy('one-two-three', NODE2)).status).toBe(403);
+  expect((await destroy('one-two-three', NODE1)).status).toBe(204);
+  expect((await visit(port, 'one-two-three')).status).toBe(410);
+  expect((await visit(port, 'two-three-four')).body).toBe('still here');
   // Not into a state that is in use.
   await expect(importOriginal(file, parseConfig(config))).rejects.toThrow(/Another satellite is using it/);
+});
+
+test('odd rows of a real one are left out, and named without their secrets', async () => {
+  const folder = await scratch();
+  const now = new Date().toISOString().slice(0, 19).replace('T', ' ');
+  const file = original(
+    join(folder, 'original.sqlite'),
+    [
+      ['twin-twin-twin', now, NODE1, 8888, 'mapped', null],
+      ['twin-twin-twin', now, NODE2, 8888, 'mapped', null],
+      ['by-a-tunnel', now, NODE1, null, 'proxied', null],
+      ['no-time-known', null, NODE1, 8888, 'mapped', null],
+      ['from-the-future', '2999-01-01 00:00:00', NODE1, 8888, 'mapped', '1'],
+      ['by-a-name', now, 'c1.cluster', 8888, 'mapped', null],
+      ['odd\u001b[31m-state-here', now, NODE1, 8888, '\u001b[31m', null],
+      ['', now, null, null, 'pending', null],
+    ],
+    [
+      ['1', 'RUN\u0007NING', now],
+      ['-x0', 'RUNNING', now],
+      ['2', '', now],
+    ],
+  );
+  const config: SatelliteConfigInput = {
+    domain: DOMAIN,
+    tls: 'off',
+    internalNetworks: ['127.21.0.0/16'],
+    state: join(folder, 'state.sqlite'),
+  };
+  const done = await importOriginal(file, parseConfig(config));
+  expect(done).toEqual({
+    pending: 0,
+    mapped: 1,
+    jobs: 1,
+    leftOut: [
+      'twin-…: the name is there more than once',
+      "by-…: it has no port; a reverse tunnel can't be taken over",
+      "no-…: its time can't be read",
+      'by-…: it points to c1.cluster, which is not in the internal networks',
+      "odd [31m-…: its name is not a token's",
+      "-…: its name is not a token's",
+    ],
+  });
+  const { port } = await satellite(config);
+  const { state, expiresAt } = (await api(port, 'GET', '/tokens/from-the-future')).json<
+    Record<string, string>
+  >();
+  expect(state).toBe('mapped');
+  expect(Date.parse(expiresAt ?? '')).toBeLessThan(Date.now() + 50 * 3600_000);
+});
+
+test('the first version, which knew of no jobs', async () => {
+  const folder = await scratch();
+  const file = join(folder, 'original.sqlite');
+  const db = new DatabaseSync(file);
+  db.exec(`
+    CREATE TABLE proxy (alias TEXT NOT NULL, alias_compare_hash TEXT NOT NULL, modified TIMESTAMP DEFAULT
+      CURRENT_TIMESTAMP, dsthost TEXT, dstport INTEGER, dstpath TEXT, state TEXT NOT NULL);
+    INSERT INTO proxy (alias, alias_compare_hash, dsthost, dstport, dstpath, state)
+      VALUES ('one-two-three', 'x', '${NODE1}', 8888, '/', 'proxied');`);
+  db.close();
+  const config = parseConfig({
+    domain: DOMAIN,
+    tls: 'off',
+    internalNetworks: ['127.21.0.0/16'],
+    state: join(folder, 'state.sqlite'),
+  });
+  expect(await importOriginal(file, config)).toEqual({ pending: 0, mapped: 1, jobs: 0, leftOut: [] });
 });
 
 test('another database is refused', async () => {

@@ -1,7 +1,18 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { describe, expect, test } from 'vitest';
-import { type Answer, ask, freePort, LOGIN, listenOn, NODE1, OUTSIDE, satellite } from './support.ts';
+import {
+  type Answer,
+  ask,
+  freePort,
+  LOGIN,
+  listenOn,
+  NODE1,
+  OUTSIDE,
+  type Protocol,
+  protocols,
+  satelliteOver,
+} from './support.ts';
 
 /*
  * Answers of the original service, recorded on a test cluster. Each is replayed from the place it was made from; the
@@ -130,8 +141,8 @@ const before: Readonly<Record<string, Prepare>> = {
   'update-jobs-wrong-host': link,
 };
 
-async function newWorld(): Promise<World> {
-  const { port } = await satellite({ domain: DOMAIN });
+async function newWorld(protocol: Protocol = 'HTTP/1.1'): Promise<World> {
+  const { port } = await satelliteOver(protocol, { domain: DOMAIN });
   const call = (path: string, from = LOGIN) => ask(port, { host: `manage.${DOMAIN}`, path, from });
   const report = (states: string) =>
     ask(port, {
@@ -152,10 +163,10 @@ test('every recording is replayed', () => {
   expect(names.toSorted()).toEqual(Object.keys(before).toSorted());
 });
 
-describe('answers are the recorded ones', () => {
+describe.each(protocols)('answers over %s are the recorded ones', (protocol) => {
   test.each(names)('%s', async (name) => {
     const recording = parse(`${name}.txt`);
-    const world = await newWorld();
+    const world = await newWorld(protocol);
     await before[name]?.(world);
     const ours = (text: string): string => text.replaceAll(RECORDED_TOKEN, world.token);
     const answer = await ask(world.port, {

@@ -2,7 +2,9 @@ import { DatabaseSync } from 'node:sqlite';
 import type { SatelliteConfig } from '../config.ts';
 import { normalizeAddress } from '../gate/networks.ts';
 import { jobIdFrom } from '../jobs/id.ts';
+import { shortToken } from '../log.ts';
 import { isPort } from '../management/service.ts';
+import { cleanText, MAX_STATE } from '../management/text.ts';
 import type { JobRecord, TokenRecord } from '../tokens/record.ts';
 import { SqliteStore, StoreError } from '../tokens/store.ts';
 import { tokenPattern } from '../tokens/words.ts';
@@ -14,6 +16,9 @@ export interface Imported {
   readonly jobs: number;
   readonly leftOut: readonly string[];
 }
+
+/** Of what is said about a row, in UTF-16 units. */
+const MAX_REMARK = 200;
 
 /** A row of the original's table `proxy`; `modified` is when it got its state. */
 interface ProxyRow {
@@ -46,10 +51,14 @@ export async function importOriginal(file: string, config: SatelliteConfig): Pro
     const knownJobs = new Set(known.jobs.map(({ id }) => id));
     const leftOut: string[] = [];
     const records: TokenRecord[] = [];
-    for (const row of proxies) {
-      if (knownTokens.has(row.alias)) continue;
-      const record = tokenOf(row, config, skew);
-      if (typeof record === 'string') leftOut.push(record);
+    for (const [name, [row, ...more]] of Map.groupBy(proxies, ({ alias }) => alias)) {
+      if (row === undefined || knownTokens.has(name)) continue;
+      const record =
+        // The original serves none of them, either.
+        more.length > 0
+          ? `${shortToken(String(name))}: the name is there more than once`
+          : tokenOf(row, config, skew);
+      if (typeof record === 'string') leftOut.push(cleanText(record, MAX_REMARK));
       else records.push(record);
     }
     const jobRecords = jobs.flatMap((row) => jobOf(row, skew) ?? []).filter(({ id }) => !knownJobs.has(id));
@@ -65,8 +74,13 @@ function readOriginal(file: string): { proxies: ProxyRow[]; jobs: JobRow[] } {
   try {
     const db = new DatabaseSync(file, { readOnly: true });
     try {
-      const proxies = db.prepare('SELECT alias, modified, dsthost, dstport, state, jobid FROM proxy').all();
-      const jobs = db.prepare('SELECT jobid, state, lastseen FROM jobstates').all();
+      // The first ones knew of no jobs.
+      const knowsJobs = db.prepare("SELECT 1 FROM pragma_table_info('proxy') WHERE name = 'jobid'").get();
+      const jobId = knowsJobs ? 'jobid' : 'NULL AS jobid';
+      const proxies = db
+        .prepare(`SELECT alias, modified, dsthost, dstport, state, ${jobId} FROM proxy`)
+        .all();
+      const jobs = knowsJobs ? db.prepare('SELECT jobid, state, lastseen FROM jobstates').all() : [];
       return { proxies: proxies as unknown as ProxyRow[], jobs: jobs as unknown as JobRow[] };
     } finally {
       db.close();
@@ -78,7 +92,7 @@ function readOriginal(file: string): { proxies: ProxyRow[]; jobs: JobRow[] } {
 
 /** The row as a record of ours, or why not; the token is named by its first word only. */
 function tokenOf(row: ProxyRow, { internalNetworks }: SatelliteConfig, skew: number): TokenRecord | string {
-  const name = `${String(row.alias).split('-', 1)[0]}-…`;
+  const name = shortToken(String(row.alias));
   const at = time(row.modified, skew);
   if (!tokenPattern.test(row.alias)) return `${name}: its name is not a token's`;
   if (at === undefined) return `${name}: its time can't be read`;
@@ -101,20 +115,23 @@ function tokenOf(row: ProxyRow, { internalNetworks }: SatelliteConfig, skew: num
   const host = normalizeAddress(row.dsthost ?? '');
   if (host === undefined || !internalNetworks.contains(host))
     return `${name}: it points to ${row.dsthost}, which is not in the internal networks`;
-  if (row.dstport === null || !isPort(row.dstport)) return `${name}: it points to port ${row.dstport}`;
+  if (row.dstport === null) return `${name}: it has no port; a reverse tunnel can't be taken over`;
+  if (!isPort(row.dstport)) return `${name}: it points to port ${row.dstport}`;
   return { ...record, state: 'mapped', redeemedAt: at, host, port: row.dstport };
 }
 
 function jobOf({ jobid, state, lastseen }: JobRow, skew: number): JobRecord | undefined {
   const id = jobIdFrom(jobid);
   const reportedAt = time(lastseen, skew);
-  if (id === undefined || reportedAt === undefined) return undefined;
-  return { id, state, position: null, estimatedStart: null, reason: null, reportedAt };
+  const word = cleanText(state, MAX_STATE);
+  if (id === undefined || reportedAt === undefined || word === '') return undefined;
+  return { id, state: word, position: null, estimatedStart: null, reason: null, reportedAt };
 }
 
 /** SQLite's CURRENT_TIMESTAMP, which is UTC, or seconds since the epoch, in the time of our clock. */
 function time(value: string | number, skew: number): number | undefined {
   const text = String(value);
   const at = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(`${text.replace(' ', 'T')}Z`);
-  return Number.isNaN(at) ? undefined : at - skew;
+  // What a clock that was wrong has dated ahead would live for ever.
+  return Number.isNaN(at) ? undefined : Math.min(at, Date.now()) - skew;
 }
