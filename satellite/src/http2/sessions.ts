@@ -19,7 +19,7 @@ const STREAM_WINDOW = 256 * 1024;
 const SESSION_WINDOW = 4 * 1024 * 1024;
 
 /** How long a client may take to hear that it is over. */
-const FAREWELL_MS = 5000;
+const FAREWELL_MS = 2000;
 
 /** Browsers send each cookie as a field of its own, and keep at most 180 for a domain. */
 const MAX_FIELDS = 256;

@@ -1,18 +1,24 @@
+import { createHash, X509Certificate } from 'node:crypto';
+import type { Socket } from 'node:net';
 import axe from 'axe-core';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { SatelliteConfigInput } from '../../src/config.ts';
+import type { LogEntry } from '../../src/index.ts';
 import { browserObstacle, openBrowser } from '../browser.ts';
 import {
   api,
   cleanup,
+  DOMAIN,
   freePort,
   issue,
   NODE1,
   notebook,
   redeemed,
   satellite,
+  satelliteOver,
   scratch,
+  secureWire,
   siteHost,
   visit,
 } from '../support.ts';
@@ -130,6 +136,51 @@ describe.skipIf(leftOut)(`a page about trouble${note}`, () => {
     await new Promise((resolve) => upstream.close(resolve));
     upstream.listen(target, NODE1);
     await heading(page, 'JupyterLab');
+  });
+});
+
+describe.skipIf(leftOut)(`HTTP/2${note}`, () => {
+  test('carries pages, their events and two sites side by side; WebSockets have connections of their own', async () => {
+    const log: LogEntry[] = [];
+    const { port } = await satelliteOver('HTTP/2', {}, { log: (entry) => log.push(entry) });
+    const peer = await secureWire(port, `manage.${DOMAIN}`);
+    const { publicKey } = new X509Certificate(peer.getPeerCertificate(true).raw);
+    const spki = publicKey.export({ type: 'spki', format: 'der' });
+    const trusting = await openBrowser(createHash('sha256').update(spki).digest('base64'));
+    cleanup(() => trusting.close());
+    const context = await trusting.newContext();
+    const upstream = await notebook((request, response) => {
+      response.setHeader('Content-Type', 'text/html');
+      response.end(`<h1>${request.headers.host?.split('.')[0]}</h1><script>
+        const socket = new WebSocket('wss://' + location.host + '/ws');
+        socket.onmessage = ({ data }) => document.body.append(data);
+      </script>`);
+    });
+    upstream.on('upgrade', (request, socket: Socket) => {
+      const accept = createHash('sha1')
+        .update(`${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`)
+        .digest('base64');
+      const head = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n';
+      socket.write(`${head}Sec-WebSocket-Accept: ${accept}\r\n\r\n\x81\x05hello`, 'latin1');
+    });
+    const tokens = [await issue(port), await issue(port)];
+    const pages = [];
+    for (const token of tokens) {
+      const page = await context.newPage();
+      await page.goto(`https://${siteHost(token)}:${port}/lab?token=secret`);
+      await heading(page, 'Waiting for your session');
+      pages.push({ page, token });
+    }
+    for (const { page, token } of pages) {
+      await api(port, 'POST', `/tokens/${token}/redeem`, { port: upstream.port }, NODE1);
+      await heading(page, token);
+      await page.getByText('hello').waitFor();
+      const protocol = `performance.getEntriesByType('navigation')[0].nextHopProtocol`;
+      expect(await page.evaluate(protocol)).toBe('h2');
+    }
+    // One certificate for both: the browser tried the second site on the first one's connection, and heard 421.
+    const misdirected = log.filter(({ why }) => why === 'This connection was made for another host.');
+    expect(misdirected.length).toBeGreaterThan(0);
   });
 });
 
