@@ -14,6 +14,7 @@ import {
   DOMAIN,
   listenOn,
   NODE1,
+  notebook,
   wire as plainWire,
   satellite,
   scratch,
@@ -21,6 +22,17 @@ import {
 } from '../support.ts';
 
 const run = promisify(execFile);
+
+const curlFeatures = await run('curl', ['--version']).then(
+  ({ stdout }) => stdout,
+  () => undefined,
+);
+const curlObstacle =
+  curlFeatures === undefined
+    ? 'there is no curl'
+    : curlFeatures.includes('HTTP2')
+      ? undefined
+      : 'this curl has no HTTP/2';
 
 const ecKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1'];
 const rsaKey = ['-newkey', 'rsa:2048'];
@@ -121,6 +133,42 @@ describe('HTTPS', () => {
     wire.send(`GET /getlink.cgi HTTP/1.1\r\nHost: manage.${DOMAIN}\r\n\r\n`);
     expect(await wire.ended()).toMatch(/^HTTP\/1\.1 421 /);
   });
+
+  test.skipIf(curlObstacle)(
+    `curl speaks HTTP/2${curlObstacle ? ` (left out: ${curlObstacle})` : ''}`,
+    async () => {
+      const { folder, tls, port } = await start();
+      const big = join(folder, 'big');
+      await writeFile(big, 'x'.repeat(1_000_000));
+      const curl = async (host: string, path: string, ...more: string[]): Promise<string> => {
+        const { stdout } = await run('curl', [
+          ...['-sS', '--http2', '--cacert', tls.cert, '--resolve', `*:${port}:127.0.0.1`],
+          ...[
+            '-w',
+            ' HTTP/%{http_version} %{http_code}',
+            ...more,
+            `https://${host}.${DOMAIN}:${port}${path}`,
+          ],
+        ]);
+        return stdout;
+      };
+      const upstream = await notebook((request, response) => {
+        let size = 0;
+        request.on('data', (chunk: Buffer) => {
+          size += chunk.length;
+        });
+        request.on('end', () => response.end(`${request.method} ${size}`));
+      });
+      const issued = await curl('manage', '/getlink.cgi');
+      const token = /\n([a-z]+-[a-z]+-[a-z]+)\n/.exec(issued)?.[1] ?? '';
+      const redeem = `/redeemtoken.cgi?token=${token}&port=${upstream.port}`;
+      expect(await curl('manage', redeem, '--interface', NODE1)).toMatch(/^Success!\n HTTP\/2 200$/);
+      expect(await curl(token, '/')).toBe('GET 0 HTTP/2 200');
+      expect(await curl(token, '/', '--data-binary', `@${big}`)).toBe('POST 1000000 HTTP/2 200');
+      expect(await curl(token, '/', '-H', 'Expect: 100-continue', '-T', big)).toBe('PUT 1000000 HTTP/2 200');
+      expect(await curl(token, '/', '-H', `Host: manage.${DOMAIN}`)).toMatch(/ HTTP\/2 421$/);
+    },
+  );
 
   test.each(['tls1_2', 'tls1_3'])(
     '%s: nor does a session that was resumed for another host',
