@@ -86,6 +86,59 @@ test('asks a bounded number of questions a round, about ids that are no options'
   expect(asked.length).toBe(150);
 });
 
+test('a job that somebody begins to wait for is reported before the next round, and asked for once', async () => {
+  const { port, manageUrl } = await satellite({
+    domain: 'localhost',
+    internalNetworks: ['127.0.0.0/8'],
+    jobStateNetworks: ['127.0.0.0/8'],
+  });
+  const call = (method: string, path: string, body?: unknown) =>
+    apiOf(port, method, path, body, undefined, 'manage.localhost');
+  const link = async (jobId: string) => {
+    const { token } = (await call('POST', '/tokens')).json<{ token: string }>();
+    await call('PUT', `/tokens/${token}/job`, { jobId });
+    return token;
+  };
+  const queue: string[] = [];
+  let looks = 0;
+  let looked = Promise.withResolvers<void>();
+  const reporter = new JobReporter({
+    scheduler: {
+      queue: async () => {
+        looks += 1;
+        looked.resolve();
+        looked = Promise.withResolvers();
+        const more = { state: 'PENDING', position: 1, estimatedStart: null, reason: null };
+        return { ok: true, jobs: queue.map((id) => ({ id, ...more })) };
+      },
+      finalState: async () => ({ ok: false, why: 'not in the accounting yet' }),
+    },
+    to: new URL(manageUrl),
+    log: () => undefined,
+  });
+  const stop = new AbortController();
+  const first = looked.promise;
+  const running = reporter.run(3600_000, stop.signal);
+  cleanup(async () => {
+    stop.abort();
+    await running;
+    await reporter.close();
+  });
+  await first;
+  // One that the scheduler never heard of costs it one question.
+  const second = looked.promise;
+  await link('nonsense');
+  await second;
+  queue.push('4711');
+  const third = looked.promise;
+  const token = await link('4711');
+  await third;
+  await expect
+    .poll(async () => (await call('GET', `/tokens/${token}`)).json().job, { timeout: 10_000 })
+    .toMatchObject({ state: 'PENDING', position: 1 });
+  expect(looks).toBe(3);
+});
+
 describe('several schedulers as one', () => {
   const job = (id: string) => ({ id, state: 'RUNNING', position: null, estimatedStart: null, reason: null });
   const one = (id: string, state: string | null = null): Scheduler => ({

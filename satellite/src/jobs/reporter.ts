@@ -32,9 +32,11 @@ const REFRESH_MS = 10 * 60_000;
 /** Each costs the scheduler a call: after an outage the rest waits its turn. */
 const ASKED_PER_ROUND = 100;
 const LONGEST_PAUSE_MS = 15_000;
+/** Between two reports the proxy, which is cheaper to ask than the scheduler, is asked this often for new sessions. */
+const LOOK_MS = 2000;
 const TIMEOUT_MS = 30_000;
 
-const trackedSchema = z.array(z.object({ id: z.string() }));
+const trackedSchema = z.array(z.object({ id: z.string(), state: z.string().nullable() }));
 
 /** Posts what changed in a scheduler's queue to a proxy. */
 export class JobReporter {
@@ -46,6 +48,8 @@ export class JobReporter {
   #told = new Map<string, string>();
   /** By a clock that nobody sets. */
   #refreshAt = 0;
+  /** Jobs that somebody waits for and that no report has had in it, as of the last look. */
+  #awaited = new Set<string>();
 
   /** Throws a ConfigError where the CA file can't be read. */
   constructor({ scheduler, to, caFile, log }: ReporterOptions) {
@@ -80,7 +84,8 @@ export class JobReporter {
     }
     try {
       // What was seen before and, after a start or an hour of failures, what the proxy still waits for.
-      const expected = new Set([...this.#told.keys(), ...(refresh ? await this.#tracked() : [])]);
+      const tracked = refresh ? (await this.#tracked()).map(({ id }) => id) : [];
+      const expected = new Set([...this.#told.keys(), ...tracked]);
       let asked = 0;
       for (const id of expected) {
         if (now.has(id) || isOver(this.#told.get(id))) continue;
@@ -116,14 +121,21 @@ export class JobReporter {
     return undefined;
   }
 
-  /** Reports every `interval` milliseconds until told to stop, less often while something doesn't answer. */
+  /**
+   * Reports every `interval` milliseconds until told to stop; less often while something doesn't answer, and sooner when
+   * a visitor has begun to wait for a job that no report has had in it.
+   */
   async run(interval: number, stop: AbortSignal): Promise<void> {
     let wait = interval;
     while (!stop.aborted) {
       const failure = await this.report();
       if (failure) this.#log({ event: 'report-failed', ...failure });
       wait = failure ? Math.min(wait * 2, Math.max(interval, LONGEST_PAUSE_MS)) : interval;
-      await pause(wait, undefined, { signal: stop }).catch(() => undefined);
+      const until = performance.now() + wait;
+      for (let left = wait; left > 0 && !stop.aborted; left = until - performance.now()) {
+        await pause(Math.min(left, LOOK_MS), undefined, { signal: stop }).catch(() => undefined);
+        if (!failure && !stop.aborted && (await this.#isNewJobAwaited())) break;
+      }
     }
   }
 
@@ -131,15 +143,24 @@ export class JobReporter {
     return this.#agent.close();
   }
 
-  async #tracked(): Promise<string[]> {
+  /** Is there one more since the last look? What is wrong with the proxy, if anything is, the next report will say. */
+  async #isNewJobAwaited(): Promise<boolean> {
+    const before = this.#awaited;
+    try {
+      const unreported = (await this.#tracked()).filter(({ state }) => state === null);
+      this.#awaited = new Set(unreported.map(({ id }) => id));
+    } catch {
+      return false;
+    }
+    return [...this.#awaited].some((id) => !before.has(id));
+  }
+
+  async #tracked(): Promise<z.output<typeof trackedSchema>> {
     const { statusCode, body } = await request(this.#jobsUrl, { dispatcher: this.#agent });
     const text = await body.text();
     if (statusCode !== 200) throw new Error(`it says ${statusCode}: ${text.trim().slice(0, 200)}`);
     // They become arguments of the scheduler's commands.
-    return trackedSchema
-      .parse(JSON.parse(text))
-      .map(({ id }) => id)
-      .filter((id) => jobIdFrom(id) === id);
+    return trackedSchema.parse(JSON.parse(text)).filter(({ id }) => jobIdFrom(id) === id);
   }
 
   async #post(jobs: readonly QueuedJob[]): Promise<void> {
