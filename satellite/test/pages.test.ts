@@ -112,7 +112,7 @@ describe('events', () => {
     await page.until('waiting');
     await api(port, 'PUT', `/tokens/${token}/job`, { jobId: '4711' });
     // Submitted is known at once, before the scheduler's first report.
-    await page.until('queued', /Submitted to the scheduler/);
+    await page.until('queued', /Submitted to the queue/);
     await api(port, 'POST', '/jobs', [{ id: '4711', state: 'PENDING', position: 2 }]);
     await page.until('queued', /Number 2/);
     await api(port, 'POST', '/jobs', [{ id: '4711', state: 'PENDING', position: 1 }]);

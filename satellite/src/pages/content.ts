@@ -111,9 +111,9 @@ function queued(view: Extract<View, { kind: 'queued' }>): Content {
   if (state === null) {
     return {
       kind: 'queued',
-      title: 'Submitted to the scheduler',
-      heading: 'Submitted to the scheduler',
-      status: 'It has not said yet when the job may start.',
+      title: 'Submitted to the queue',
+      heading: 'Submitted to the queue',
+      status: 'The scheduler has not said yet when the job may start.',
       ...more,
     };
   }
