@@ -52,8 +52,20 @@ async function printFailedLaunch(error: unknown): Promise<void> {
 
 type Done = (running: Promise<number>) => Promise<void>;
 
+/** Names what was meant also where a value hangs on a mistyped option: `--partion=debug`. */
+class OwnCommand extends Command {
+  override createCommand(name?: string): Command {
+    return new OwnCommand(name);
+  }
+  unknownOption(flag: string): void {
+    const [name = flag] = flag.startsWith('--') ? flag.split('=', 1) : [flag];
+    // @ts-expect-error commander's types leave it out.
+    super.unknownOption(name);
+  }
+}
+
 function declare(schedulerArguments: readonly string[], done: Done): Command {
-  const program = new Command('start-jupyter')
+  const program: Command = new OwnCommand('start-jupyter')
     .description('Starts Jupyter on a compute node and prints one secure link to it.')
     .usage('[launch] [options] [-- scheduler options]\n       start-jupyter COMMAND [ID] [options]')
     .version(version(), '-V, --version', 'print the version')
@@ -135,6 +147,17 @@ function declare(schedulerArguments: readonly string[], done: Done): Command {
     .option('--json', 'print JSON')
     .action(async (id, flags) => done((await import('./commands/stop.ts')).run(id, flags)));
   program
+    .command('prune')
+    .description('remove scripts and logs of sessions that are over')
+    .option('--older-than <DURATION>', 'only of those that ended so long ago')
+    .option('--json', 'print JSON')
+    .action(async (flags) => done((await import('./commands/prune.ts')).run(flags)));
+  declareOptions(
+    program.command('config').description('show the configuration and where each value comes from'),
+    ['system', 'profile', 'config', 'json'],
+    async (typed) => done((await import('./commands/config.ts')).run(typed)),
+  );
+  program
     .command('templates [ACTION] [DIR]')
     .description('show the job script templates; "templates eject DIR" copies them')
     .option('--json', 'print JSON')
@@ -148,8 +171,12 @@ type LaunchAction = (typed: OptionValues, operands: readonly string[]) => Promis
 
 /** Gives a command every launch option, from its one declaration. */
 function declareLaunch(command: Command, action: LaunchAction): void {
+  declareOptions(command, optionKeys, action);
+}
+
+function declareOptions(command: Command, keys: readonly OptionKey[], action: LaunchAction): void {
   const typed: { [K in OptionKey]?: unknown } = {};
-  for (const key of optionKeys) {
+  for (const key of keys) {
     const definition: OptionDefinition = options[key];
     const take = (input: unknown) => {
       const value = readOption(key, input);

@@ -386,6 +386,13 @@ export const options = {
     help: 'the HPC system this is, where it is not recognised',
     type: typed((text) => parseName(text, 'a system')),
   },
+  profile: {
+    flag: 'profile',
+    argument: 'NAME',
+    group: 'Where and how',
+    help: 'a named set of options of this system, such as those of a workshop',
+    type: typed((text) => parseName(text, 'a profile')),
+  },
   config: {
     flag: 'config',
     argument: 'FILE',

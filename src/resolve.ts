@@ -7,13 +7,24 @@ import {
   type Layer,
   mergeLayers,
   mergeSystems,
+  type Setting,
   type Settings,
 } from './config/layers.ts';
-import { UsageError } from './errors.ts';
+import type { SystemEntry } from './config/schema.ts';
+import { ConfigurationError, UsageError } from './errors.ts';
 import { commandLineOrigin } from './launch-spec.ts';
+import { suggestion } from './nearest.ts';
 import { type OptionKey, type OptionValues, optionKeys } from './options.ts';
 import { findSystem, machineFacts } from './systems/detect.ts';
 import type { System } from './systems/system.ts';
+import { shown } from './values.ts';
+
+export interface Resolved {
+  readonly settings: Settings;
+  readonly system: System;
+  /** Configuration files that were read, lowest first. */
+  readonly files: readonly string[];
+}
 
 /**
  * @param typed the options as read from the command line
@@ -23,18 +34,44 @@ import type { System } from './systems/system.ts';
 export async function resolve(
   typed: OptionValues,
   { offline }: { readonly offline: boolean },
-): Promise<{ settings: Settings; system: System }> {
+): Promise<Resolved> {
   refuseConflicts(typed);
   const files = await loadFiles(process.env, process.cwd(), typed.config);
-  const upper = [...files.map(fileLayer), ...environmentLayers(process.env), ...typedLayers(typed)];
+  const lower = files.map(fileLayer);
+  const upper = [...environmentLayers(process.env), ...typedLayers(typed)];
   const systems = mergeSystems(files);
-  const { system: named } = mergeLayers(upper);
+  const { system: named, profile } = mergeLayers([...lower, ...upper]);
   const system = await findSystem(systems, named, machineFacts(process.env, { offline }));
+  const entry = systems.get(system.name);
   const defaults: Layer = {
     origin: `defaults of ${system.name}`,
-    values: (systems.get(system.name)?.defaults ?? {}) as OptionValues,
+    values: (entry?.defaults ?? {}) as OptionValues,
   };
-  return { settings: mergeLayers([builtIn, defaults, ...upper]), system };
+  const chosen = profile === undefined ? [] : [profileLayer(entry?.profiles ?? {}, profile, system)];
+  return {
+    settings: mergeLayers([builtIn, defaults, ...lower, ...chosen, ...upper]),
+    system,
+    files: files.map((file) => file.path),
+  };
+}
+
+/** The settings of a profile. They go before those of files, and what is typed beside it goes before them. */
+function profileLayer(
+  profiles: NonNullable<SystemEntry['profiles']>,
+  { value: name, origin }: Setting<'profile'>,
+  system: System,
+): Layer {
+  const values = Object.hasOwn(profiles, name) ? profiles[name] : undefined;
+  if (values !== undefined) return { origin: `profile ${name}`, values: values as OptionValues };
+  const names = Object.keys(profiles);
+  const message = `${system.title} has no profile "${shown(name)}".${suggestion(name, names)}`;
+  const hint =
+    names.length > 0
+      ? `It has ${names.join(', ')}.`
+      : `Add "systems: { ${system.name}: { profiles: { ${name}: … } } }" to a configuration file, or leave it out.`;
+  throw origin === commandLineOrigin('profile')
+    ? new UsageError(`${origin}: ${message}`, hint)
+    : new ConfigurationError(`${origin}: ${message}`, hint);
 }
 
 /** What holds where nobody says anything. */

@@ -5,12 +5,18 @@ import type { System } from '../systems/system.ts';
 import { paint } from '../ui/style.ts';
 import { formatDuration, type GpuRequest } from '../values.ts';
 
-/** Every setting, its value and where it came from; the system first. */
-export function printInfo(settings: Settings, system: System, json: boolean): void {
+/** Every setting, its value and where it came from; the system first, then the files that were read. */
+export function printInfo(
+  settings: Settings,
+  system: System,
+  { json, files = [] }: { readonly json: boolean; readonly files?: readonly string[] },
+): void {
   const keys = optionKeys.filter(isSetting);
   if (json) {
     const entries = keys.map((key) => [key, settings[key] ?? null]);
-    process.stdout.write(`${JSON.stringify({ system, settings: Object.fromEntries(entries) })}\n`);
+    process.stdout.write(
+      `${JSON.stringify({ system, ...(files.length > 0 ? { files } : {}), settings: Object.fromEntries(entries) })}\n`,
+    );
     return;
   }
   const dim = (text: string) => paint(process.stdout, 'dim', text);
@@ -20,6 +26,7 @@ export function printInfo(settings: Settings, system: System, json: boolean): vo
       `${system.name} (${system.title})`,
       system.scheduler === 'none' ? 'no scheduler' : `scheduler: ${system.scheduler}`,
     ],
+    ...files.map((file) => ['file', file, '']),
     ['proxy', system.proxy?.endpoint ?? dim('none'), ''],
     ...keys.map((key) => {
       const setting = settings[key];

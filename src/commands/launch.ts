@@ -24,7 +24,7 @@ import { printInfo } from './launch-info.ts';
 export async function run(typed: OptionValues, schedulerArguments: readonly string[]): Promise<number> {
   const { settings, system } = await resolve(typed, { offline: Boolean(typed.dryRun ?? typed.info) });
   if (typed.info) {
-    printInfo(settings, system, Boolean(typed.json));
+    printInfo(settings, system, { json: Boolean(typed.json) });
     return 0;
   }
   const spec = launchSpec(settings, system, process.cwd());

@@ -76,7 +76,7 @@ export function readOption<K extends OptionKey>(
   throw new UsageError(`${name}: ${(custom ?? issue)?.message}.`);
 }
 
-/** The systems of all files by name; a later file's keys win inside an entry, its `defaults` and `partitions` are merged key by key. */
+/** The systems of all files by name; a later file's keys win inside an entry, its `defaults`, `partitions` and `profiles` are merged key by key. */
 export function mergeSystems(files: readonly LoadedFile[]): Map<string, SystemEntry> {
   const systems = new Map<string, SystemEntry>();
   for (const { content } of files) {
@@ -87,6 +87,7 @@ export function mergeSystems(files: readonly LoadedFile[]): Map<string, SystemEn
         ...entry,
         defaults: { ...earlier.defaults, ...entry.defaults },
         partitions: { ...earlier.partitions, ...entry.partitions },
+        profiles: { ...earlier.profiles, ...entry.profiles },
       });
     }
   }

@@ -79,6 +79,7 @@ const systemSchema = z.strictObject({
   pbs: pbsDialect.optional(),
   sge: sgeDialect.optional(),
   defaults: z.strictObject(settingShape).optional(),
+  profiles: z.record(z.string(), z.strictObject(settingShape)).optional(),
   partitions: z.record(z.string(), partitionSchema).optional(),
 });
 

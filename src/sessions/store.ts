@@ -11,6 +11,7 @@ import { randomBytes } from 'node:crypto';
 import {
   accessSync,
   constants,
+  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -48,8 +49,15 @@ export interface SessionFiles {
   readonly stopRequested: string;
 }
 
+/** @throws ConfigurationError where it lies in a directory that no scheduler could be told of */
 function sessionsDirectory(): string {
-  return path.join(userDirectory('XDG_STATE_HOME'), 'sessions');
+  const directory = path.join(userDirectory('XDG_STATE_HOME'), 'sessions');
+  if (/[\n\r]/.test(directory))
+    throw new ConfigurationError(
+      `The path of your home directory holds a line break: ${shown(directory, 200)}.`,
+      'Set HOME (or XDG_STATE_HOME) to another name of the same directory, without it.',
+    );
+  return directory;
 }
 
 export function sessionFiles(id: string): SessionFiles {
@@ -108,6 +116,15 @@ export function writeRecord(record: SessionRecord): void {
 
 export function removeSession(id: string): void {
   rmSync(sessionFiles(id).directory, { recursive: true, force: true });
+}
+
+/** Removes directories without a record that nobody has touched since; returns their names. */
+export function removeRemains(since: Date): string[] {
+  const remains = sessionNames().filter(
+    (name) => readRecord(name) === undefined && lstatSync(path.join(sessionsDirectory(), name)).mtime < since,
+  );
+  for (const name of remains) removeSession(name);
+  return remains;
 }
 
 export function removeSecrets(id: string): void {
@@ -172,16 +189,18 @@ export function readEvents(id: string): SessionEvent[] {
     });
 }
 
-/** All sessions that can be read, oldest first; a broken one doesn't hide the others. */
-export function listSessions(): SessionRecord[] {
-  let names: string[];
+function sessionNames(): string[] {
   try {
-    names = readdirSync(sessionsDirectory());
+    return readdirSync(sessionsDirectory());
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
     throw error;
   }
-  return names
+}
+
+/** All sessions that can be read, oldest first; a broken one doesn't hide the others. */
+export function listSessions(): SessionRecord[] {
+  return sessionNames()
     .map(readRecord)
     .filter((record) => record !== undefined)
     .sort((a, b) => a.submittedAt.localeCompare(b.submittedAt));

@@ -169,6 +169,45 @@ describe('the layers', () => {
   });
 });
 
+describe('a profile', () => {
+  beforeEach(() => {
+    write(
+      place.site,
+      'systems: { test: { scheduler: slurm, proxy: { endpoint: sites.test }, defaults: { partition: defaults }, profiles: { school: { reservation: si26, gpu: 1, time: 2h, partition: gpu } } } }\n',
+    );
+  });
+
+  it('goes before files and defaults; what is typed goes before it', async () => {
+    write(place.user, 'partition: user\nmemory: 8\n');
+    const { settings } = await settled({ profile: 'school', time: 600 });
+    expect(settings.partition).toEqual({ value: 'gpu', origin: 'profile school' });
+    expect(settings.reservation).toEqual({ value: 'si26', origin: 'profile school' });
+    expect(settings.time).toEqual({ value: 600, origin: '-t, --time' });
+    expect(settings.memory?.value).toBe(8192);
+    expect((await settled()).settings.reservation).toBeUndefined();
+  });
+
+  it('may be a setting, and be added to by another file', async () => {
+    write(place.user, 'profile: mine\nsystems: { test: { profiles: { mine: { memory: 8 } } } }\n');
+    expect((await settled()).settings.memory?.origin).toBe('profile mine');
+    expect((await settled({ profile: 'school' })).settings.gpu?.value).toEqual({ count: 1 });
+  });
+
+  it('that is not there is refused with the nearest', async () => {
+    const error = await complaint({ profile: 'scholl' });
+    expect(error).toBeInstanceOf(UsageError);
+    expect(error.message).toContain('Did you mean "school"?');
+    expect(await complaint({ profile: 'toString' })).toBeInstanceOf(UsageError);
+    write(place.user, 'profile: nothing\n');
+    expect(await complaint()).toBeInstanceOf(ConfigurationError);
+  });
+
+  it('holds settings only', async () => {
+    write(place.user, 'systems: { test: { profiles: { mine: { tim: 5 } } } }\n');
+    expect((await complaint()).message).toContain('Did you mean "time"?');
+  });
+});
+
 describe('a configuration file', () => {
   test.each([
     ['partiton: debug', '"partiton"', 'partition'],

@@ -11,7 +11,7 @@ import { reportKeys, saveSession } from '../support/sessions.ts';
 import { type Stubs, stubCommands } from '../support/stubs.ts';
 import { observedCluster } from '../support/untouched.ts';
 
-const commands = ['launch', 'list', 'status', 'url', 'open', 'logs', 'stop', 'templates'];
+const commands = ['launch', 'list', 'status', 'url', 'open', 'logs', 'stop', 'prune', 'config', 'templates'];
 const escapeCode = /\u001b/;
 
 let home: Home;
@@ -448,4 +448,61 @@ it("keeps to itself whatever else is in the user's state directory", async () =>
   });
   const { stdout } = await run(['list'], { home, path: searchPath(), env: { XDG_STATE_HOME: elsewhere } });
   expect(stdout).toContain('abcdef');
+});
+
+describe('config', () => {
+  it('tells the files that were read and every value with its origin, and asks nobody', async () => {
+    const cluster = observedCluster();
+    const file = path.join(cluster.home.path, '.config', 'start-jupyter', 'config.yaml');
+    mkdirSync(path.dirname(file), { recursive: true });
+    writeFileSync(file, 'partition: debug\n');
+    const ran = await run(['config'], cluster);
+    expect(ran).toMatchObject({ exitCode: 0, stderr: '' });
+    expect(ran.stdout).toMatch(new RegExp(`^file +${file}$`, 'm'));
+    expect(ran.stdout).toMatch(new RegExp(`^partition +debug +${file}$`, 'm'));
+    const { system, files, settings } = JSON.parse((await run(['config', '--json'], cluster)).stdout);
+    expect(system.name).toBe('test');
+    expect(files.at(-1)).toBe(file);
+    expect(settings.partition).toEqual({ value: 'debug', origin: file });
+    expect(cluster.traces().filter((trace) => !trace.includes('.config'))).toEqual([]);
+  });
+});
+
+describe('prune', () => {
+  const ended = (at: string) => ({
+    secrets: false,
+    record: { outcome: { state: 'ended' as const, reason: 'Over.', at } },
+  });
+
+  it('removes what is over, as old as was said, and nothing that runs', async () => {
+    slurmSays({ squeue: 'squeue-running', sacct: 'sacct-running' });
+    saveSession(home, 'aaaaaa', ended('2026-01-01T00:00:00.000Z'));
+    saveSession(home, 'bbbbbb', ended(new Date().toISOString()));
+    saveSession(home, 'cccccc', { events: [['ready']] });
+    mkdirSync(path.join(home.sessions, 'dddddd'));
+    const old = await call('prune', '--older-than', '1d', '--json');
+    expect(old).toMatchObject({ exitCode: 0, stdout: '{"removed":["aaaaaa"]}\n' });
+    expect((await call('prune')).stderr).toBe('Removed: bbbbbb\n');
+    expect((await call('prune')).stderr).toBe('There is nothing to remove.\n');
+    expect(existsSync(path.join(home.sessions, 'cccccc', 'secrets'))).toBe(true);
+    expect(existsSync(path.join(home.sessions, 'dddddd'))).toBe(true);
+  });
+
+  it('refuses what is no length of time', async () => {
+    expect(await call('prune', '--older-than', 'banana')).toMatchObject({
+      exitCode: 2,
+      stderr: expect.stringContaining('--older-than'),
+    });
+  });
+});
+
+it('says what is wrong with a home whose path holds a line break', async () => {
+  const odd = path.join(temporaryDirectory(), 'two\nlines');
+  mkdirSync(odd);
+  const ran = await run(['list'], {
+    home: { ...home, path: odd, env: { ...home.env, HOME: odd } },
+    path: searchPath(),
+  });
+  expect(ran.exitCode).toBe(3);
+  expect(ran.stderr).toMatch(/home directory holds a line break/);
 });

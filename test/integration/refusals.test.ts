@@ -349,6 +349,8 @@ describe('switches', () => {
         ['--dryrun'],
         ['--acount', 'x'],
         ['--partion', 'x'],
+        ['--partion=x'],
+        ['list', '--jsn=1'],
         ['--tiem', '5'],
       ],
       /Did you mean --/,
