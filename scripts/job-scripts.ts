@@ -51,6 +51,7 @@ export function jobScripts(): ReadonlyMap<string, string> {
     ['slurm', jobScript(spec, 'example', proxy)],
     ['pbs', jobScript({ ...spec, system: { ...spec.system, scheduler: 'pbs' } }, 'example', proxy)],
     ['sge', jobScript({ ...spec, system: { ...spec.system, scheduler: 'sge' } }, 'example', proxy)],
+    ['lsf', jobScript({ ...spec, system: { ...spec.system, scheduler: 'lsf' } }, 'example', proxy)],
     ['none', jobScript({ ...spec, here: true }, 'example', proxy)],
   ]);
 }

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { isSetting, optionKeys, options, typed } from '../options.ts';
 import { parseDuration } from '../values.ts';
 
-export const schedulerNames = ['slurm', 'pbs', 'sge', 'none'] as const;
+export const schedulerNames = ['slurm', 'pbs', 'sge', 'lsf', 'none'] as const;
 export type SchedulerName = (typeof schedulerNames)[number];
 
 const settingShape: Record<string, z.ZodType> = Object.fromEntries(
@@ -78,6 +78,7 @@ const systemSchema = z.strictObject({
   gpuDirective: z.enum(['gpus', 'gres']).optional(),
   pbs: pbsDialect.optional(),
   sge: sgeDialect.optional(),
+  lsf: z.strictObject({ memoryPer: z.enum(['job', 'task']).optional() }).optional(),
   defaults: z.strictObject(settingShape).optional(),
   profiles: z.record(z.string(), z.strictObject(settingShape)).optional(),
   partitions: z.record(z.string(), partitionSchema).optional(),

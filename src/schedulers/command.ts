@@ -13,6 +13,7 @@ export interface CommandOutput {
  * Runs a scheduler's command with an environment that a job may inherit.
  * @param timeout milliseconds
  * @param env what the command gets on top
+ * @param input what it reads on its standard input; nothing unless given
  */
 export async function runCommand(
   command: string,
@@ -20,12 +21,17 @@ export async function runCommand(
   {
     timeout = 30_000,
     env = {},
-  }: { readonly timeout?: number; readonly env?: Readonly<Record<string, string>> } = {},
+    input,
+  }: {
+    readonly timeout?: number;
+    readonly env?: Readonly<Record<string, string>>;
+    readonly input?: string;
+  } = {},
 ): Promise<CommandOutput> {
   const { stdout, stderr, exitCode } = await execa(command, args, {
     reject: false,
     timeout,
-    stdin: 'ignore',
+    ...(input === undefined ? { stdin: 'ignore' as const } : { input }),
     // A Ctrl-C in the terminal must not end a submission half-way: nobody would know whether there is a job.
     detached: true,
     cwd: os.homedir(),
@@ -45,6 +51,10 @@ const leaking = new RegExp(
     'PMI',
     'PBS_(?!CONF_FILE$|DEFAULT$|SERVER$|PRIMARY$|SECONDARY$|EXEC$|HOME$|AUTH_METHOD$)',
     'SGE_(?!ROOT$|CELL$|ARCH$|CLUSTER_NAME$|QMASTER_PORT$|EXECD_PORT$)',
+    'LSB_(?!DEFAULT)',
+    'LS_(?:JOBPID|SUBCWD|EXECCWD|EXEC_T)$',
+    // Would keep bsub from saying which job it is.
+    'BSUB_',
     // The login session's: sockets and directories that the compute node doesn't have.
     'XDG_RUNTIME_DIR$',
     'XDG_SESSION_',

@@ -1,4 +1,5 @@
 import type { SchedulerName } from '../config/schema.ts';
+import { lsf } from './lsf.ts';
 import { pbs } from './pbs.ts';
 import type { Scheduler } from './scheduler.ts';
 import { sge } from './sge.ts';
@@ -7,4 +8,4 @@ import { slurm } from './slurm.ts';
 export type SubmittingScheduler = Exclude<SchedulerName, 'none'>;
 
 /** Every scheduler that jobs can be submitted to. */
-export const schedulers: Readonly<Record<SubmittingScheduler, Scheduler>> = { slurm, pbs, sge };
+export const schedulers: Readonly<Record<SubmittingScheduler, Scheduler>> = { slurm, pbs, sge, lsf };

@@ -94,6 +94,7 @@ function complete(name: string, entry: SystemEntry): System {
     gpuDirective: entry.gpuDirective ?? 'gpus',
     pbs: entry.pbs,
     sge: entry.sge,
+    lsf: entry.lsf,
     partitions: entry.partitions ?? {},
   };
 }
@@ -122,6 +123,13 @@ const signs: readonly {
     // Sites set the variable for every login, see sge_intro(1). Without it there are but packages.
     shows: ({ hasCommand, fileExists, environment: { SGE_ROOT, SGE_CELL = 'default' } }) =>
       hasCommand('qsub') && !!SGE_ROOT && fileExists(`${SGE_ROOT}/${SGE_CELL}/common/act_qmaster`),
+  },
+  {
+    scheduler: 'lsf',
+    title: 'an unknown LSF cluster',
+    // Set by profile.lsf, which every login reads.
+    shows: ({ hasCommand, fileExists, environment: { LSF_ENVDIR } }) =>
+      hasCommand('bsub') && !!LSF_ENVDIR && fileExists(`${LSF_ENVDIR}/lsf.conf`),
   },
 ];
 

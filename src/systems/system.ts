@@ -15,6 +15,8 @@ export interface System {
   readonly pbs?: PbsDialect | undefined;
   /** What this system's Grid Engine calls resources. */
   readonly sge?: SgeDialect | undefined;
+  /** What an amount of memory is for in this system's LSF: `task` where RESOURCE_RESERVE_PER_TASK is on. */
+  readonly lsf?: { readonly memoryPer?: 'job' | 'task' | undefined } | undefined;
   readonly partitions: Readonly<Record<string, Partition>>;
 }
 

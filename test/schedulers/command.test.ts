@@ -12,6 +12,9 @@ it('takes out of the environment what would bind the job to an outer one or to t
     PBS_DEFAULT: 'pbs-head',
     SGE_ROOT: '/opt/sge',
     SGE_CELL: 'default',
+    LSF_ENVDIR: '/opt/lsf/conf',
+    LSB_DEFAULTQUEUE: 'normal',
+    LS_COLORS: 'x',
   };
   const leaking = {
     SLURM_JOB_ID: '1',
@@ -29,6 +32,10 @@ it('takes out of the environment what would bind the job to an outer one or to t
     PBS_DPREFIX: '#QSUB',
     SGE_TASK_ID: '1',
     SGE_O_WORKDIR: '/x',
+    LSB_JOBID: '1',
+    LSB_BJOBS_FORMAT: 'x',
+    LS_SUBCWD: '/x',
+    BSUB_QUIET: '1',
     XDG_RUNTIME_DIR: '/run/user/1',
     DISPLAY: ':0',
     SSH_CONNECTION: 'x',

@@ -197,6 +197,12 @@ describe('a machine that nobody has described', () => {
       'generic-none',
       'none',
     ],
+    [
+      'with LSF',
+      { commands: ['bsub'], environment: { LSF_ENVDIR: '/opt/lsf/conf' }, files: ['/opt/lsf/conf/lsf.conf'] },
+      'generic-lsf',
+      'lsf',
+    ],
     ['with a qsub and nothing more', { commands: ['qsub'] }, 'generic-none', 'none'],
     ['with a cluster but no sbatch', { clusterName: 'x' }, 'generic-none', 'none'],
   ])('%s is a generic one', async (_, facts, name, expected) => {

@@ -47,6 +47,19 @@ export function recordsOf(stdout: string): Fields[] | undefined {
   }
 }
 
+/**
+ * The format for these fields with an estimated start, and without: older versions don't know the field. It is filled where
+ * the site has LSB_ENABLE_ESTIMATION=Y in lsf.conf.
+ */
+export function bjobsFormats(fields: string): [withEstimate: string, without: string] {
+  return [`${fields} estimated_sim_start_time`, fields];
+}
+
+/** Did bjobs refuse one of the fields? Its words for that are in no manual. */
+export function rejectsField(exitCode: number | null | undefined, stderr: string): boolean {
+  return exitCode !== 0 && /field/i.test(stderr);
+}
+
 /** That there is nothing to list is an error (exit status 255) and written to standard error. */
 export const noJobs = /No (?:unfinished |matching |pending |running |suspended |done )?job found/i;
 export const notFound = /Job <[^>]*>(?: is not found|: No matching job found)/i;

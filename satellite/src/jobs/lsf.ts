@@ -1,10 +1,17 @@
-import { endingOf, type Fields, lsfTime, noJobs, notFound, parseBjobs } from './bjobs.ts';
+import {
+  bjobsFormats,
+  endingOf,
+  type Fields,
+  lsfTime,
+  noJobs,
+  notFound,
+  parseBjobs,
+  rejectsField,
+} from './bjobs.ts';
 import { firstLine, type Ran, run } from './command.ts';
 import type { QueuedJob, Scheduler } from './scheduler.ts';
 
 const fields = 'jobid jobindex stat queue pend_reason exit_code exit_reason';
-/** Known to newer versions; filled where the site has LSB_ENABLE_ESTIMATION=Y in lsf.conf. */
-const estimate = 'estimated_sim_start_time';
 
 /** Words of bjobs(1) that mean the same as one of Slurm's; the others are passed on. */
 const words: Readonly<Record<string, string>> = { PEND: 'PENDING', RUN: 'RUNNING' };
@@ -40,9 +47,10 @@ const refused = ({ stdout, stderr, code }: Ran) => ({
 
 /** With estimates where this version has them. */
 async function bjobs(options: readonly string[], ids: readonly string[]): Promise<Ran> {
+  const [withEstimate, without] = bjobsFormats(fields);
   const ask = (format: string) => run('bjobs', [...options, '-o', format, '-json', ...ids]);
-  const answer = await ask(`${fields} ${estimate}`);
-  return /field/i.test(answer.stderr) && answer.code !== 0 ? ask(fields) : answer;
+  const answer = await ask(withEstimate);
+  return rejectsField(answer.code, answer.stderr) ? ask(without) : answer;
 }
 
 export const lsf: Scheduler = {
