@@ -164,6 +164,13 @@ function declare(schedulerArguments: readonly string[], done: Done): Command {
     .action(async (action, directory, flags) =>
       done((await import('./commands/templates.ts')).run(action, directory, flags)),
     );
+  program
+    .command('completion <SHELL>')
+    .description('print the completion script for bash, zsh or fish')
+    .option('--json', 'print JSON')
+    .action(async (shell, flags) =>
+      done((await import('./commands/completion.ts')).run(shell, program, flags)),
+    );
   return program;
 }
 

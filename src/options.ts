@@ -34,6 +34,8 @@ export interface OptionDefinition {
   readonly help: string;
   /** Reads what was typed, or what stands in a configuration file. */
   readonly type: z.ZodType;
+  /** All values that it takes, where they are few. */
+  readonly choices?: readonly string[];
   /** The same option given again adds to it. */
   readonly repeatable?: boolean;
   /** Only a command line can say this; it is no setting to keep in a file. */
@@ -105,6 +107,7 @@ export const options = {
     argument: 'NAME',
     group: 'What to start',
     help: 'lab, notebook or voila; without it JupyterLab, or Notebook where JupyterLab is missing',
+    choices: services,
     type: oneOf(services, 'a service', { jupyterlab: 'lab' }),
   },
   lab: {
@@ -371,6 +374,7 @@ export const options = {
     argument: 'WAY',
     group: 'Where and how',
     help: 'how the browser gets there: satellite (one https link) or local (this machine only)',
+    choices: accessWays,
     type: oneOf(accessWays, 'a way to reach Jupyter'),
   },
   here: {

@@ -11,7 +11,19 @@ import { reportKeys, saveSession } from '../support/sessions.ts';
 import { type Stubs, stubCommands } from '../support/stubs.ts';
 import { observedCluster } from '../support/untouched.ts';
 
-const commands = ['launch', 'list', 'status', 'url', 'open', 'logs', 'stop', 'prune', 'config', 'templates'];
+const commands = [
+  'launch',
+  'list',
+  'status',
+  'url',
+  'open',
+  'logs',
+  'stop',
+  'prune',
+  'config',
+  'templates',
+  'completion',
+];
 const escapeCode = /\u001b/;
 
 let home: Home;
