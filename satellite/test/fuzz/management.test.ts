@@ -291,7 +291,7 @@ test(
         const answers = text.match(/^HTTP\/1\.1 \d{3} [A-Z][^\r\n]*\r\n/gm) ?? [];
         const [status = ''] = answers.filter((line) => !line.includes(' 100 '));
         expect(status, JSON.stringify(text)).toMatch(
-          /^HTTP\/1\.1 (200|201|204|400|403|404|405|408|409|410|413|417|421|431|501) /,
+          /^HTTP\/1\.1 (200|201|204|400|403|404|405|408|409|410|413|415|417|421|431|501) /,
         );
         expect(errors).toEqual([]);
         expect(text).not.toMatch(
