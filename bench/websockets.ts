@@ -93,7 +93,7 @@ export async function benchWebSockets(
   const requests = size.busy * 10;
   const beside = await costOf(proxy, requests, () => get(caller, requests));
   await caller.close();
-  report.add('CPU per request beside them, keep-alive', beside.cpu, 'µs');
+  report.add('CPU per request beside them, one at a time', beside.cpu, 'µs');
 
   // Not one of them has been lost.
   await each(sockets, 100, (socket) => socket.echo());
