@@ -60,6 +60,8 @@ function configOptions(): Option[] {
         new Option('--tls-key <file>', 'its private key (PEM)'),
       ];
     }
+    // --help is what it is everywhere.
+    if (key === 'help') return [new Option('--help-link <value>', text)];
     if (!lists.has(key)) return [new Option(`--${kebab(key)} <value>`, text)];
     return [
       new Option(`--${kebab(key)} <cidr,...>`, text).argParser((value) =>
@@ -98,12 +100,13 @@ function splitLimits(given: Record<string, unknown>) {
 }
 
 async function serve(given: Record<string, unknown>): Promise<void> {
-  const { config: file, tls, tlsCert, tlsKey, ...rest } = given;
+  const { config: file, tls, tlsCert, tlsKey, helpLink, ...rest } = given;
   const fromFile = typeof file === 'string' ? readConfigFile(file) : {};
   const { options, limits } = splitLimits(rest);
   const layers = {
     ...fromFile,
     ...options,
+    ...(helpLink !== undefined && { help: helpLink }),
     ...(Object.keys(limits).length > 0 && { limits: { ...(fromFile.limits as object), ...limits } }),
     ...(tls !== undefined && { tls: tls === 'selfSigned' ? { selfSigned: true } : tls }),
     ...(tlsCert || tlsKey ? { tls: { cert: tlsCert, key: tlsKey } } : {}),

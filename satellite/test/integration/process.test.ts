@@ -3,6 +3,7 @@ import { statSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { configSchema } from '../../src/config.ts';
 import {
   api,
   ask,
@@ -210,6 +211,19 @@ describe('satellite serve', () => {
       expect(text).toContain(`satellite: ${fault}`);
     }
     expect(text).not.toMatch(/\bat .*\.ts:\d+/);
+  });
+
+  test('--help knows every key of the configuration', async () => {
+    const { code, lines } = await outcome('serve', '--help');
+    const options = lines.flatMap((line) => /^ +(?:-\w, )?--([a-z0-9-]+)/.exec(line)?.[1] ?? []);
+    const kebab = (key: string) => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+    const keys = Object.keys(configSchema.shape).filter((key) => key !== 'limits' && key !== 'help');
+    expect([code, options]).toEqual([0, expect.arrayContaining([...keys.map(kebab), 'help-link', 'help'])]);
+    const { port } = await serve(
+      ...['--listen', '127.0.0.1:0', '--state', ':memory:', '--help-link', 'https://docs.test/'],
+    );
+    const page = await visit(port, 'no-such-site', { headers: { Accept: 'text/html' } });
+    expect(page.body).toContain('href="https://docs.test/"');
   });
 
   test('status shows sites to the operator, and no names', async () => {
