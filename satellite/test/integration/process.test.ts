@@ -162,6 +162,22 @@ describe('satellite serve', () => {
     expect(JSON.parse(child.lines.at(-1) ?? '')).toMatchObject({ event: 'stopped' });
   });
 
+  test('a second SIGTERM does not wait for anybody', async () => {
+    const { child, port } = await serve(
+      ...['--listen', '127.0.0.1:0', '--state', ':memory:', '--stop-grace', '1h'],
+    );
+    const upstream = await notebook((_request, response) => void response.write('open'));
+    const token = await redeemed(port, upstream.port);
+    const open = visit(port, token).catch(() => 'closed');
+    await once(upstream, 'request');
+    const ended = once(child, 'close');
+    child.kill('SIGTERM');
+    await child.logged('stopping');
+    child.kill('SIGTERM');
+    expect(await ended).toEqual([0, null]);
+    expect(await open).toBe('closed');
+  });
+
   test('outlives the reader of its log', async () => {
     const { child, port } = await serve('--listen', '127.0.0.1:0', '--state', ':memory:');
     child.stderr?.destroy();
