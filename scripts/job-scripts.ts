@@ -50,6 +50,7 @@ export function jobScripts(): ReadonlyMap<string, string> {
   return new Map([
     ['slurm', jobScript(spec, 'example', proxy)],
     ['pbs', jobScript({ ...spec, system: { ...spec.system, scheduler: 'pbs' } }, 'example', proxy)],
+    ['torque', jobScript({ ...spec, system: { ...spec.system, scheduler: 'torque' } }, 'example', proxy)],
     ['sge', jobScript({ ...spec, system: { ...spec.system, scheduler: 'sge' } }, 'example', proxy)],
     ['lsf', jobScript({ ...spec, system: { ...spec.system, scheduler: 'lsf' } }, 'example', proxy)],
     ['none', jobScript({ ...spec, here: true }, 'example', proxy)],

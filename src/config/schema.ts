@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { isSetting, optionKeys, options, typed } from '../options.ts';
 import { parseDuration } from '../values.ts';
 
-export const schedulerNames = ['slurm', 'pbs', 'sge', 'lsf', 'none'] as const;
+export const schedulerNames = ['slurm', 'pbs', 'torque', 'sge', 'lsf', 'none'] as const;
 export type SchedulerName = (typeof schedulerNames)[number];
 
 const settingShape: Record<string, z.ZodType> = Object.fromEntries(

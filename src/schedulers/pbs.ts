@@ -19,7 +19,7 @@ import {
 export const pbs: Scheduler = {
   title: 'PBS',
   commands: ['qsub', 'qstat', 'qdel'],
-  ownOption: (args) => args.find((argument) => ownOptions.test(argument)),
+  ownOption,
   unsupported,
   directives,
   submit,
@@ -35,6 +35,10 @@ export const pbs: Scheduler = {
  * interactive (-I), silent (-z) and blocking jobs (-W block), another prefix of directives (-C), an executable (--).
  */
 const ownOptions = /^(?:--|-[oejkSrJIXzC].*|(?:-W)?(?:.*,)?\s*block=.*)$/s;
+
+export function ownOption(args: readonly string[]): string | undefined {
+  return args.find((argument) => ownOptions.test(argument));
+}
 
 /** What can't be asked of PBS, or not of this system's. */
 export function unsupported({ resources, system: { pbs: dialect } }: LaunchSpec): Unsupported | undefined {
@@ -160,13 +164,13 @@ async function jobs(jobIds: readonly string[]): Promise<ReadonlyMap<string, JobR
   if (jobIds.length === 0) return new Map();
   const queue = await qstat([], jobIds);
   if (queue.kind === 'unreachable') return new Map(jobIds.map((id) => [id, queue]));
-  const reports = new Map(jobIds.map((id) => [id, reportFrom(queue, id)]));
+  const reports = new Map(jobIds.map((id) => [id, reportFrom(queue, id, jobReport)]));
   // The history is asked only for what has left the queue: where none is kept, asking for it is refused altogether.
   const left = jobIds.filter((id) => reports.get(id)?.kind === 'unknown');
   if (left.length === 0) return reports;
   const history = await qstat(['-x'], left);
   for (const id of left) {
-    const report = history.kind === 'unreachable' ? history : reportFrom(history, id);
+    const report = history.kind === 'unreachable' ? history : reportFrom(history, id, jobReport);
     reports.set(id, report.kind === 'unknown' && hasFinished(queue, id) ? finishedUnseen : report);
   }
   return reports;
@@ -176,7 +180,6 @@ async function jobs(jobIds: readonly string[]): Promise<ReadonlyMap<string, JobR
 const finishedUnseen: JobReport = { kind: 'ended', failed: false, reason: endedByItself };
 
 export interface QstatAnswer {
-  readonly kind: 'answered';
   readonly jobs: ReadonlyMap<string, Attributes>;
   readonly output: CommandOutput;
 }
@@ -185,7 +188,7 @@ export interface QstatAnswer {
 async function qstat(
   options: readonly string[],
   jobIds: readonly string[],
-): Promise<QstatAnswer | { kind: 'unreachable'; message: string }> {
+): Promise<({ kind: 'answered' } & QstatAnswer) | { kind: 'unreachable'; message: string }> {
   for (const format of [['-f', '-F', 'json'], ['-f']]) {
     const output = await runCommand('qstat', [...options, ...format, ...jobIds], { env: qstatEnvironment });
     if (output.exitCode === undefined) return { kind: 'unreachable', message: complaint(output) };
@@ -228,11 +231,14 @@ const refusals: readonly [pattern: RegExp, words: string][] = [
   [/^Access to queue is denied/, 'you may not use this queue'],
   [/^No default queue/, 'it has no default queue, so that one must be named with -p'],
   [/^Unknown resource/, 'it knows no such resource'],
-  [/^Job (?:violates|exceeds) queue/, 'it asks for more than the queue or the server allows'],
+  [
+    /^(?:Job (?:violates|exceeds) queue|Resource limit exceeds)/,
+    'it asks for more than the queue or the server allows',
+  ],
   [/^Illegal attribute or resource value/, 'it can not read what is asked for'],
   [/^(?:Maximum number of jobs|would exceed)/, 'it would be more than you may have at once'],
   [/^Invalid Account/, 'the account is not valid'],
-  [/^Bad UID/, 'your user is not known on the server'],
+  [/^(?:Bad UID|Unauthorized Request)/, 'your user may not submit jobs here'],
 ];
 
 export function refusal(said: string): string {
@@ -241,9 +247,13 @@ export function refusal(said: string): string {
 }
 
 /** What an answer of qstat says of one job: a job that it neither shows nor disowns has not been answered for. */
-export function reportFrom({ jobs, output }: QstatAnswer, id: string): JobReport {
+export function reportFrom(
+  { jobs, output }: QstatAnswer,
+  id: string,
+  read: (attributes: Attributes) => JobReport,
+): JobReport {
   const attributes = jobs.get(id);
-  if (attributes !== undefined) return jobReport(attributes);
+  if (attributes !== undefined) return read(attributes);
   const disowned =
     hasFinished({ output }, id) ||
     mentions(output, /Unknown Job Id/i, id) ||
@@ -279,7 +289,7 @@ export function jobReport(attributes: Attributes): JobReport {
     case 'S':
     case 'U':
     case 'B':
-      return runningReport(attributes);
+      return runningReport(attributes, qstatTime(attributes.stime));
     case 'F':
     case 'X':
       return { kind: 'ended', ...ending(attributes) };
@@ -297,8 +307,7 @@ export function holdReason(types: string | undefined): string {
   return types?.includes('o') ? 'held by an operator' : 'held by you; "qrls" lets it go';
 }
 
-export function runningReport(attributes: Attributes): JobReport {
-  const startedAt = qstatTime(attributes.stime);
+export function runningReport(attributes: Attributes, startedAt: Date | undefined): JobReport {
   const limit = qstatSeconds(attributes['Resource_List.walltime']);
   return {
     kind: 'running',
@@ -396,6 +405,10 @@ export function parseQueues(stdout: string): Offers['partitions'] {
 export function complaint({ stderr, stdout, exitCode }: CommandOutput): string {
   const all = [...lines(stderr), ...lines(stdout)];
   const said = all.find((line) => /^q(?:sub|stat|del): /.test(line)) ?? all[0];
-  if (said !== undefined) return said.replace(/^q\w+: /, '').replace(/\.$/, '');
+  if (said !== undefined)
+    return said
+      .replace(/^q\w+: /, '')
+      .replace(/^submit error \((.*)\)$/, '$1') // Torque
+      .replace(/\.$/, '');
   return exitCode === undefined ? 'the command did not answer in time' : `exit status ${exitCode}`;
 }

@@ -118,6 +118,14 @@ const signs: readonly {
       hasCommand('qsub') && fileExists(environment.PBS_CONF_FILE ?? '/etc/pbs.conf'),
   },
   {
+    scheduler: 'torque',
+    title: 'an unknown Torque cluster',
+    // Names the server to every command; the second place is Debian's.
+    shows: ({ hasCommand, fileExists }) =>
+      hasCommand('qsub') &&
+      ['/var/spool/torque/server_name', '/etc/torque/server_name'].some((file) => fileExists(file)),
+  },
+  {
     scheduler: 'sge',
     title: 'an unknown Grid Engine cluster',
     // Sites set the variable for every login, see sge_intro(1). Without it there are but packages.

@@ -1,92 +1,15 @@
 /** Launches on PBS from end to end: the built launcher, a real satellite, a real Jupyter, and a stand-in that runs the job. */
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import path from 'node:path';
-import { execa } from 'execa';
-import { afterAll, beforeAll, beforeEach, describe, expect, vi } from 'vitest';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { describe, expect, vi } from 'vitest';
+import { clusterOfOne } from '../support/batch-cluster.ts';
 import { testWith } from '../support/command.ts';
-import { freshHome, type Home, temporaryDirectory } from '../support/directories.ts';
 import { secretsOf } from '../support/here.ts';
-import { type Pbs, standInForPbs } from '../support/pbs.ts';
-import { allEnded, filesHolding, processesWithHome } from '../support/processes.ts';
-import { type Ran, run, usualPrograms } from '../support/program.ts';
-import { type SatelliteProcess, startSatelliteProcess } from '../support/satellite.ts';
+import { filesHolding, processesWithHome } from '../support/processes.ts';
 import { reportKeys } from '../support/sessions.ts';
 
 const { run: test, note } = testWith('jupyter-notebook');
-
-let satellite: SatelliteProcess;
-let home: Home;
-let pbs: Pbs;
-let env: Readonly<Record<string, string>>;
-
-beforeAll(async () => {
-  satellite = await startSatelliteProcess();
-});
-afterAll(() => satellite.stop());
-
-/** Programs that make a machine look like a login node of another scheduler. */
-const otherSchedulers =
-  /^(?:s(?:batch|queue|info|acct|acctmgr|cancel|control|run|alloc)|q\w+|pbs\w*|b(?:sub|jobs|kill))$/;
-
-beforeEach(() => {
-  home = freshHome();
-  pbs = standInForPbs();
-  const site = path.join(temporaryDirectory(), 'site.yaml');
-  writeFileSync(
-    site,
-    JSON.stringify({
-      systems: {
-        test: {
-          title: 'Test',
-          scheduler: 'pbs',
-          detect: { env: { TEST_CLUSTER: 'yes' } },
-          proxy: { endpoint: satellite.endpoint, caFile: satellite.caFile },
-          nodeAddress: '127.0.0.1',
-        },
-      },
-      service: 'notebook',
-    }),
-  );
-  env = { ...satellite.env, START_JUPYTER_SITE_CONFIG: site, TEST_CLUSTER: 'yes' };
-});
-
-const programs = () => `${pbs.commands}:${usualPrograms({ without: otherSchedulers })}`;
-const call = (...args: string[]): Promise<Ran> => run(args, { home, path: programs(), env });
-
-/** One of PBS's own commands, behind the launcher's back. */
-async function command(name: string, ...args: string[]): Promise<void> {
-  await execa(path.join(pbs.commands, name), args, { cwd: home.path });
-}
-
-interface Report {
-  readonly id: string;
-  readonly jobId: string;
-  readonly url: string;
-  readonly log: string;
-  readonly script: string;
-}
-
-/** A launch that must succeed. */
-async function launched(...args: string[]): Promise<Report> {
-  const { exitCode, stdout, stderr } = await call('--json', ...args);
-  expect(exitCode, stderr).toBe(0);
-  return JSON.parse(stdout);
-}
-
-const status = async () => JSON.parse((await call('status', '--json')).stdout);
-
-async function untilStatus(expected: object): Promise<void> {
-  await expect.poll(status, { timeout: 60_000, interval: 500 }).toMatchObject(expected);
-}
-
-/** No job, no process, no token, no secret in any file of home or of the scheduler. */
-async function expectNothingLeft(url: string): Promise<void> {
-  await vi.waitFor(() => expect(pbs.state.jobs().filter(({ state }) => state !== 'F')).toEqual([]), 60_000);
-  await allEnded(home.path);
-  await vi.waitFor(() => expect(satellite.tokensInUse()).toBe(0), 60_000);
-  const { jupyterToken, words } = secretsOf(url);
-  expect(filesHolding([home.path, pbs.state.directory], [jupyterToken, words])).toEqual([]);
-}
+const cluster = clusterOfOne('pbs');
+const { call, command, expectNothingLeft, launched, status, untilStatus, untilTokensAreBack } = cluster;
 
 describe(`on PBS${note}`, () => {
   test('a launch ends at a link behind which Jupyter answers, and "stop" ends all of it', async () => {
@@ -96,10 +19,10 @@ describe(`on PBS${note}`, () => {
     const { jupyterToken, words } = secretsOf(report.url);
     const { origin } = new URL(report.url);
 
-    expect((await satellite.ask(`${origin}/api/sessions?token=${jupyterToken}`)).status).toBe(200);
-    expect((await satellite.ask(`${origin}/api/sessions`)).status).toBe(403);
+    expect((await cluster.satellite.ask(`${origin}/api/sessions?token=${jupyterToken}`)).status).toBe(200);
+    expect((await cluster.satellite.ask(`${origin}/api/sessions`)).status).toBe(403);
 
-    expect(pbs.state.job('1.pbs-head')).toMatchObject({
+    expect(cluster.pbs.state.job('1.pbs-head')).toMatchObject({
       name: 'start-jupyter',
       account: 'abc123',
       rerunable: false,
@@ -111,19 +34,21 @@ describe(`on PBS${note}`, () => {
     ]);
     const seen = await status();
     expect(seen).toMatchObject({ state: 'ready', url: report.url });
-    expect(Date.parse(seen.expiresAt)).toBe((pbs.state.job('1.pbs-head')?.stime ?? 0) * 1000 + 1200_000);
+    expect(Date.parse(seen.expiresAt)).toBe(
+      (cluster.pbs.state.job('1.pbs-head')?.stime ?? 0) * 1000 + 1200_000,
+    );
     expect((await call('logs')).stdout).toMatch(/PBS job 1\.pbs-head on .*\n(?:.*\n)*.*The site is open\./);
 
     // The scheduler knows neither of the two secrets, and the log is the user's alone.
-    expect(filesHolding([pbs.state.directory], [jupyterToken, words])).toEqual([]);
-    const processes = processesWithHome(home.path).map((each) => each.commandLine + each.environment);
+    expect(filesHolding([cluster.pbs.state.directory], [jupyterToken, words])).toEqual([]);
+    const processes = processesWithHome(cluster.home.path).map((each) => each.commandLine + each.environment);
     expect(processes.filter((text) => text.includes(jupyterToken) || text.includes(words))).toEqual([]);
     expect(statSync(report.log).mode & 0o077).toBe(0);
 
     const stopped = await call('stop', report.id);
     expect(stopped).toMatchObject({ exitCode: 0, stdout: '' });
     expect(stopped.stderr).toContain('Stopped with "start-jupyter stop"');
-    expect((await satellite.ask(report.url)).body).toContain('Stopped with');
+    expect((await cluster.satellite.ask(report.url)).body).toContain('Stopped with');
     expect(await status()).toMatchObject({ state: 'ended', url: null });
     await expectNothingLeft(report.url);
     // What PBS itself collected went to a file of its own, not over the log.
@@ -139,7 +64,7 @@ describe(`on PBS${note}`, () => {
     await untilStatus({ state: 'ready' });
     const { jupyterToken } = secretsOf(report.url);
     const { origin } = new URL(report.url);
-    expect((await satellite.ask(`${origin}/api/sessions?token=${jupyterToken}`)).status).toBe(200);
+    expect((await cluster.satellite.ask(`${origin}/api/sessions?token=${jupyterToken}`)).status).toBe(200);
     await call('stop', '--all');
     await expectNothingLeft(report.url);
   });
@@ -170,15 +95,15 @@ describe(`on PBS${note}`, () => {
   test('a job that is deleted behind our back cleans up after itself and says so', async () => {
     const report = await launched('--wait');
     await command('qdel', report.jobId);
-    await vi.waitFor(() => expect(satellite.tokensInUse()).toBe(0), 60_000);
+    await untilTokensAreBack();
     await untilStatus({ state: 'ended', reason: 'The job was cancelled.' });
     await expectNothingLeft(report.url);
   });
 
   test('a job whose processes are all killed is found out, and cleaned up after', async () => {
     const report = await launched('--wait');
-    const { session } = pbs.state.job(report.jobId) ?? {};
-    for (const { pid } of processesWithHome(home.path))
+    const { session } = cluster.pbs.state.job(report.jobId) ?? {};
+    for (const { pid } of processesWithHome(cluster.home.path))
       if (readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ')[3] === String(session))
         process.kill(pid, 'SIGKILL');
     await untilStatus({ state: 'failed', reason: expect.stringMatching(/killed by signal 9/) });
@@ -187,15 +112,15 @@ describe(`on PBS${note}`, () => {
 
   test('the end of its time is the end of the session', async () => {
     const report = await launched('-t', '4s');
-    await vi.waitFor(() => expect(pbs.state.job(report.jobId)?.state).toBe('F'), 60_000);
-    expect(pbs.state.job(report.jobId)).toMatchObject({ exitStatus: -29 });
+    await vi.waitFor(() => expect(cluster.pbs.state.job(report.jobId)?.state).toBe('F'), 60_000);
+    expect(cluster.pbs.state.job(report.jobId)).toMatchObject({ exitStatus: -29 });
     expect(await status()).toMatchObject({ state: 'ended', reason: 'The time limit was reached.' });
     await expectNothingLeft(report.url);
   });
 
   test('while the server does not answer nothing is gone; afterwards all is as before', async () => {
     const report = await launched('--wait');
-    pbs.set({ down: true });
+    cluster.pbs.set({ down: true });
     const unseen = await call('status');
     expect(unseen.exitCode).toBe(0);
     expect(unseen.stdout).toContain('The scheduler does not answer right now: cannot connect to server');
@@ -208,14 +133,14 @@ describe(`on PBS${note}`, () => {
     expect(launch).toMatchObject({ exitCode: 5, stdout: '' });
     expect(launch.stderr).toContain("PBS can't be reached: cannot connect to server pbs-head");
 
-    pbs.set({ down: false });
+    cluster.pbs.set({ down: false });
     expect(await status()).toMatchObject({ state: 'ready' });
     expect((await call('stop', report.id)).exitCode).toBe(0);
     await expectNothingLeft(report.url);
   });
 
   test('broken JSON and a server without history change nothing', async () => {
-    pbs.set({ brokenJson: true, history: false });
+    cluster.pbs.set({ brokenJson: true, history: false });
     const report = await launched('--wait');
     expect(await status()).toMatchObject({ state: 'ready' });
     expect((await call('stop', report.id)).exitCode).toBe(0);
@@ -237,8 +162,8 @@ describe(`on PBS${note}`, () => {
       .filter((each) => /^(?:start-jupyter:| {2})/.test(each));
     expect(line).toContain(`PBS refuses the job: ${words}`);
     expect(more.length).toBeLessThanOrEqual(1);
-    expect(readdirSync(home.sessions)).toEqual([]);
-    await vi.waitFor(() => expect(satellite.tokensInUse()).toBe(0), 60_000);
+    expect(readdirSync(cluster.home.sessions)).toEqual([]);
+    await untilTokensAreBack();
   });
 
   test.each([
@@ -251,8 +176,8 @@ describe(`on PBS${note}`, () => {
     const { exitCode, stdout, stderr } = await call(...args);
     expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: '' });
     expect(stderr).toMatch(message);
-    expect(pbs.state.jobs()).toEqual([]);
-    expect(existsSync(home.sessions) ? readdirSync(home.sessions) : []).toEqual([]);
+    expect(cluster.pbs.state.jobs()).toEqual([]);
+    expect(existsSync(cluster.home.sessions) ? readdirSync(cluster.home.sessions) : []).toEqual([]);
   });
 
   test('--dry-run prints the script with its directives, and submits nothing', async () => {
@@ -261,6 +186,6 @@ describe(`on PBS${note}`, () => {
     expect(stdout.split('\n')).toEqual(
       expect.arrayContaining(['#PBS -S /bin/bash', '#PBS -q debug', '#PBS -l select=1:ncpus=2:mem=4096mb']),
     );
-    expect(pbs.state.jobs()).toEqual([]);
+    expect(cluster.pbs.state.jobs()).toEqual([]);
   });
 });

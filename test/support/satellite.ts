@@ -14,8 +14,8 @@ export interface SatelliteProcess {
   readonly caFile: string;
   /** What a program needs to find its names, which no DNS here knows. curl knows by itself where .localhost is. */
   readonly env: Readonly<Record<string, string>>;
-  /** Tokens that were issued and have not been given back. */
-  tokensInUse(): number;
+  /** Tokens that were issued and have not been given back, shortened as in the log. */
+  tokensInUse(): readonly string[];
   /** Asks a site as a browser would. */
   ask(
     url: string,
@@ -38,15 +38,14 @@ export async function startSatelliteProcess(): Promise<SatelliteProcess> {
     ],
     { reject: false, stdin: 'ignore' },
   );
-  let issued = 0;
-  let gone = 0;
+  const inUse = new Set<string>();
   const port = await new Promise<number>((resolve, reject) => {
     let said = '';
     createInterface(child.stderr).on('line', (line) => {
       said += `${line}\n`;
-      const { event, port: listening } = JSON.parse(line);
-      if (event === 'issued') issued += 1;
-      if (event === 'gone') gone += 1;
+      const { event, port: listening, token } = JSON.parse(line);
+      if (event === 'issued') inUse.add(token);
+      if (event === 'gone') inUse.delete(token);
       if (event === 'listening') resolve(listening);
     });
     void child.then(() => reject(new Error(`the satellite ended: ${said}`)));
@@ -57,7 +56,7 @@ export async function startSatelliteProcess(): Promise<SatelliteProcess> {
     endpoint: `sites.localhost:${port}`,
     caFile,
     env: { NODE_OPTIONS: `--import=${observer}`, OBSERVED_NETWORK: '/dev/null' },
-    tokensInUse: () => issued - gone,
+    tokensInUse: () => [...inUse],
     async ask(url, headers = {}) {
       const { hostname, host, pathname, search } = new URL(url);
       const request = https.request({

@@ -203,6 +203,12 @@ describe('a machine that nobody has described', () => {
       'generic-lsf',
       'lsf',
     ],
+    [
+      'with Torque',
+      { commands: ['qsub'], files: ['/var/spool/torque/server_name'] },
+      'generic-torque',
+      'torque',
+    ],
     ['with a qsub and nothing more', { commands: ['qsub'] }, 'generic-none', 'none'],
     ['with a cluster but no sbatch', { clusterName: 'x' }, 'generic-none', 'none'],
   ])('%s is a generic one', async (_, facts, name, expected) => {

@@ -7,6 +7,8 @@
  *   kill_delay, a KILL; until then the job runs, also when its first shell is gone;
  * - otherwise what remains of the session when the first shell ends is killed at once;
  * - output is spooled and copied over the user's file at the end.
+ *
+ * Torque's (mom_start.c, mom_mach.c) waits for nothing: once the first shell has gone, all that remains is killed.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -114,13 +116,23 @@ export async function mom(state: State, id: string): Promise<void> {
   // It looks at its processes at once, in case they take no notice.
   if (first !== 'exited') {
     report(state, id, session);
-    await terminate(session, state.settings.killDelay);
+    if (state.settings.flavour === 'torque')
+      await terminateAsTorque(session, exited, state.settings.killDelay);
+    else await terminate(session, state.settings.killDelay);
   }
   const [code, signal] = await exited;
   signalSession(session, 'SIGKILL');
-  finish(state, id, first === 'over' ? -29 : exitStatus(code, signal));
+  finish(
+    state,
+    id,
+    first === 'over' ? overLimit[state.settings.flavour] : exitStatus(code, signal),
+    first === 'over',
+  );
   schedule(state);
 }
+
+/** JOB_EXEC_KILL_WALLTIME and JOB_EXEC_OVERLIMIT_WT */
+const overLimit = { pbs: -29, torque: -11 } as const;
 
 async function timeout(limit: number, cancelled: AbortSignal): Promise<'over'> {
   await sleep(limit * 1000, undefined, { signal: cancelled, ref: true }).catch(() => {});
@@ -181,6 +193,19 @@ async function terminate(session: number, killDelay: number): Promise<void> {
   signalSession(session, 'SIGKILL');
 }
 
+/** TERM to everything; the first shell's end, or the end of the delay, is everything's end. */
+async function terminateAsTorque(
+  session: number,
+  exited: Promise<unknown>,
+  killDelay: number,
+): Promise<void> {
+  const waking = new AbortController();
+  signalSession(session, 'SIGTERM');
+  await Promise.race([exited, timeout(killDelay, waking.signal)]);
+  waking.abort();
+  signalSession(session, 'SIGKILL');
+}
+
 function signalSession(session: number, signal: NodeJS.Signals): void {
   for (const pid of sessionProcesses(session)) {
     try {
@@ -209,15 +234,18 @@ function sessionProcesses(session: number): number[] {
     .sort((a, b) => b - a);
 }
 
-function finish(state: State, id: string, status: number): void {
+function finish(state: State, id: string, status: number, isOverLimit: boolean): void {
   state.locked(() => {
     const job = state.job(id) as Job;
     const ended = now();
     const deleted = / and terminated by /.test(job.comment ?? '');
-    const outcome =
-      status === -29 ? ' and exceeded resource walltime' : status === 0 ? ' and finished' : ' and failed';
+    const outcome = isOverLimit
+      ? ' and exceeded resource walltime'
+      : status === 0
+        ? ' and finished'
+        : ' and failed';
     const { mom: _, ...rest } = job;
-    const copied = deliver(state, job, status);
+    const copied = deliver(state, job, isOverLimit);
     state.save({
       ...rest,
       state: 'F',
@@ -235,8 +263,8 @@ function finish(state: State, id: string, status: number): void {
 }
 
 /** Puts the spooled output over the user's file, whatever was there. */
-function deliver(state: State, job: Job, status: number): boolean {
-  if (status === -29) {
+function deliver(state: State, job: Job, isOverLimit: boolean): boolean {
+  if (isOverLimit) {
     const spool = openSync(state.spool(job.id, job.join === 'oe' ? 'OU' : 'ER'), 'a');
     const limit = seconds(job.resources.walltime);
     writeSync(spool, `=>> PBS: job killed: walltime ${limit + 1} exceeded limit ${limit}\n`);

@@ -83,6 +83,49 @@ export function jobAttributes(state: State, job: Job): Attributes {
   return all.filter((pair): pair is [string, Value] => pair[1] !== undefined);
 }
 
+/** In the order of Torque's table (job_attr_def.c). */
+export function torqueJobAttributes(state: State, job: Job): Attributes {
+  const { server, user } = state.settings;
+  const time = (seconds: number | undefined) => (seconds === undefined ? undefined : ctime(seconds));
+  const { ncpus: _, nodect: __, place: ___, select: ____, ...resources } = job.resources;
+  const all: [string, Value | undefined][] = [
+    ['Job_Name', job.name],
+    ['Job_Owner', `${user}@${server}`],
+    ['resources_used', job.used && { cput: '00:00:00', walltime: clock(job.used.walltime) }],
+    ['job_state', job.state === 'F' ? 'C' : job.state],
+    ['queue', job.queue],
+    ['server', server],
+    ['Account_Name', job.account],
+    ['Checkpoint', 'u'],
+    ['ctime', time(job.ctime)],
+    ['Error_Path', job.error],
+    ['exec_host', job.execHost],
+    ['Hold_Types', job.hold],
+    ['Join_Path', job.join],
+    ['Keep_Files', 'n'],
+    ['Mail_Points', 'a'],
+    ['mtime', time(job.mtime)],
+    ['Output_Path', job.output],
+    ['Priority', 0],
+    ['qtime', time(job.qtime)],
+    ['Rerunable', job.rerunable ? 'True' : 'False'],
+    ['Resource_List', resources],
+    ['session_id', job.session],
+    ['Shell_Path_List', job.shell],
+    ['Variable_List', job.variables],
+    ['etime', time(job.etime)],
+    ['exit_status', job.state === 'F' ? (job.exitStatus ?? 0) : undefined],
+    ['submit_args', job.submitArguments],
+    ['start_time', time(job.stime)],
+    ['start_count', job.runCount],
+    ['comp_time', time(job.historyTime)],
+    ['fault_tolerant', 'False'],
+    ['submit_host', server],
+    ['init_work_dir', job.home],
+  ];
+  return all.filter((pair): pair is [string, Value] => pair[1] !== undefined);
+}
+
 /** Tabs, and values on the same line as their names. */
 function json(value: Value, indent = ''): string {
   const inner = `${indent}\t`;

@@ -74,16 +74,27 @@ function newJob(
   options: Options,
   { script, submitArguments }: { readonly script: string; readonly submitArguments: string },
 ): Job {
-  const { server, queues } = state.settings;
+  const { server, queues, flavour } = state.settings;
   const one = (name: string) => options.get(name)?.at(-1);
   const queue = one('-q') ?? (Object.keys(queues)[0] as string);
   const limits = queues[queue];
-  if (limits === undefined) refuse('Unknown queue', 170);
-  const resources = requested(state, options.get('-l') ?? []);
-  if (limits.maxSeconds !== undefined && seconds(resources.walltime) > limits.maxSeconds)
+  const isTorque = flavour === 'torque';
+  if (limits === undefined) {
+    if (isTorque) refuse('submit error (Unknown queue MSG=cannot locate queue)', 172);
+    refuse('Unknown queue', 170);
+  }
+  const resources = (isTorque ? requestedOfTorque : requested)(state, options.get('-l') ?? []);
+  if (limits.maxSeconds !== undefined && seconds(resources.walltime) > limits.maxSeconds) {
+    if (isTorque)
+      refuse(
+        'submit error (Job exceeds queue resource limits MSG=cannot satisfy queue max walltime requirement)',
+        190,
+      );
     refuse('Job violates queue and/or server resource limits', 188);
+  }
   const name = one('-N') ?? path.basename(script);
-  if (!/^[A-Za-z][\w+.-]{0,229}$/.test(name)) return state.unrecorded(`qsub -N ${name}`);
+  if (!(isTorque ? /^[A-Za-z][\w+.-]{0,14}$/ : /^[A-Za-z][\w+.-]{0,229}$/).test(name))
+    return state.unrecorded(`qsub -N ${name}`);
   const umask = /^umask=(\d+)$/.exec(one('-W') ?? 'umask=077');
   if (umask === null) return state.unrecorded(`qsub -W ${one('-W')}`);
 
@@ -172,6 +183,19 @@ function requested(state: State, requests: readonly string[]): Record<string, st
     select: select ?? '1:ncpus=1',
     ...(walltime === undefined ? {} : { walltime }),
   };
+}
+
+/** `-l nodes=1:ppn=2`, `-l mem=`, `-l walltime=`; a node has one processor where nobody asks for more. */
+function requestedOfTorque(state: State, requests: readonly string[]): Record<string, string | number> {
+  const wanted: Record<string, string> = {};
+  for (const item of requests.flatMap((request) => request.split(','))) {
+    const [, name = '', value = ''] = /^(\w+)=(.*)$/.exec(item) ?? [];
+    if (!['nodes', 'mem', 'walltime'].includes(name)) return state.unrecorded(`qsub -l ${item}`);
+    wanted[name] = value;
+  }
+  const [, count = '', processors = '1'] =
+    /^(\d+)(?::ppn=(\d+))?$/.exec(wanted.nodes ?? '1') ?? state.unrecorded(`qsub -l nodes=${wanted.nodes}`);
+  return { ncpus: Number(count) * Number(processors), nodect: Number(count), ...wanted };
 }
 
 function readSelect(state: State, select: string): readonly [number, Record<string, string>] {

@@ -4,17 +4,27 @@
  * ends with status 99 and a line in the file "unrecorded".
  */
 import { deleteJob, mom, schedule } from './mom.ts';
-import { estimates, jobAttributes, jsonAnswer, nodes, queueAttributes, table, text } from './print.ts';
+import {
+  estimates,
+  jobAttributes,
+  jsonAnswer,
+  nodes,
+  queueAttributes,
+  table,
+  text,
+  torqueJobAttributes,
+} from './print.ts';
 import { qsub } from './qsub.ts';
 import { type Job, now, Refusal, State } from './state.ts';
 
 const [command = '', directory = '', ...args] = process.argv.slice(2);
 const state = new State(directory);
+const isTorque = state.settings.flavour === 'torque';
 const asTyped = [command, ...args].join(' ');
 
 const commands: Readonly<Record<string, () => unknown>> = {
   qsub: () => reached() && qsub(state, args),
-  qstat,
+  qstat: isTorque ? torqueQstat : qstat,
   qdel,
   qrls,
   pbsnodes: () =>
@@ -75,6 +85,25 @@ function qstat(): void {
   process.exitCode = found.findLast((job) => typeof job === 'number') ?? 0;
 }
 
+/** `qstat -f ID…` and `qstat -Q -f` of Torque: text only, and jobs that have ended for as long as they are kept. */
+function torqueQstat(): void {
+  const line = args.join(' ');
+  reached();
+  if (line === '-Q -f') {
+    for (const name of Object.keys(state.settings.queues))
+      process.stdout.write(text(`Queue: ${name}`, queueAttributes(state, name)));
+    return;
+  }
+  const [, ids = ''] = /^-f((?: \d[\w.-]*)+)$/.exec(line) ?? state.unrecorded(asTyped);
+  for (const id of ids.trim().split(' ')) {
+    const job = state.job(id);
+    if (job === undefined || (job.state === 'F' && !state.settings.history)) {
+      process.stderr.write(`qstat: Unknown Job Id Error ${id}\n`);
+      process.exitCode = 153;
+    } else process.stdout.write(text(`Job Id: ${id}`, torqueJobAttributes(state, job)));
+  }
+}
+
 /** The job, or the exit code of a complaint about it. */
 function statusOf(id: string, withHistory: boolean): Job | number {
   const { history } = state.settings;
@@ -116,8 +145,13 @@ function qdel(): void {
   state.locked(() => {
     const job = state.job(id);
     if (job === undefined || (job.state === 'F' && !state.settings.history)) {
-      process.stderr.write(`qdel: Unknown Job Id ${id}\n`);
+      process.stderr.write(`qdel: Unknown Job Id ${isTorque ? 'Error ' : ''}${id}\n`);
       process.exitCode = 153;
+    } else if (job.state === 'F' && isTorque) {
+      process.stderr.write(
+        `qdel: Request invalid for state of job MSG=invalid state for job - COMPLETE ${id}\n`,
+      );
+      process.exitCode = 170;
     } else if (job.state === 'F') {
       // Not recorded; process_deljobstat in qdel.c, PBSE_HISTJOBID.
       process.stderr.write(`qdel: Job has finished ${id}\n`);

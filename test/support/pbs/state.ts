@@ -13,12 +13,17 @@ import path from 'node:path';
 
 /** How this server is set up. Tests may change it while jobs run. */
 export interface Settings {
+  /**
+   * What it stands in for: an OpenPBS 23.06 as recorded, or a Torque 6.1 as its manuals and its source have it, of which
+   * there are no recordings.
+   */
+  readonly flavour: 'pbs' | 'torque';
   readonly server: string;
   readonly user: string;
   readonly ncpus: number;
   /** Seconds between TERM and KILL; the manual's default is 10. */
   readonly killDelay: number;
-  /** job_history_enable */
+  /** job_history_enable; for Torque whether it still shows jobs that have ended (keep_completed). */
   readonly history: boolean;
   /** Nobody answers. */
   readonly down: boolean;
@@ -30,6 +35,7 @@ export interface Settings {
 }
 
 export const usualSettings: Settings = {
+  flavour: 'pbs',
   server: 'pbs-head',
   user: 'student',
   ncpus: 2,

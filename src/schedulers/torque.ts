@@ -1,0 +1,148 @@
+/**
+ * Torque: qsub(1B), qstat(1B), qdel(1B) as its manuals (4.2, 6.1) describe them and its source (6.1) prints them; not
+ * recorded. It split off from PBS long ago: commands and messages are alike, requests, states and exit statuses are not.
+ * Jobs are read as text. Its XML (`qstat -x`) says the same, and the text has been there in every version.
+ */
+import { type Attributes, parseQstat, qstatTime } from 'satellite/qstat';
+import type { LaunchSpec } from '../launch-spec.ts';
+import { runCommand } from './command.ts';
+import {
+  complaint,
+  type Ending,
+  endingWith,
+  holdReason,
+  nodesRequest,
+  outOfMemory,
+  outputPath,
+  ownOption,
+  parseCancel,
+  parseQueues,
+  parseSubmit,
+  qstatEnvironment,
+  reportFrom,
+  runningReport,
+  timeLimitReached,
+  walltime,
+} from './pbs.ts';
+import type { JobReport, Offers, Scheduler, SubmitOutcome, Unsupported } from './scheduler.ts';
+
+export const torque: Scheduler = {
+  title: 'Torque',
+  commands: ['qsub', 'qstat', 'qdel'],
+  ownOption,
+  unsupported,
+  directives,
+  submit,
+  jobs,
+  cancel: async (jobId) => parseCancel(await runCommand('qdel', [jobId], { timeout: 60_000 })),
+  offers,
+};
+
+// ---- Dialect --------------------------------------------------------------------------------------------------------
+
+/** What can't be asked of Torque. Reservations and the like belong to the scheduler that a site puts beside it. */
+export function unsupported({ resources }: LaunchSpec): Unsupported | undefined {
+  const foreign = (['gres', 'qos', 'constraint', 'reservation'] as const).find(
+    (option) => resources[option] !== undefined,
+  );
+  if (foreign !== undefined)
+    return {
+      option: foreign,
+      message: 'Torque itself has no word for this',
+      hint: 'Leave it out, or give qsub the words of your site after "--", such as "-- -l advres=NAME" of Moab.',
+    };
+  if (resources.partition?.includes(','))
+    return {
+      option: 'partition',
+      message: 'Torque takes one queue',
+      hint: `Write -p ${resources.partition.split(',')[0]}.`,
+    };
+  return undefined;
+}
+
+/** `#PBS` lines; what isn't asked for is left to the site's defaults. For the reasons of the first five see PBS. */
+export function directives({ resources, system }: LaunchSpec, { log }: { readonly log: string }): string[] {
+  const { account, partition, timeLimit, nodes, cpus, memory, gpu } = resources;
+  const asksForNodes = [nodes, cpus, memory, gpu].some((wanted) => wanted !== undefined);
+  return [
+    '-S /bin/bash',
+    // 15 characters at most, the first one a letter.
+    '-N start-jupyter',
+    '-j oe',
+    `-o ${outputPath(log)}`,
+    '-r n',
+    ...(account === undefined ? [] : [`-A ${account}`]),
+    ...(partition === undefined ? [] : [`-q ${partition}`]),
+    ...(asksForNodes ? nodesRequest(resources, system.pbs ?? {}) : []),
+    ...(timeLimit === undefined ? [] : [`-l walltime=${walltime(timeLimit)}`]),
+  ].map((directive) => `#PBS ${directive}`);
+}
+
+// ---- Commands -------------------------------------------------------------------------------------------------------
+
+async function submit(script: string, extraArguments: readonly string[]): Promise<SubmitOutcome> {
+  return parseSubmit(await runCommand('qsub', [...extraArguments, script], { timeout: 180_000 }));
+}
+
+/** Torque shows jobs that have ended for a while (keep_completed) and then forgets them; it has no history to ask. */
+async function jobs(jobIds: readonly string[]): Promise<ReadonlyMap<string, JobReport>> {
+  if (jobIds.length === 0) return new Map();
+  const output = await runCommand('qstat', ['-f', ...jobIds], { env: qstatEnvironment });
+  const shown = output.exitCode === undefined ? undefined : parseQstat(output.stdout);
+  if (shown === undefined) {
+    const unreachable: JobReport = { kind: 'unreachable', message: complaint(output) };
+    return new Map(jobIds.map((id) => [id, unreachable]));
+  }
+  return new Map(jobIds.map((id) => [id, reportFrom({ jobs: shown, output }, id, jobReport)]));
+}
+
+async function offers(): Promise<Offers | { kind: 'unreachable'; message: string }> {
+  const output = await runCommand('qstat', ['-Q', '-f'], { env: qstatEnvironment });
+  if (output.exitCode !== 0) return { kind: 'unreachable', message: complaint(output) };
+  return { partitions: parseQueues(output.stdout), accounts: undefined };
+}
+
+// ---- What the commands say ------------------------------------------------------------------------------------------
+
+/** One job's attributes; states as in qstat(1B). */
+export function jobReport(attributes: Attributes): JobReport {
+  const state = attributes.job_state ?? '';
+  switch (state) {
+    case 'Q':
+    case 'W':
+    case 'T':
+      return {
+        kind: 'queued',
+        reason: attributes.comment?.replace(/^Not Running: /, '') || undefined,
+        estimatedStart: undefined,
+      };
+    case 'H':
+      return { kind: 'queued', reason: holdReason(attributes.Hold_Types), estimatedStart: undefined };
+    case 'R':
+    case 'E':
+    case 'S':
+      return runningReport(attributes, qstatTime(attributes.start_time));
+    case 'C':
+      return { kind: 'ended', ...ending(attributes) };
+    default:
+      return {
+        kind: 'unreachable',
+        message: `job state ${state || '(none)'} says nothing of where the job is`,
+      };
+  }
+}
+
+/** Exit statuses that Torque gives a job itself (JOB_EXEC_… in pbs_job.h). */
+const ownStatuses: Readonly<Record<number, Ending>> = {
+  [-10]: outOfMemory,
+  [-11]: timeLimitReached,
+  [-12]: { failed: true, reason: "The job used up the CPU time that its queue's jobs may use." },
+};
+
+/** A job that was deleted while it waited has a status too, any that the site likes (status_cancel_queue). */
+function ending(attributes: Attributes): Ending {
+  const { exec_host: node, exit_status: status } = attributes;
+  if (node === undefined || status === undefined)
+    return { failed: false, reason: 'The job was deleted before it ran.' };
+  return endingWith(Number(status), attributes, ownStatuses);
+}
