@@ -135,7 +135,7 @@ test('letters and words of other schedulers are known', () => {
     expect(stage(state)).toBe('waiting');
   for (const state of ['R', 'E', 'S', 'U', 'B', 'dr', 'RUN', 'USUSP', 'SSUSP'])
     expect(stage(state)).toBe('running');
-  for (const state of ['DONE', 'EXIT']) expect(stage(state)).toBe('finished');
+  for (const state of ['C', 'DONE', 'EXIT']) expect(stage(state)).toBe('finished');
   // LSF's word for not knowing.
   expect(stage('UNKWN')).toBeUndefined();
 });

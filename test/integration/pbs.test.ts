@@ -48,6 +48,7 @@ describe(`on PBS${note}`, () => {
     const stopped = await call('stop', report.id);
     expect(stopped).toMatchObject({ exitCode: 0, stdout: '' });
     expect(stopped.stderr).toContain('Stopped with "start-jupyter stop"');
+    await untilTokensAreBack();
     expect((await cluster.satellite.ask(report.url)).body).toContain('Stopped with');
     expect(await status()).toMatchObject({ state: 'ended', url: null });
     await expectNothingLeft(report.url);

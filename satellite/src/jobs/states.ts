@@ -85,6 +85,7 @@ const others: Readonly<Record<string, JobState>> = {
   H: held,
   B: running,
   E: leaving,
+  C: ended,
   U: suspended,
   PEND: waiting,
   WAIT: waiting,
