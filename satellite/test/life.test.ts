@@ -253,7 +253,7 @@ test('every event in every state is as docs/tokens.md says', async () => {
     chapters.push(`## ${state[0]?.toUpperCase()}${state.slice(1)}\n\n${now}\n\n${table(head, rows)}`);
   }
   await expect(`${[INTRODUCTION, ...chapters].join('\n\n')}\n`).toMatchFileSnapshot('../../docs/tokens.md');
-}, 120_000);
+}, 300_000);
 
 test('a restart changes nothing, in any state', async () => {
   const notebook = await notebooks();
