@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ClientHttp2Stream } from 'node:http2';
 import { createServer, type Socket } from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import type { SatelliteConfigInput } from '../src/config.ts';
 import type { LogEntry, StartOptions } from '../src/index.ts';
@@ -785,6 +786,8 @@ describe('everything else', () => {
     await idle.ended();
     expect((await idle.first(TYPE.goaway, 0)).payload.readUInt32BE(4)).toBe(CODE.none);
     await busy.first(TYPE.goaway, 0);
+    // Longer than a stop without anything under way takes.
+    await pause(1500);
     finish();
     await busy.ended();
     const said = busy.seen.filter(({ type, stream }) => type === TYPE.data && stream === 1);
