@@ -6,6 +6,7 @@ prepare_environment() {
   forget_login_session
   export JUPYTER_RUNTIME_DIR=$runtime
 
+  locks_work || keep_databases_here
   [[ -z $scratch_dir ]] || make_scratch
   ((${#modules[@]} == 0)) || load_modules
   [[ -z $venv ]] || use_venv
@@ -25,6 +26,32 @@ forget_login_session() {
   unset JUPYTER_SERVER_ROOT JUPYTER_SERVER_URL "${!JPY_@}" "${!JUPYTERHUB_@}" "${!START_JUPYTER_@}"
   # Another Python than theirs is asked for.
   [[ -z $venv$conda_env$conda_yml$image ]] || unset PYTHONHOME PYTHONPATH VIRTUAL_ENV CONDA_PREFIX CONDA_DEFAULT_ENV CONDA_SHLVL
+}
+
+# A home on NFS without a lock service makes every lock wait for ever, or fail.
+locks_work() {
+  local probe=$session_dir/.lock-probe status
+  : 2>/dev/null >"$probe" || return 0 # a home that can't be written is told below
+  timeout -s KILL 5 flock --nonblock "$probe" true 2>/dev/null
+  status=$?
+  rm -f "$probe"
+  ((status == 0 || status == 127))
+}
+
+# Jupyter's and IPython's databases (trusted notebooks, history of cells) would hang with them: for this session they are
+# on this node, beside links to everything else that IPython has in home.
+keep_databases_here() {
+  local own=${IPYTHONDIR:-$HOME/.ipython} file
+  say "WARNING: files in your home directory can't be locked on $(hostname): the history of cells is not kept."
+  databases_here=yes
+  export IPYTHONDIR=$runtime/ipython
+  mkdir -p "$IPYTHONDIR/profile_default"
+  for file in "$own"/* "$own"/profile_default/*; do
+    case ${file#"$own/"} in
+      profile_default | profile_default/history.sqlite* | profile_default/db | profile_default/security | profile_default/pid) ;;
+      *) [[ ! -e $file ]] || ln -s "$file" "$IPYTHONDIR/${file#"$own/"}" ;;
+    esac
+  done
 }
 
 # A private directory where there is room: it becomes TMPDIR, and goes when the session ends.

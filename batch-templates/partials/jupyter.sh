@@ -92,6 +92,7 @@ write_jupyter_config() {
   printf %s "$jupyter_token" >"$runtime/jupyter-token"
   printf %s "$site_host" >"$runtime/site-host"
   printf 'address = "%s"\nport = %d\nidle_timeout = %d\nservice = "%s"\n' "$address" "$port" "$idle_timeout" "$service" >"$runtime/jupyter_start_config.py"
+  printf 'databases_here = "%s"\n' "${databases_here-}" >>"$runtime/jupyter_start_config.py"
   cat >>"$runtime/jupyter_start_config.py" <<'END_OF_CONFIG'
 import os
 import sys
@@ -136,6 +137,9 @@ else:
         c.PasswordIdentityProvider.hashed_password = ""
     else:
         app.token = token
+
+if databases_here:  # noqa: F821
+    c.NotebookNotary.db_file = ":memory:"
 
 if service == "voila":  # noqa: F821
     app.jpserver_extensions = {"voila.server_extension": True}

@@ -151,13 +151,18 @@ describe('a quality of service, a reservation and a feature', () => {
 
   test('that are asked for are what the job runs with', async () => {
     const session = await launch([
-      ...['--notebook', '--qos', 'lecture', '-R', 'course', '-C', 'lab&slow', '--wait'],
+      ...['--notebook', '--qos', 'lecture', '-R', 'course', '-C', 'lab&slow', '-c', '2', '--wait'],
     ]);
     const { stdout } = await labExec(['scontrol', 'show', 'job', session.jobId]);
     expect(stdout).toMatch(/QOS=lecture\b/);
     expect(stdout).toMatch(/Reservation=course\b/);
     expect(stdout).toMatch(/Features=lab&slow\b/);
     expect(stdout).toMatch(/ NodeList=c1\b/);
+    // Steps from a notebook get the job's CPUs, too.
+    const environments = await labExec(['sh', '-c', 'cat /proc/[0-9]*/environ 2>/dev/null; true'], {
+      node: 'c1',
+    });
+    expect(environments.stdout).toContain('\0SRUN_CPUS_PER_TASK=2\0');
   });
 
   test.each([

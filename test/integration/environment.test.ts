@@ -5,8 +5,10 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { testWith } from '../support/command.ts';
 import { freshHome, type Home, temporaryDirectory } from '../support/directories.ts';
 import { type HereLaunch, launchHere } from '../support/here.ts';
+import { runInKernel } from '../support/kernel.ts';
 import { allEnded, processesWithHome } from '../support/processes.ts';
 import { run, slurmPrograms, usualPrograms } from '../support/program.ts';
+import { stubCommands } from '../support/stubs.ts';
 
 const { run: testWithJupyter, note } = testWith('jupyter-notebook');
 
@@ -163,6 +165,35 @@ false
   });
 });
 
+// The module command of Debian's environment-modules, which a batch shell has to find by itself.
+describe.runIf(existsSync('/usr/share/modules/init/bash'))(`--module and --module-path${note}`, () => {
+  const moduleFile = (name: string, text: string) => {
+    const directory = path.join(temporaryDirectory(), 'module files');
+    mkdirSync(directory);
+    writeFileSync(path.join(directory, name), `#%Module\n${text}\n`);
+    return directory;
+  };
+
+  testWithJupyter('load what is in a directory of your own, in order', async () => {
+    const first = moduleFile('base', 'setenv COURSE base');
+    const second = moduleFile('course', 'prereq base\nsetenv COURSE advanced');
+    const options = ['--module-path', first, '--append-modulepath', second, '-e', 'base', '-e', 'course'];
+    const launch = launchHere(['-q', ...options], workstation());
+    expect(await jupyterEnvironment(launch)).toMatchObject({ COURSE: 'advanced' });
+    expect(log()).toMatch(/module load base\n(?:.*\n)*.*module load course/);
+  });
+
+  it('that are not there end the session with the reason', async () => {
+    const directory = moduleFile('base', '');
+    const missing = await run(['--module-path', directory, '-e', 'bsae'], workstation());
+    expect(missing.exitCode).toBe(6);
+    expect(missing.stderr).toMatch(/The module "bsae" could not be loaded on /);
+    const nowhere = await run(['--module-path', '/nowhere', '-e', 'base'], workstation());
+    expect(nowhere.exitCode).toBe(6);
+    expect(nowhere.stderr).toMatch(/The module path \/nowhere does not exist on /);
+  });
+});
+
 describe(`--scratch-dir${note}`, () => {
   testWithJupyter('holds a private directory for temporary files, which goes with the session', async () => {
     const place = path.join(temporaryDirectory(), 'a scratch');
@@ -185,6 +216,32 @@ describe(`--scratch-dir${note}`, () => {
     const { exitCode, stderr } = await run(['--scratch-dir', '/proc/nowhere'], workstation());
     expect(exitCode).toBe(6);
     expect(stderr).toMatch(/scratch directory can't be made on .*: .*nowhere/);
+  });
+});
+
+describe(`a home in which files can not be locked${note}`, () => {
+  const where = `
+ip = get_ipython()
+print(ip.history_manager.hist_file)
+print(greeting)`;
+
+  testWithJupyter.each([
+    [
+      'has the history of cells elsewhere, and the rest of IPython',
+      1,
+      /^\/tmp\/sj-\w+\/ipython\/profile_default\/history\.sqlite\nhello$/,
+    ],
+    ['that can be locked has it at home', 0, /\/home\/\.ipython\/profile_default\/history\.sqlite\nhello$/],
+  ])('%s', async (_, status, says) => {
+    const startup = path.join(home.path, '.ipython', 'profile_default', 'startup');
+    mkdirSync(startup, { recursive: true });
+    writeFileSync(path.join(startup, '00.py'), 'greeting = "hello"\n');
+    // What flock(1) says where the server has no lock service.
+    const stubs = stubCommands();
+    stubs.add('flock', { stderr: 'flock: No locks available\n', exitCode: status });
+    const launch = launchHere(['-q'], { ...workstation(), path: `${stubs.directory}:${workstation().path}` });
+    expect(await runInKernel(await linkOf(launch), where)).toMatch(says);
+    expect(log().includes("can't be locked")).toBe(status === 1);
   });
 });
 
