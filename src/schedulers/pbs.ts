@@ -180,20 +180,23 @@ async function jobs(jobIds: readonly string[]): Promise<ReadonlyMap<string, JobR
 const finishedUnseen: JobReport = { kind: 'ended', failed: false, reason: endedByItself };
 
 export interface QstatAnswer {
-  readonly jobs: ReadonlyMap<string, Attributes>;
+  /** Jobs or queues by their names. */
+  readonly shown: ReadonlyMap<string, Attributes>;
   readonly output: CommandOutput;
 }
 
-/** As JSON, and as text where that JSON is broken. */
+/** As JSON, and as text where that JSON is broken or nothing that this version knows. */
 async function qstat(
   options: readonly string[],
-  jobIds: readonly string[],
+  operands: readonly string[],
+  kind: 'jobs' | 'queues' = 'jobs',
 ): Promise<({ kind: 'answered' } & QstatAnswer) | { kind: 'unreachable'; message: string }> {
   for (const format of [['-f', '-F', 'json'], ['-f']]) {
-    const output = await runCommand('qstat', [...options, ...format, ...jobIds], { env: qstatEnvironment });
+    const output = await runCommand('qstat', [...options, ...format, ...operands], { env: qstatEnvironment });
     if (output.exitCode === undefined) return { kind: 'unreachable', message: complaint(output) };
-    const jobs = parseQstat(output.stdout);
-    if (jobs !== undefined) return { kind: 'answered', jobs, output };
+    const isUsage = output.exitCode === 2;
+    const shown = isUsage ? undefined : parseQstat(output.stdout, kind);
+    if (shown !== undefined) return { kind: 'answered', shown, output };
   }
   return { kind: 'unreachable', message: 'what qstat prints can not be read' };
 }
@@ -203,10 +206,11 @@ async function cancel(jobId: string): Promise<CancelOutcome> {
 }
 
 async function offers(): Promise<Offers | { kind: 'unreachable'; message: string }> {
-  const output = await runCommand('qstat', ['-Q', '-f', '-F', 'json'], { env: qstatEnvironment });
-  if (output.exitCode !== 0) return { kind: 'unreachable', message: complaint(output) };
+  const queues = await qstat(['-Q'], [], 'queues');
+  if (queues.kind === 'unreachable') return queues;
+  if (queues.output.exitCode !== 0) return { kind: 'unreachable', message: complaint(queues.output) };
   // PBS knows no accounts: it writes the name down and leaves it to the site's own bookkeeping.
-  return { partitions: parseQueues(output.stdout), accounts: undefined };
+  return { partitions: queueOffers(queues.shown), accounts: undefined };
 }
 
 // ---- What the commands say ------------------------------------------------------------------------------------------
@@ -248,11 +252,11 @@ export function refusal(said: string): string {
 
 /** What an answer of qstat says of one job: a job that it neither shows nor disowns has not been answered for. */
 export function reportFrom(
-  { jobs, output }: QstatAnswer,
+  { shown, output }: QstatAnswer,
   id: string,
   read: (attributes: Attributes) => JobReport,
 ): JobReport {
-  const attributes = jobs.get(id);
+  const attributes = shown.get(id);
   if (attributes !== undefined) return read(attributes);
   const disowned =
     hasFinished({ output }, id) ||
@@ -388,17 +392,13 @@ export function parseCancel(output: CommandOutput): CancelOutcome {
 }
 
 /** Queues with the longest time that one job may ask for there. Which is the default is the server's secret. */
-export function parseQueues(stdout: string): Offers['partitions'] {
-  const queues = parseQstat(stdout, 'queues');
-  return (
-    queues &&
-    [...queues].map(([name, attributes]) => ({
-      name,
-      isDefault: false,
-      available: attributes.enabled === 'True' && attributes.started === 'True',
-      maxSeconds: qstatSeconds(attributes['resources_max.walltime']),
-    }))
-  );
+export function queueOffers(queues: ReadonlyMap<string, Attributes>): Offers['partitions'] {
+  return [...queues].map(([name, attributes]) => ({
+    name,
+    isDefault: false,
+    available: attributes.enabled === 'True' && attributes.started === 'True',
+    maxSeconds: qstatSeconds(attributes['resources_max.walltime']),
+  }));
 }
 
 /** PBS's own words: the line that the command itself wrote, without its name; else the first. */

@@ -16,9 +16,9 @@ import {
   outputPath,
   ownOption,
   parseCancel,
-  parseQueues,
   parseSubmit,
   qstatEnvironment,
+  queueOffers,
   reportFrom,
   runningReport,
   timeLimitReached,
@@ -93,13 +93,14 @@ async function jobs(jobIds: readonly string[]): Promise<ReadonlyMap<string, JobR
     const unreachable: JobReport = { kind: 'unreachable', message: complaint(output) };
     return new Map(jobIds.map((id) => [id, unreachable]));
   }
-  return new Map(jobIds.map((id) => [id, reportFrom({ jobs: shown, output }, id, jobReport)]));
+  return new Map(jobIds.map((id) => [id, reportFrom({ shown, output }, id, jobReport)]));
 }
 
 async function offers(): Promise<Offers | { kind: 'unreachable'; message: string }> {
   const output = await runCommand('qstat', ['-Q', '-f'], { env: qstatEnvironment });
   if (output.exitCode !== 0) return { kind: 'unreachable', message: complaint(output) };
-  return { partitions: parseQueues(output.stdout), accounts: undefined };
+  const queues = parseQstat(output.stdout, 'queues');
+  return { partitions: queues && queueOffers(queues), accounts: undefined };
 }
 
 // ---- What the commands say ------------------------------------------------------------------------------------------

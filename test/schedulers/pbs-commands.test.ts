@@ -174,11 +174,35 @@ it('hands on what the user has for qsub, before the script', async () => {
   expect(stubs.calls()).toEqual(['qsub -h -W umask=022 /home/a/job.sh']);
 });
 
-it('asks for the queues, and knows of no accounts', async () => {
+it('asks for the queues with their limits, and knows of no accounts', async () => {
   recordedQstat('qstat-queues-json');
-  expect(await pbs.offers()).toMatchObject({
-    partitions: [{ name: 'workq' }, { name: 'debug', maxSeconds: 1800 }],
+  expect(await pbs.offers()).toEqual({
+    partitions: [
+      { name: 'workq', isDefault: false, available: true, maxSeconds: undefined },
+      { name: 'debug', isDefault: false, available: true, maxSeconds: 1800 },
+    ],
     accounts: undefined,
+  });
+});
+
+describe('a PBS from before there was JSON', () => {
+  const usage = { stderr: "qstat: invalid option -- 'F'\nusage: \nqstat [-f] ...\n", exitCode: 2 };
+
+  it('is asked for the text of a job', async () => {
+    const stubs = commandsOnPath();
+    const text = recorded('qstat-running-full');
+    stubs.answer('qstat', { 'qstat -f -F json 1.pbs-head': usage, [text.command]: text });
+    expect((await pbs.jobs(['1.pbs-head'])).get('1.pbs-head')).toMatchObject({ kind: 'running' });
+  });
+
+  it('is asked for the text of the queues', async () => {
+    const stubs = commandsOnPath();
+    const stdout = 'Queue: long\n    queue_type = Execution\n    enabled = True\n    started = False\n\n';
+    stubs.answer('qstat', { 'qstat -Q -f -F json': usage, 'qstat -Q -f': { stdout } });
+    expect(await pbs.offers()).toEqual({
+      partitions: [{ name: 'long', isDefault: false, available: false, maxSeconds: undefined }],
+      accounts: undefined,
+    });
   });
 });
 

@@ -4,7 +4,6 @@ import {
   directives,
   jobReport,
   parseCancel,
-  parseQueues,
   parseSubmit,
   pbs,
   unsupported,
@@ -164,16 +163,6 @@ describe('qdel', () => {
   ])('%j, exit %s: %s', (stderr, exitCode, kind) => {
     expect(parseCancel({ stdout: '', stderr, exitCode }).kind).toBe(kind);
   });
-});
-
-it('reads the queues with their limits', () => {
-  expect(parseQueues(recorded('qstat-queues-json').stdout)).toEqual([
-    { name: 'workq', isDefault: false, available: true, maxSeconds: undefined },
-    { name: 'debug', isDefault: false, available: true, maxSeconds: 1800 },
-  ]);
-  expect(
-    parseQueues('Queue: long\n    queue_type = Execution\n    enabled = True\n    started = False\n\n'),
-  ).toEqual([{ name: 'long', isDefault: false, available: false, maxSeconds: undefined }]);
 });
 
 const spec: LaunchSpec = { ...plainLaunch, system: { ...plainLaunch.system, scheduler: 'pbs' } };
