@@ -73,7 +73,7 @@ export class TokenRegistry {
     this.#armAt(now);
   }
 
-  /** The record of a token, also of one that is gone but not forgotten. Its time may be over: see `site` for that. */
+  /** The record of a token, also of one that is gone but not forgotten. Its time may just be over: the sweep comes then. */
   find(token: string): TokenRecord | undefined {
     // A Map compares keys only after their full seeded hashes agree, so how long this takes says nothing about how
     // much of a guess was right.
