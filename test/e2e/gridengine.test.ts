@@ -15,11 +15,15 @@ import { filesWith, processesWith } from './support/secrets.ts';
 
 const here = ['--system', 'lab-sge'];
 
+/** Runs into its time limit beside the tests of everything else. */
+let limited: LaunchReport;
+
 beforeAll(async () => {
   await up({ parts: ['sge'] });
   // After an outage that an earlier test made, the reporter asks less often for a while.
   await killDaemon('report-jobs');
   await startDaemon('report-jobs');
+  limited = await launchAnywhere([...here, '--notebook', '-t', '1'], { user: 'bob' });
 });
 afterAll(() => stopAll('alice', 'bob'));
 
@@ -51,7 +55,7 @@ async function jobState({ url }: LaunchReport): Promise<string> {
   return stdout.trim();
 }
 
-async function expectNothingIsLeft(session: LaunchReport): Promise<void> {
+async function expectNothingIsLeft(session: LaunchReport, user = 'alice'): Promise<void> {
   const { jupyterToken, proxyToken } = secretsIn(session.url);
   const secrets = [jupyterToken, proxyToken];
   const proxyDatabase = /^(login|c1|c2):\/var\/lib\/satellite\//;
@@ -60,7 +64,9 @@ async function expectNothingIsLeft(session: LaunchReport): Promise<void> {
   const { stdout: accounting } = await labExec(['qacct', '-j', session.jobId], { reject: false });
   for (const secret of secrets) expect(accounting).not.toContain(secret);
   for (const node of ['c1', 'c2'] as const)
-    expect((await labExec(['ls', '/tmp'], { user: 'root', node })).stdout).not.toMatch(/sj-/);
+    expect(
+      (await labExec(['find', '/tmp', '-user', user, '-name', 'sj-*'], { user: 'root', node })).stdout,
+    ).toBe('');
 }
 
 test('a launch asks for what was said, and Jupyter answers at its link', async () => {
@@ -122,7 +128,6 @@ test('the page and the protocol follow a job from the queue to its end', async (
 
 const endings: {
   name: string;
-  args?: string[];
   end(session: LaunchReport): Promise<unknown>;
   state: string;
   reason: RegExp;
@@ -149,18 +154,11 @@ const endings: {
     state: 'failed',
     reason: /Jupyter was killed on c[12] \(signal 9\)/,
   },
-  {
-    name: 'the time limit',
-    args: ['-t', '1'],
-    end: async () => {},
-    state: 'ended',
-    reason: /The time limit was reached/,
-  },
 ];
 
-describe.each(endings)('$name', ({ args = [], end, state, reason }) => {
+describe.each(endings)('$name', ({ end, state, reason }) => {
   test('ends the job, closes the site with the reason, and leaves no secret', async () => {
-    const session = await launch('--lab', '-e', 'jupyterlab', '--wait', ...args);
+    const session = await launch('--lab', '-e', 'jupyterlab', '--wait');
     await end(session);
     await untilJobIsGone(session.jobId);
     await expect.poll(() => pageText(session.url), { timeout: 10_000 }).toMatch(reason);
@@ -217,6 +215,16 @@ test('a qmaster that is away ends nothing, and the session goes on', async () =>
   await labExec(['start-jupyter', 'stop', session.id]);
 });
 
+test('the time limit ends the job, closes the site with the reason, and leaves no secret', async () => {
+  await untilJobIsGone(limited.jobId);
+  await expect.poll(() => pageText(limited.url), { timeout: 10_000 }).toMatch(/The time limit was reached/);
+  await expectNothingIsLeft(limited, 'bob');
+  expect(await sessionStatus(limited.id, { user: 'bob' })).toMatchObject({
+    state: 'ended',
+    reason: 'The time limit was reached.',
+  });
+});
+
 describe('a launch that can not work is refused', () => {
   async function tokens(): Promise<string> {
     return (await labExec(['ls', '-A', '.local/state/start-jupyter/sessions'], { reject: false })).stdout;
@@ -229,7 +237,7 @@ describe('a launch that can not work is refused', () => {
     ['nodes', ['-N', '2'], 2, /--nodes: Grid Engine gives slots, not nodes/],
     ['a word of Slurm', ['--qos', 'high'], 2, /--qos: this is a word of Slurm/],
     ['an unknown resource', ['--', '-l', 'nosuch=1'], 5, /refuses the job: unknown resource "nosuch"/],
-    ["another user's script options", ['--', '-t', '1-3'], 2, /start-jupyter sets this option itself/],
+    ['an array of jobs', ['--', '-t', '1-3'], 2, /start-jupyter sets this option itself/],
   ])('%s', async (_, args, exitCode, message) => {
     const before = await tokens();
     const refused = await startJupyter([...here, '--notebook', ...args]);
