@@ -19,13 +19,10 @@ export async function openInBrowser(sessionId: string, url: string): Promise<str
   const problem = browserProblem();
   if (problem !== undefined) return problem;
   try {
-    const browser = await open(writeOpeningPage(sessionId, url));
-    return await new Promise((resolve) => {
-      browser.once('error', ({ message }) => resolve(message));
-      browser.once('spawn', () => resolve(undefined));
-      if (browser.pid !== undefined) resolve(undefined);
-    });
+    await open(writeOpeningPage(sessionId, url));
+    return undefined;
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    const { code, message } = error as NodeJS.ErrnoException;
+    return code === 'ENOENT' ? 'there is no xdg-open here' : message;
   }
 }

@@ -1,5 +1,5 @@
 /** `--open` and `open`: the browser of this machine, in whose place a program writes down what it was told to show. */
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeEach, describe, expect, it } from 'vitest';
@@ -79,6 +79,10 @@ describe('open', () => {
 
   it('says where it can not', async () => {
     session();
+    rmSync(path.join(stubs.directory, 'xdg-open'));
+    const without = await run(['open', 'abc'], machine());
+    expect(without.exitCode).toBe(3);
+    expect(without.stderr).toMatch(/there is no xdg-open here/);
     const ran = await run(['open', 'abc'], machine({}));
     expect(ran.exitCode).toBe(3);
     expect(ran.stderr).toMatch(/there is no display here.*\n.*start-jupyter url abcdef/);
