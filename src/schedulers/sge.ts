@@ -4,6 +4,7 @@
  */
 import { type Ending, parseMessages, parseQacct, parseQstat, stageOf } from 'satellite/gridengine';
 import type { LaunchSpec } from '../launch-spec.ts';
+import { commandOnPath } from '../systems/detect.ts';
 import { type CommandOutput, lines, runCommand, userName } from './command.ts';
 import {
   type CancelOutcome,
@@ -163,6 +164,9 @@ async function cancel(jobId: string): Promise<CancelOutcome> {
 }
 
 async function offers(): Promise<Offers | { kind: 'unreachable'; message: string }> {
+  // Sites may keep qconf from their users, or not even install it for them.
+  if (commandOnPath('qconf', process.env) === undefined)
+    return { partitions: undefined, accounts: undefined };
   const [queues, projects] = await Promise.all(
     [['-sq', '*'], ['-sprjl']].map((args) => runCommand('qconf', args, { env: queryEnvironment })),
   );
@@ -170,7 +174,6 @@ async function offers(): Promise<Offers | { kind: 'unreachable'; message: string
     return { kind: 'unreachable', message: queues ? complaint(queues) : '' };
   const names = projects?.exitCode === 0 ? lines(projects.stdout) : [];
   return {
-    // Sites may keep qconf from their users.
     partitions: queues.exitCode === 0 ? parseQueues(queues.stdout) : undefined,
     accounts: names.length === 0 ? undefined : names,
   };

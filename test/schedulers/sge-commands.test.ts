@@ -130,6 +130,11 @@ describe('what this user may ask for', () => {
     expect(await sge.offers()).toEqual({ partitions: undefined, accounts: undefined });
   });
 
+  it('is unknown where there is no qconf', async () => {
+    vi.stubEnv('PATH', freshHome().path);
+    expect(await sge.offers()).toEqual({ partitions: undefined, accounts: undefined });
+  });
+
   it('is unreachable where the qmaster is', async () => {
     const stubs = gridEngine({
       'qconf -sq *': recorded('qconf-unreachable-refused'),
