@@ -1,9 +1,9 @@
 /** Launches on PBS from end to end: the built launcher, a real satellite, a real Jupyter, and a stand-in that runs the job. */
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { describe, expect, vi } from 'vitest';
 import { clusterOfOne } from '../support/batch-cluster.ts';
 import { testWith } from '../support/command.ts';
-import { secretsOf } from '../support/here.ts';
+import { runtimeDirectories, secretsOf } from '../support/here.ts';
 import { filesHolding, processesWithHome } from '../support/processes.ts';
 import { reportKeys } from '../support/sessions.ts';
 
@@ -104,11 +104,14 @@ describe(`on PBS${note}`, () => {
   test('a job whose processes are all killed is found out, and cleaned up after', async () => {
     const report = await launched('--wait');
     const { session } = cluster.pbs.state.job(report.jobId) ?? {};
+    const runtime = runtimeDirectories(cluster.home.path);
     for (const { pid } of processesWithHome(cluster.home.path))
       if (readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ')[3] === String(session))
         process.kill(pid, 'SIGKILL');
     await untilStatus({ state: 'failed', reason: expect.stringMatching(/killed by signal 9/) });
     await expectNothingLeft(report.url);
+    // Nobody was left on the node to remove its directory.
+    for (const directory of runtime) rmSync(directory, { recursive: true });
   });
 
   test('the end of its time is the end of the session', async () => {
