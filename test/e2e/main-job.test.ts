@@ -130,23 +130,26 @@ test('a GPU that is asked for is scheduled', async () => {
 });
 
 describe('a quality of service, a reservation and a feature', () => {
-  const asRoot = { user: 'root' };
+  const asRoot = (argv: string[], reject = true) => labExec(argv, { user: 'root', reject });
+  const features = (names: string) => [
+    ...['scontrol', 'update', 'NodeName=c1', `AvailableFeatures=${names}`, `ActiveFeatures=${names}`],
+  ];
+  const reservation = ['ReservationName=course', 'Users=alice', 'Nodes=c1', 'StartTime=now', 'Duration=60'];
+
   beforeAll(async () => {
-    await labExec(['sacctmgr', '--immediate', '--quiet', 'add', 'qos', 'lecture'], asRoot);
-    await labExec(['sacctmgr', '--immediate', 'modify', 'user', 'alice', 'set', 'qos+=lecture'], asRoot);
-    await labExec(
-      ['scontrol', 'create', 'reservation=course', 'users=alice', 'nodes=c1', 'start=now', 'duration=60'],
-      asRoot,
-    );
-    const features = 'AvailableFeatures=lab,slow';
-    await labExec(['scontrol', 'update', 'NodeName=c1', features, 'ActiveFeatures=lab,slow'], asRoot);
+    await stopAll('alice');
+    await asRoot(['sacctmgr', '--immediate', '--quiet', 'add', 'qos', 'lecture']);
+    await asRoot(['sacctmgr', '--immediate', 'modify', 'user', 'alice', 'set', 'qos+=lecture']);
+    await asRoot(['scontrol', 'create', 'reservation', ...reservation, 'Flags=IGNORE_JOBS']);
+    await asRoot(features('lab,slow'));
   });
+
   afterAll(async () => {
     await stopAll('alice');
-    await labExec(['scontrol', 'delete', 'ReservationName=course'], asRoot);
-    await labExec(['scontrol', 'update', 'NodeName=c1', 'AvailableFeatures=', 'ActiveFeatures='], asRoot);
-    await labExec(['sacctmgr', '--immediate', 'modify', 'user', 'alice', 'set', 'qos-=lecture'], asRoot);
-    await labExec(['sacctmgr', '--immediate', 'delete', 'qos', 'lecture'], asRoot);
+    await asRoot(['scontrol', 'delete', 'ReservationName=course'], false);
+    await asRoot(features(''), false);
+    await asRoot(['sacctmgr', '--immediate', 'modify', 'user', 'alice', 'set', 'qos-=lecture'], false);
+    await asRoot(['sacctmgr', '--immediate', 'delete', 'qos', 'lecture'], false);
   });
 
   test('that are asked for are what the job runs with', async () => {
