@@ -114,7 +114,7 @@ export function launchSpec(settings: Settings, system: System, workingDirectory:
   if (access === 'satellite' && system.proxy === undefined) {
     throw new ConfigurationError(
       `No Satellite proxy is known for ${system.title}, so there is no link to open.`,
-      `Add "systems: { ${system.name}: { proxy: { endpoint: HOST } } }" to ~/.config/start-jupyter/config.yaml.`,
+      `If your site runs one, add "systems: { ${system.name}: { proxy: { endpoint: HOST } } }" to ~/.config/start-jupyter/config.yaml; otherwise ask its staff for one (docs/satellite.md).`,
     );
   }
   const ownDirectives = settings.force?.value ?? false;
@@ -270,6 +270,7 @@ function checkResources(spec: LaunchSpec, settings: Settings): void {
   const unsupported =
     system.scheduler === 'none' ? undefined : schedulers[system.scheduler].unsupported(spec);
   if (unsupported) refuse(settings, unsupported.option, unsupported.message, unsupported.hint);
+  refuseGpusWithoutPartition(spec, settings);
   if (resources.partition === undefined) return;
   for (const name of resources.partition.split(',')) {
     const partition = system.partitions[name];
@@ -290,6 +291,22 @@ function checkResources(spec: LaunchSpec, settings: Settings): void {
       );
     }
   }
+}
+
+/** Where GPUs come with a partition's nodes, one that is not known to have any would start without, and say nothing. */
+function refuseGpusWithoutPartition({ resources, system }: LaunchSpec, settings: Settings): void {
+  if (resources.gpu === undefined || system.scheduler !== 'slurm' || system.gpuDirective !== 'none') return;
+  const chosen = resources.partition?.split(',') ?? [];
+  if (chosen.length > 0 && chosen.every((name) => system.partitions[name]?.gpu)) return;
+  const withGpus = Object.keys(system.partitions).filter((name) => system.partitions[name]?.gpu);
+  refuse(
+    settings,
+    'gpu',
+    `on ${system.title} GPUs come with whole nodes of a partition that has them`,
+    withGpus.length > 0
+      ? `Choose one with -p: ${withGpus.join(', ')}.`
+      : 'Choose one with -p, and leave -g out.',
+  );
 }
 
 /** Without a submission nobody would grant them; a file's or the system's defaults are simply not used. */

@@ -193,3 +193,35 @@ describe('access', () => {
     expect(refusal({ access: 'satellite' }, workstation)).toBeInstanceOf(ConfigurationError);
   });
 });
+
+describe('where GPUs come with the nodes of a partition', () => {
+  const system: System = {
+    ...cluster,
+    gpuDirective: 'none',
+    partitions: { normal: {}, rtx: { gpu: true }, 'rtx-dev': { gpu: true, maxGpus: 4 } },
+  };
+
+  it('a partition that has them may be asked', () => {
+    expect(spec({ gpu: { count: 2 }, partition: 'rtx,rtx-dev' }, system).resources.gpu).toEqual({ count: 2 });
+  });
+
+  test.each([['normal'], ['rtx,normal'], ['unheard-of'], [undefined]])('%s may not', (partition) => {
+    const { message, hint } = refusal(
+      { gpu: { count: 1 }, ...(partition === undefined ? {} : { partition }) },
+      system,
+    );
+    expect(message).toMatch(/^-g, --gpu: on Test GPUs come with whole nodes/);
+    expect(hint).toBe('Choose one with -p: rtx, rtx-dev.');
+  });
+
+  it('more than its nodes have are refused as elsewhere', () => {
+    expect(refusal({ gpu: { count: 5 }, partition: 'rtx-dev' }, system).hint).toContain('-g 4');
+  });
+});
+
+it('says what to do where no proxy is known', () => {
+  const { message, hint } = refusal({}, { ...cluster, proxy: undefined });
+  expect(message).toBe('No Satellite proxy is known for Test, so there is no link to open.');
+  expect(hint).toMatch(/systems: \{ test: \{ proxy: \{ endpoint: HOST \} \} \}.*config\.yaml/);
+  expect(hint).toContain('docs/satellite.md');
+});

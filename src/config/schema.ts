@@ -75,7 +75,7 @@ const systemSchema = z.strictObject({
   proxy: z.strictObject({ endpoint: hostAndPort, caFile: z.string().optional() }).optional(),
   nodeAddress: nodeAddress.optional(),
   requireAccount: z.boolean().optional(),
-  gpuDirective: z.enum(['gpus', 'gres']).optional(),
+  gpuDirective: z.enum(['gpus', 'gres', 'none']).optional(),
   pbs: pbsDialect.optional(),
   sge: sgeDialect.optional(),
   lsf: z.strictObject({ memoryPer: z.enum(['job', 'task']).optional() }).optional(),

@@ -9,8 +9,8 @@ export interface System {
   /** Name or interface that Jupyter binds on the compute node; undefined: the address that the proxy sees. */
   readonly nodeAddress: string | undefined;
   readonly requireAccount: boolean;
-  /** How this system's Slurm wants GPUs asked for. */
-  readonly gpuDirective: 'gpus' | 'gres';
+  /** How this system's Slurm wants GPUs asked for; `none`: by partition alone, and its nodes' GPUs are all the job's. */
+  readonly gpuDirective: 'gpus' | 'gres' | 'none';
   /** How this system's PBS or Torque wants resources asked for. */
   readonly pbs?: PbsDialect | undefined;
   /** What this system's Grid Engine calls resources. */

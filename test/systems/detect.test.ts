@@ -219,26 +219,97 @@ describe('a machine that nobody has described', () => {
   });
 });
 
+/** The catalogue as it comes, without anybody's own files. */
+async function builtIn(): Promise<Map<string, SystemEntry>> {
+  const empty = path.join(temporaryDirectory(), 'site.yaml');
+  writeFileSync(empty, '');
+  return mergeSystems(
+    await loadFiles({ START_JUPYTER_SITE_CONFIG: empty, XDG_CONFIG_HOME: path.dirname(empty) }, '/'),
+  );
+}
+
 describe('the built-in catalogue', () => {
+  /** Login nodes as the systems' guides name them, and what else their machines show. */
+  const loginNodes: readonly (readonly [hostname: string, name: string, shows: Machine])[] = [
+    ['login01', 'expanse', { clusterName: 'expanse' }],
+    ['login02.expanse.sdsc.edu', 'expanse', { clusterName: 'expanse' }],
+    ['login2.stampede3.tacc.utexas.edu', 'stampede3', {}],
+    ['login2.frontera.tacc.utexas.edu', 'frontera', {}],
+    ['login1.ls6.tacc.utexas.edu', 'lonestar6', {}],
+    ['login2.vista.tacc.utexas.edu', 'vista', {}],
+    ['dt-login01', 'delta', {}],
+    ['dt-login04.delta.ncsa.illinois.edu', 'delta', {}],
+    ['login12.frontier', 'frontier', {}],
+    ['login01.frontier.olcf.ornl.gov', 'frontier', {}],
+    ['polaris-login-01', 'polaris', {}],
+    ['aurora-uan-0011', 'aurora', {}],
+    ['aurora-uan-0011.aurora.alcf.anl.gov', 'aurora', {}],
+    ['derecho6', 'derecho', {}],
+    ['casper-login1', 'casper', {}],
+    ['lumi-uan01.csc.fi', 'lumi', {}],
+    ['roihu-cpu-login1.csc.fi', 'roihu', {}],
+    ['roihu-gpu-login2', 'roihu', {}],
+    ['ln01', 'archer2', { files: ['/work/y07/shared/archer2-lmod'] }],
+    ['daint-ln002', 'daint', {}],
+  ];
+
+  test.each(loginNodes)('takes %s for %s', async (hostname, name, shows) => {
+    const facts = machine({ hostname, ...shows });
+    expect((await findSystem(await builtIn(), undefined, facts)).name).toBe(name);
+  });
+
+  it('has a login node of every system in the table above', async () => {
+    expect(new Set(loginNodes.map(([, name]) => name))).toEqual(new Set((await builtIn()).keys()));
+  });
+
   test.each([
-    ['login01', 'expanse', 'expanse'],
-    ['login02.expanse.sdsc.edu', 'expanse', 'expanse'],
+    ['login1', undefined],
     // Every second cluster has a login1; the cluster's own name decides.
-    ['login1', 'stampede3', 'generic-slurm'],
-    ['login1', undefined, 'generic-none'],
-    ['laptop', undefined, 'generic-none'],
-  ])('takes %s of cluster %s for %s', async (hostname, clusterName, name) => {
+    ['login1', 'stampede3'],
+    ['login1', 'frontier'],
+    ['login01', 'another'],
+    ['login01', undefined],
+    ['login2.cluster.example.edu', 'cluster'],
+    ['ln01', 'another'],
+    ['uan01', undefined],
+    ['laptop', undefined],
+    ['my-derecho6', undefined],
+    ['login1.ls6.tacc.utexas.edu.example.org', undefined],
+    ['c401-064.frontera.tacc.utexas.edu', undefined],
+  ])('takes %s of cluster %s for none of its systems', async (hostname, clusterName) => {
     const facts = machine({
       hostname,
       commands: ['sbatch'],
       ...(clusterName === undefined ? {} : { clusterName }),
     });
-    const empty = path.join(temporaryDirectory(), 'site.yaml');
-    writeFileSync(empty, '');
-    const systems = mergeSystems(
-      await loadFiles({ START_JUPYTER_SITE_CONFIG: empty, XDG_CONFIG_HOME: path.dirname(empty) }, '/'),
-    );
-    expect((await findSystem(systems, undefined, facts)).name).toBe(name);
+    expect((await findSystem(await builtIn(), undefined, facts)).name).toMatch(/^generic-/);
+  });
+
+  it('is recognised on a laptop without asking anybody', async () => {
+    const facts = machine({ hostname: 'laptop' });
+    await findSystem(await builtIn(), undefined, facts);
+    expect(facts.asked).toBe(false);
+  });
+
+  it('has complete entries, whose default partitions are among those it lists', async () => {
+    for (const [name, entry] of await builtIn()) {
+      expect(entry, name).toMatchObject({
+        title: expect.any(String),
+        scheduler: expect.any(String),
+        detect: expect.anything(),
+      });
+      const { partition } = entry.defaults ?? {};
+      // Expanse's "shared" has no limit of its own to write down.
+      if (partition !== undefined && name !== 'expanse')
+        expect(Object.keys(entry.partitions ?? {}), name).toContain(partition);
+    }
+  });
+
+  it("has defaults within its partitions' limits", async () => {
+    for (const [name, { defaults, partitions }] of await builtIn()) {
+      const limit = partitions?.[String(defaults?.partition)]?.maxTime ?? Number.POSITIVE_INFINITY;
+      expect(limit, name).toBeGreaterThanOrEqual(Number(defaults?.time ?? 1800));
+    }
   });
 });
 
