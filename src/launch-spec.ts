@@ -36,7 +36,14 @@ export interface LaunchSpec {
   /** Seconds without activity after which Jupyter ends itself. */
   readonly idleTimeout: number | undefined;
   /** The user's own job script template (absolute); `ownDirectives`: it asks the scheduler by itself for what it needs. */
-  readonly template: { readonly file: string; readonly ownDirectives: boolean } | undefined;
+  readonly template:
+    | {
+        readonly file: string;
+        readonly ownDirectives: boolean;
+        /** Where it was named, for complaints. */
+        readonly origin: string;
+      }
+    | undefined;
 }
 
 export interface Conda {
@@ -145,6 +152,7 @@ export function launchSpec(settings: Settings, system: System, workingDirectory:
     template: settings.batchScript && {
       file: absolute(settings.batchScript.value, workingDirectory),
       ownDirectives: ownDirectives && !here,
+      origin: settings.batchScript.origin,
     },
   };
   if (!here && !ownDirectives) checkResources(spec, settings);

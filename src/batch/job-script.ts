@@ -1,10 +1,10 @@
 /**
  * The job script of one launch.
- * @throws UsageError where the user's own template can't be used
+ * @throws UsageError, ConfigurationError where the user's own template can't be used
  */
 import path from 'node:path';
 import type { SatelliteAddress } from '../access/satellite.ts';
-import { UsageError } from '../errors.ts';
+import { ConfigurationError, UsageError } from '../errors.ts';
 import type { LaunchSpec } from '../launch-spec.ts';
 import { flagOf } from '../options.ts';
 import { schedulers } from '../schedulers/registry.ts';
@@ -51,19 +51,23 @@ export function jobScript(spec: LaunchSpec, sessionId: string, proxy: SatelliteA
   const here = spec.here || scheduler === 'none';
   const directives =
     here || spec.template?.ownDirectives ? [] : schedulers[scheduler].directives(spec, { log });
-  if (spec.template !== undefined) return ownScript(spec.template.file, directives, values);
+  if (spec.template !== undefined) return ownScript(spec.template, directives, values);
   return renderScript(here ? 'none' : scheduler, directives, values);
 }
 
-function ownScript(file: string, ...rest: TemplateArguments): string {
+function ownScript(
+  { file, origin }: NonNullable<LaunchSpec['template']>,
+  ...rest: TemplateArguments
+): string {
   try {
     return renderOwnTemplate(file, ...rest);
   } catch (error) {
     const problem = error instanceof TemplateError ? error.message : fileProblem(file);
     if (problem === undefined) throw error;
-    throw new UsageError(
-      `${flagOf('batchScript')}: ${shown(file, 200)}: ${shown(problem, 200)}.`,
-      'Start from a copy of the built-in ones: start-jupyter templates eject DIR',
-    );
+    const message = `${shown(file, 200)}: ${shown(problem, 200)}.`;
+    const hint = 'Start from a copy of the built-in ones: start-jupyter templates eject DIR';
+    throw origin === flagOf('batchScript')
+      ? new UsageError(`${origin}: ${message}`, hint)
+      : new ConfigurationError(`${origin}: batchScript: ${message}`, hint);
   }
 }
