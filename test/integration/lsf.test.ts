@@ -84,7 +84,7 @@ async function expectNothingLeft(url: string): Promise<void> {
     60_000,
   );
   await allEnded(home.path);
-  await vi.waitFor(() => expect(satellite.tokensInUse()).toBe(0), 60_000);
+  await vi.waitFor(() => expect(satellite.tokensInUse()).toEqual([]), 60_000);
   const { jupyterToken, words } = secretsOf(url);
   expect(filesHolding([home.path, lsf.cluster.directory], [jupyterToken, words])).toEqual([]);
 }
@@ -149,7 +149,7 @@ describe(`on LSF${note}`, () => {
   test('a job that is killed behind our back cleans up after itself and says so', async () => {
     const report = await launched('--wait');
     await command('bkill', report.jobId);
-    await vi.waitFor(() => expect(satellite.tokensInUse()).toBe(0), 60_000);
+    await vi.waitFor(() => expect(satellite.tokensInUse()).toEqual([]), 60_000);
     await untilStatus({ state: 'ended', reason: 'The job was cancelled.' });
     await expectNothingLeft(report.url);
   });
@@ -189,7 +189,7 @@ describe(`on LSF${note}`, () => {
     expect({ exitCode, stdout }).toEqual({ exitCode: 5, stdout: '' });
     expect(stderr).toContain('LSF refuses the job: nosuch: No such queue.');
     expect(readdirSync(home.sessions)).toEqual([]);
-    await vi.waitFor(() => expect(satellite.tokensInUse()).toBe(0), 60_000);
+    await vi.waitFor(() => expect(satellite.tokensInUse()).toEqual([]), 60_000);
   });
 
   test.each([
