@@ -157,6 +157,11 @@ function declare(schedulerArguments: readonly string[], done: Done): Command {
     ['system', 'profile', 'config', 'json'],
     async (typed) => done((await import('./commands/config.ts')).run(typed)),
   );
+  declareOptions(
+    program.command('systems').description('show the known systems, which one this is, and why'),
+    ['config', 'json'],
+    async (typed) => done((await import('./commands/systems.ts')).run(typed)),
+  );
   program
     .command('templates [ACTION] [DIR]')
     .description('show the job script templates; "templates eject DIR" copies them')

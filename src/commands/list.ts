@@ -3,6 +3,7 @@ import { observe, sessionReport } from '../sessions/observe.ts';
 import { isOver, type SessionReport } from '../sessions/session.ts';
 import { listSessions } from '../sessions/store.ts';
 import { paint } from '../ui/style.ts';
+import { alignColumns } from '../ui/table.ts';
 import { formatDuration, printable } from '../values.ts';
 
 export async function run({
@@ -32,14 +33,8 @@ export async function run({
     printable(report.directory),
   ]);
   const header = ['SESSION', 'STATE', 'JOB', 'SYSTEM', 'LEFT', 'DIRECTORY'];
-  const widths = header.map((title, column) =>
-    Math.max(title.length, ...rows.map((row) => (row[column] as string).length)),
-  );
-  const line = (cells: readonly string[]) =>
-    cells
-      .map((cell, column) => (column === cells.length - 1 ? cell : cell.padEnd(widths[column] as number)))
-      .join('  ');
-  process.stdout.write(`${paint(process.stdout, 'bold', line(header))}\n${rows.map(line).join('\n')}\n`);
+  const [titles = '', ...lines] = alignColumns([header, ...rows]);
+  process.stdout.write(`${paint(process.stdout, 'bold', titles)}\n${lines.join('\n')}\n`);
   return 0;
 }
 

@@ -25,13 +25,10 @@ const loaders: Record<string, Loader> = {
   '.json': defaultLoaders['.json'],
 };
 const projectFileNames = ['.start-jupyter.yaml', '.start-jupyter.yml', '.start-jupyter.json'];
-const explorer = cosmiconfig('start-jupyter', {
-  searchPlaces: projectFileNames,
-  searchStrategy: 'global',
-  stopDir: '/',
-  loaders,
-  cache: false,
-});
+const explorer = cosmiconfig('start-jupyter', { searchPlaces: projectFileNames, loaders, cache: false });
+
+/** The catalogue of systems that the program comes with. */
+export const builtInFile = path.join(installationRoot, 'systems.yaml');
 
 /**
  * The files of all layers, lowest first: built-in catalogue, site, user, project, `--config`.
@@ -42,7 +39,7 @@ export async function loadFiles(
   workingDirectory: string,
   extraFile?: string,
 ): Promise<LoadedFile[]> {
-  const files = [await load(path.join(installationRoot, 'systems.yaml'), fileSchema)];
+  const files = [await load(builtInFile, fileSchema)];
 
   const site = siteFile(environment);
   if (site !== undefined) files.push(await load(site, fileSchema));
@@ -54,14 +51,24 @@ export async function loadFiles(
   );
   if (user !== undefined) files.push(await load(user, fileSchema));
 
-  const project = await read(workingDirectory, () => explorer.search(workingDirectory));
-  if (project !== null) {
-    refuseStrangersFile(project.filepath);
-    files.push(validated(project, projectFileSchema));
+  const project = projectFile(workingDirectory);
+  if (project !== undefined) {
+    refuseStrangersFile(project);
+    files.push(await load(project, projectFileSchema));
   }
 
   if (extraFile !== undefined) files.push(await load(path.resolve(workingDirectory, extraFile), fileSchema));
   return files;
+}
+
+/**
+ * The nearest project file on the way up. The library's own search up to the root goes on in the user's configuration
+ * directory, and would take the user's file for a project's.
+ */
+function projectFile(directory: string): string | undefined {
+  const here = firstExisting(projectFileNames.map((name) => path.join(directory, name)));
+  const parent = path.dirname(directory);
+  return here ?? (parent === directory ? undefined : projectFile(parent));
 }
 
 /** A named site file must exist; the two usual places need not. */

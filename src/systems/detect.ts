@@ -66,15 +66,60 @@ function unknownSystem(
 
 async function matches(rules: SystemEntry['detect'], facts: MachineFacts): Promise<boolean> {
   if (rules === undefined || Object.keys(rules).length === 0) return false;
-  const { hostname, env, file, clusterName } = rules;
-  if (hostname !== undefined && !facts.hostnames.some((own) => new RegExp(hostname).test(own))) return false;
-  if (
-    env !== undefined &&
-    !Object.entries(env).every(([key, pattern]) => new RegExp(pattern).test(facts.environment[key] ?? ''))
-  )
-    return false;
-  if (file !== undefined && !facts.fileExists(file)) return false;
-  return clusterName === undefined || (await facts.clusterName()) === clusterName;
+  if (!localRules(rules, facts).every(({ matched }) => matched)) return false;
+  return rules.clusterName === undefined || (await facts.clusterName()) === rules.clusterName;
+}
+
+/** One rule of an entry, and what this machine has to show for it. */
+export interface RuleResult {
+  /** As it is written below `detect`: `hostname`, `env.CENTRE`. */
+  readonly rule: string;
+  readonly wanted: string;
+  /** Null where the machine has nothing of the kind. */
+  readonly seen: string | null;
+  readonly matched: boolean;
+}
+
+/** Every rule of an entry, whether it decides something or not; Slurm may be asked for its name. */
+export async function checkRules(
+  rules: SystemEntry['detect'],
+  facts: MachineFacts,
+): Promise<readonly RuleResult[]> {
+  if (rules === undefined) return [];
+  const { clusterName } = rules;
+  if (clusterName === undefined) return localRules(rules, facts);
+  const seen = (await facts.clusterName()) ?? null;
+  return [
+    ...localRules(rules, facts),
+    { rule: 'clusterName', wanted: clusterName, seen, matched: seen === clusterName },
+  ];
+}
+
+/** The rules for which nobody must be asked. */
+function localRules(
+  { hostname, env, file }: NonNullable<SystemEntry['detect']>,
+  facts: MachineFacts,
+): RuleResult[] {
+  const results: RuleResult[] = [];
+  if (hostname !== undefined) {
+    const matching = facts.hostnames.find((own) => new RegExp(hostname).test(own));
+    const seen = matching ?? facts.hostnames[0] ?? null;
+    results.push({ rule: 'hostname', wanted: hostname, seen, matched: matching !== undefined });
+  }
+  for (const [variable, pattern] of Object.entries(env ?? {})) {
+    const seen = facts.environment[variable] ?? null;
+    results.push({
+      rule: `env.${variable}`,
+      wanted: pattern,
+      seen,
+      matched: new RegExp(pattern).test(seen ?? ''),
+    });
+  }
+  if (file !== undefined) {
+    const matched = facts.fileExists(file);
+    results.push({ rule: 'file', wanted: file, seen: matched ? file : null, matched });
+  }
+  return results;
 }
 
 function complete(name: string, entry: SystemEntry): System {
@@ -140,6 +185,13 @@ const signs: readonly {
       hasCommand('bsub') && !!LSF_ENVDIR && fileExists(`${LSF_ENVDIR}/lsf.conf`),
   },
 ];
+
+/** The schedulers that this machine shows, in the order in which one of them is taken where no entry matches. */
+export async function shownSchedulers(facts: MachineFacts): Promise<readonly SchedulerName[]> {
+  const shown: SchedulerName[] = [];
+  for (const { scheduler, shows } of signs) if (await shows(facts)) shown.push(scheduler);
+  return shown;
+}
 
 async function genericSystem(facts: MachineFacts): Promise<System> {
   let found: { readonly scheduler: SchedulerName; readonly title: string } | undefined;

@@ -21,6 +21,7 @@ const commands = [
   'stop',
   'prune',
   'config',
+  'systems',
   'templates',
   'completion',
 ];

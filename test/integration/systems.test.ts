@@ -1,0 +1,156 @@
+/** `systems`: what is known, and which one this machine is taken for and why. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
+import { beforeEach, describe, expect, it, test } from 'vitest';
+import { freshHome, type Home, temporaryDirectory } from '../support/directories.ts';
+import { run, slurmPrograms, usualPrograms } from '../support/program.ts';
+import { stubCommands } from '../support/stubs.ts';
+
+let home: Home;
+let site: string;
+let user: string;
+
+beforeEach(() => {
+  home = freshHome();
+  site = path.join(temporaryDirectory(), 'site.yaml');
+  user = path.join(home.path, '.config/start-jupyter/config.yaml');
+  mkdirSync(path.dirname(user), { recursive: true });
+  writeFileSync(
+    site,
+    `systems:
+  one: { title: Centre One, scheduler: slurm, proxy: { endpoint: one.test }, detect: { env: { CENTRE: ^one$ } } }
+  two: { title: Centre Two, scheduler: pbs, detect: { env: { CENTRE: ^(one|two)$ }, file: ${site} } }
+  three: { scheduler: slurm, detect: { env: { CENTRE: ^three$ }, clusterName: third } }
+`,
+  );
+});
+
+/** A machine without a scheduler, whatever the tester's has. */
+const systems = (args: readonly string[], env: Record<string, string> = {}, programs = '') =>
+  run(['systems', ...args], {
+    home,
+    path: [programs, usualPrograms({ without: slurmPrograms })].filter(Boolean).join(':'),
+    env: { START_JUPYTER_SITE_CONFIG: site, SLURM_CONF: '/nowhere/slurm.conf', ...env },
+  });
+
+async function report(env: Record<string, string> = {}, programs = '') {
+  const { stdout, stderr, exitCode } = await systems(['--json'], env, programs);
+  expect({ stderr, exitCode }).toEqual({ stderr: '', exitCode: 0 });
+  return JSON.parse(stdout);
+}
+
+function slurmConfiguration(clusterName: string): string {
+  const file = path.join(temporaryDirectory(), 'slurm.conf');
+  writeFileSync(file, `ClusterName=${clusterName}\n`);
+  return file;
+}
+
+describe('which one this is', () => {
+  it('is said with each rule and what was seen', async () => {
+    writeFileSync(user, 'systems: { two: { detect: { file: /not/here } } }\n');
+    const { this: own, systems: known, problem } = await report({ CENTRE: 'one' });
+    expect(own).toEqual({ name: 'one', title: 'Centre One', scheduler: 'slurm' });
+    expect(problem).toBeNull();
+    expect(known.find(({ name }: { name: string }) => name === 'one')).toEqual({
+      name: 'one',
+      title: 'Centre One',
+      scheduler: 'slurm',
+      proxy: 'one.test',
+      from: [site],
+      matches: true,
+      rules: [{ rule: 'env.CENTRE', wanted: '^one$', seen: 'one', matched: true }],
+    });
+    expect(known.find(({ name }: { name: string }) => name === 'two')).toMatchObject({
+      from: [site, user],
+      matches: false,
+      rules: [{ rule: 'file', wanted: '/not/here', seen: null, matched: false }],
+    });
+    expect(known.find(({ name }: { name: string }) => name === 'expanse').from).toEqual(['built in']);
+  });
+
+  it('is said to people, with the rule that speaks against another', async () => {
+    const env = { CENTRE: 'three', SLURM_CONF: slurmConfiguration('fourth') };
+    const { stdout } = await systems([], env);
+    expect(stdout).toContain("three doesn't match:\n  yes env.CENTRE: three\n");
+    expect(stdout).toContain('  no  clusterName: fourth\n      wanted: third\n');
+    const matching = await systems([], { ...env, SLURM_CONF: slurmConfiguration('third') });
+    expect(matching.stdout).toMatch(/^\* three/m);
+    expect(matching.stdout).toContain('This is three (three).\n');
+  });
+
+  it('is refused where several match, and both are shown', async () => {
+    const { this: own, problem } = await report({ CENTRE: 'one' });
+    expect(own).toBeNull();
+    expect(problem).toBe('This machine looks like several systems: one, two.');
+    const { stdout, exitCode } = await systems([], { CENTRE: 'one' });
+    expect(stdout).toContain(`${problem}\nSay which one with --system one.`);
+    expect(stdout).toMatch(/one matches:.*two matches:/s);
+    expect(exitCode).toBe(0);
+  });
+
+  it('is nobody known: the scheduler that was found is said', async () => {
+    expect((await systems([])).stdout).toContain(
+      'no scheduler was found:\na launch runs on this machine itself.',
+    );
+    const stubs = stubCommands();
+    stubs.add('sbatch', {});
+    stubs.add('qsub', {});
+    const conf = path.join(temporaryDirectory(), 'pbs.conf');
+    writeFileSync(conf, '');
+    const env = { SLURM_CONF: slurmConfiguration('unheard-of'), PBS_CONF_FILE: conf };
+    expect(await report(env, stubs.directory)).toMatchObject({
+      this: { name: 'generic-slurm', scheduler: 'slurm' },
+      machine: { clusterName: 'unheard-of', schedulers: ['slurm', 'pbs'] },
+    });
+    expect((await systems([], env, stubs.directory)).stdout).toContain('It has pbs too; slurm counts.');
+    expect(stubs.calls()).toEqual([]);
+  });
+
+  test.each<[string, Record<string, string>, string]>([
+    ['a variable', { START_JUPYTER_SYSTEM: 'two' }, ''],
+    ['a file', {}, 'system: two\n'],
+  ])('is what %s names', async (_, env, content) => {
+    if (content !== '') writeFileSync(user, content);
+    const origin = content === '' ? 'START_JUPYTER_SYSTEM' : user;
+    expect(await report(env)).toMatchObject({ this: { name: 'two' }, namedBy: origin });
+    expect((await systems([], env)).stdout).toContain(`taken for two (Centre Two): ${origin} says so.`);
+  });
+
+  it('is a problem where what is named is unknown', async () => {
+    const { this: own, problem } = await report({ START_JUPYTER_SYSTEM: 'tow' });
+    expect(own).toBeNull();
+    expect(problem).toContain('Did you mean "two"?');
+  });
+});
+
+it('groups the systems by the file that describes them', async () => {
+  const { stdout } = await systems([]);
+  const lines = stdout.split('\n').map((line) => line.trim().split(/\s+/)[0]);
+  expect(lines.indexOf('expanse')).toBeLessThan(lines.indexOf(`${site}:`));
+  expect(lines.indexOf(`${site}:`)).toBeLessThan(lines.indexOf('one'));
+});
+
+test.each([
+  ['with colour', { FORCE_COLOR: '1' }],
+  ['without', {}],
+])('fits 80 columns %s', async (_, env) => {
+  const { stdout } = await run(['systems'], {
+    home,
+    path: usualPrograms({ without: slurmPrograms }),
+    env: { SLURM_CONF: '/nowhere/slurm.conf', ...env },
+  });
+  expect(stdout.includes('\u001b[')).toBe('FORCE_COLOR' in env);
+  for (const line of stripVTControlCharacters(stdout).split('\n'))
+    expect(line.length).toBeLessThanOrEqual(80);
+});
+
+it("shows nobody's control characters", async () => {
+  writeFileSync(
+    user,
+    'systems: { odd: { title: "a\\e[31mb", scheduler: slurm, detect: { env: { CENTRE: "^\\e" } } } }\n',
+  );
+  const { stdout } = await systems([], { CENTRE: '\u001b[2Jx' });
+  expect(stdout).toContain('odd');
+  expect(stdout).not.toContain('\u001b');
+});
