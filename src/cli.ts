@@ -158,9 +158,11 @@ function declare(schedulerArguments: readonly string[], done: Done): Command {
     async (typed) => done((await import('./commands/config.ts')).run(typed)),
   );
   declareOptions(
-    program.command('systems').description('show the known systems, which one this is, and why'),
+    program
+      .command('systems [ACTION] [NAME]')
+      .description('show the known systems, which one this is, and why; "systems init" describes it'),
     ['config', 'json'],
-    async (typed) => done((await import('./commands/systems.ts')).run(typed)),
+    async (typed, operands) => done((await import('./commands/systems.ts')).run(typed, operands)),
   );
   program
     .command('templates [ACTION] [DIR]')

@@ -1,9 +1,11 @@
-/** `start-jupyter systems`: the known systems, and which one this machine is and why. */
+/** `start-jupyter systems`: the known systems, and which one this machine is and why; `init` begins a description. */
 import { builtInFile, type LoadedFile, loadFiles } from '../config/files.ts';
 import { environmentLayers, fileLayer, mergeLayers, mergeSystems, type Setting } from '../config/layers.ts';
 import type { SystemEntry } from '../config/schema.ts';
-import { ConfigurationError } from '../errors.ts';
+import { ConfigurationError, SchedulerError, UsageError } from '../errors.ts';
+import { suggestion } from '../nearest.ts';
 import type { OptionValues } from '../options.ts';
+import { schedulers } from '../schedulers/registry.ts';
 import {
   checkRules,
   findSystem,
@@ -12,6 +14,7 @@ import {
   type RuleResult,
   shownSchedulers,
 } from '../systems/detect.ts';
+import { draft } from '../systems/draft.ts';
 import type { System } from '../systems/system.ts';
 import { paint } from '../ui/style.ts';
 import { alignColumns } from '../ui/table.ts';
@@ -29,7 +32,15 @@ interface KnownSystem {
   readonly rules: readonly RuleResult[];
 }
 
-export async function run({ json, config }: OptionValues): Promise<number> {
+/** @throws UsageError for an action that there isn't */
+export async function run({ json, config }: OptionValues, operands: readonly string[]): Promise<number> {
+  const [action, name] = operands;
+  if (action === 'init') return await init(name, Boolean(json));
+  if (action !== undefined)
+    throw new UsageError(
+      `"systems" knows no "${shown(action)}".${suggestion(action, ['init'])}`,
+      'Write "start-jupyter systems", or "start-jupyter systems init NAME".',
+    );
   const files = await loadFiles(process.env, process.cwd(), config);
   const entries = mergeSystems(files);
   const facts = machineFacts(process.env, { offline: false });
@@ -38,7 +49,7 @@ export async function run({ json, config }: OptionValues): Promise<number> {
     [...entries].map(([name, entry]) => knownSystem(name, entry, files, facts)),
   );
   const { system, problem } = await thisSystem(entries, named, facts);
-  const schedulers = await shownSchedulers(facts);
+  const found = await shownSchedulers(facts);
   if (json) {
     process.stdout.write(
       `${JSON.stringify({
@@ -48,7 +59,7 @@ export async function run({ json, config }: OptionValues): Promise<number> {
         machine: {
           hostnames: facts.hostnames,
           clusterName: (await facts.clusterName()) ?? null,
-          schedulers,
+          schedulers: found,
         },
         systems,
       })}\n`,
@@ -58,10 +69,37 @@ export async function run({ json, config }: OptionValues): Promise<number> {
   const lines = [
     ...catalogue(systems, system?.name),
     '',
-    ...verdict(system, problem, named, schedulers),
+    ...verdict(system, problem, named, found),
     ...reasons(systems, named, facts),
   ];
   process.stdout.write(`${lines.join('\n')}\n`);
+  return 0;
+}
+
+/** Prints what an unknown system's description can begin with. */
+async function init(name: string | undefined, json: boolean): Promise<number> {
+  const facts = machineFacts(process.env, { offline: false });
+  const [schedulerName] = await shownSchedulers(facts);
+  if (schedulerName === undefined || schedulerName === 'none')
+    throw new ConfigurationError(
+      'No scheduler was found on this machine, so there is nothing to describe.',
+      'Start it on a login node of the cluster.',
+    );
+  const scheduler = schedulers[schedulerName];
+  const offers = await scheduler.offers();
+  if ('kind' in offers)
+    throw new SchedulerError(`${scheduler.title} does not answer: ${offers.message}.`, 'Try again later.');
+  const clusterName = schedulerName === 'slurm' ? await facts.clusterName() : undefined;
+  const description = draft({
+    name: name ?? clusterName ?? 'mycluster',
+    scheduler: schedulerName,
+    schedulerTitle: scheduler.title,
+    hostname: facts.hostnames[0] ?? '',
+    clusterName,
+    partitions: offers.partitions,
+    findings: (await scheduler.findings?.()) ?? {},
+  });
+  process.stdout.write(json ? `${JSON.stringify({ description })}\n` : description);
   return 0;
 }
 
@@ -124,13 +162,13 @@ function verdict(
   system: System | undefined,
   problem: ConfigurationError | undefined,
   named: Setting<'system'> | undefined,
-  schedulers: readonly string[],
+  found: readonly string[],
 ): string[] {
   if (system === undefined) return [problem?.message ?? '', ...(problem?.hint ? [problem.hint] : [])];
   const title = `${printable(system.name)} (${shown(system.title)})`;
   if (named !== undefined) return [`This is taken for ${title}: ${printable(named.origin)} says so.`];
   if (!system.name.startsWith('generic-')) return [`This is ${title}.`];
-  const [first, ...others] = schedulers;
+  const [first, ...others] = found;
   if (first === undefined)
     return [
       "No known system's rules all match, and no scheduler was found:",
@@ -139,6 +177,7 @@ function verdict(
   return [
     `This is ${title}: no known system's rules all match, and it has ${first}.`,
     ...(others.length > 0 ? [`It has ${others.join(' and ')} too; ${first} counts.`] : []),
+    '"start-jupyter systems init" begins a description of it.',
   ];
 }
 

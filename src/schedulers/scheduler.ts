@@ -48,6 +48,13 @@ export interface Offers {
   readonly accounts: readonly string[] | undefined;
 }
 
+export interface Findings {
+  /** Partitions whose nodes have GPUs. */
+  readonly gpuPartitions?: readonly string[];
+  /** Grid Engine's; see sge_pe(5). */
+  readonly parallelEnvironments?: readonly string[];
+}
+
 /** A setting that a scheduler has no words for. */
 export interface Unsupported {
   readonly option: OptionKey;
@@ -72,4 +79,6 @@ export interface Scheduler {
   jobs(jobIds: readonly string[]): Promise<ReadonlyMap<string, JobReport>>;
   cancel(jobId: string): Promise<CancelOutcome>;
   offers(): Promise<Offers | { readonly kind: 'unreachable'; readonly message: string }>;
+  /** What a description of the system can hold beside what is offered; what it doesn't say is left out. */
+  findings?(): Promise<Findings>;
 }

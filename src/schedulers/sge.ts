@@ -9,6 +9,7 @@ import { type CommandOutput, lines, runCommand, userName } from './command.ts';
 import {
   type CancelOutcome,
   endedByItself,
+  type Findings,
   type JobReport,
   type Offers,
   type Scheduler,
@@ -26,6 +27,7 @@ export const sge: Scheduler = {
   jobs,
   cancel,
   offers,
+  findings,
 };
 
 // ---- Dialect --------------------------------------------------------------------------------------------------------
@@ -177,6 +179,12 @@ async function offers(): Promise<Offers | { kind: 'unreachable'; message: string
     partitions: queues.exitCode === 0 ? parseQueues(queues.stdout) : undefined,
     accounts: names.length === 0 ? undefined : names,
   };
+}
+
+async function findings(): Promise<Findings> {
+  if (commandOnPath('qconf', process.env) === undefined) return {};
+  const { stdout, exitCode } = await runCommand('qconf', ['-spl'], { env: queryEnvironment });
+  return exitCode === 0 ? { parallelEnvironments: lines(stdout) } : {};
 }
 
 // ---- What the commands say ------------------------------------------------------------------------------------------

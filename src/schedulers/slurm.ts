@@ -4,6 +4,7 @@ import { type CommandOutput, lines, runCommand, userName } from './command.ts';
 import {
   type CancelOutcome,
   endedByItself,
+  type Findings,
   type JobReport,
   type Offers,
   type Scheduler,
@@ -26,6 +27,7 @@ export const slurm: Scheduler = {
   jobs,
   cancel,
   offers,
+  findings,
 };
 
 // ---- Dialect --------------------------------------------------------------------------------------------------------
@@ -159,6 +161,11 @@ async function offers(): Promise<Offers | { kind: 'unreachable'; message: string
   };
 }
 
+async function findings(): Promise<Findings> {
+  const { stdout, exitCode } = await run('sinfo', ['--noheader', '--format=%P|%G']);
+  return exitCode === 0 ? { gpuPartitions: parseGpuPartitions(stdout) } : {};
+}
+
 // ---- What the commands say ------------------------------------------------------------------------------------------
 
 const unreachablePattern =
@@ -236,6 +243,15 @@ export function parsePartitions(stdout: string): NonNullable<Offers['partitions'
           },
         ];
   });
+}
+
+/** One line for each kind of node in a partition: `gpu*|gpu:a100:4(S:0-1),nvme:1`, `compute|(null)`. */
+export function parseGpuPartitions(stdout: string): string[] {
+  const withGpus = lines(stdout)
+    .map((line) => line.split('|'))
+    .filter(([, gres = '']) => /(?:^|,)gpu:/.test(gres))
+    .map(([name = '']) => name.replace(/\*$/, ''));
+  return [...new Set(withGpus)];
 }
 
 /** `30:00`, `1-00:00:00`, `infinite`. */

@@ -1,11 +1,13 @@
 /** `systems`: what is known, and which one this machine is taken for and why. */
 import { mkdirSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { beforeEach, describe, expect, it, test } from 'vitest';
 import { freshHome, type Home, temporaryDirectory } from '../support/directories.ts';
 import { run, slurmPrograms, usualPrograms } from '../support/program.ts';
-import { stubCommands } from '../support/stubs.ts';
+import { recording } from '../support/recordings.ts';
+import { type Stubs, stubCommands } from '../support/stubs.ts';
 
 let home: Home;
 let site: string;
@@ -153,4 +155,135 @@ it("shows nobody's control characters", async () => {
   const { stdout } = await systems([], { CENTRE: '\u001b[2Jx' });
   expect(stdout).toContain('odd');
   expect(stdout).not.toContain('\u001b');
+});
+
+describe('init', () => {
+  let stubs: Stubs;
+
+  beforeEach(() => {
+    stubs = stubCommands();
+  });
+
+  /** A cluster whose commands answer as recorded. */
+  interface Cluster {
+    readonly env: Record<string, string>;
+    readonly title: string;
+  }
+
+  function slurm(): Cluster {
+    stubs.add('sbatch', {});
+    stubs.answer('sinfo', {
+      'sinfo --noheader --format=%P|%a|%l': recording('slurm-22.05/sinfo-partitions'),
+      'sinfo --noheader --format=%P|%G': { stdout: 'compute*|(null)\ndebug|gpu:a100:4(S:0-1),nvme:1\n' },
+    });
+    stubs.add('sacctmgr', recording('slurm-22.05/sacctmgr-accounts'));
+    return { env: { SLURM_CONF: slurmConfiguration('lab') }, title: 'Slurm' };
+  }
+
+  function pbs(): Cluster {
+    stubs.add('qsub', {});
+    stubs.add('qstat', recording('openpbs-23.06/qstat-queues-json'));
+    const conf = path.join(temporaryDirectory(), 'pbs.conf');
+    writeFileSync(conf, '');
+    return { env: { PBS_CONF_FILE: conf }, title: 'PBS' };
+  }
+
+  function gridEngine(): Cluster {
+    stubs.add('qsub', {});
+    stubs.answer('qconf', {
+      'qconf -sq *': recording('gridengine-8.1/qconf-sq'),
+      'qconf -sprjl': recording('gridengine-8.1/qconf-sprjl'),
+      'qconf -spl': recording('gridengine-8.1/qconf-spl'),
+    });
+    const root = temporaryDirectory();
+    mkdirSync(path.join(root, 'default/common'), { recursive: true });
+    writeFileSync(path.join(root, 'default/common/act_qmaster'), 'head\n');
+    return { env: { SGE_ROOT: root, PBS_CONF_FILE: '/nowhere' }, title: 'Grid Engine' };
+  }
+
+  /** From IBM's manual of bqueues, as there is no recording. */
+  function lsf(): Cluster {
+    stubs.add('bsub', {});
+    stubs.add('bqueues', {
+      stdout: JSON.stringify({
+        COMMAND: 'bqueues',
+        QUEUES: 2,
+        RECORDS: [
+          { QUEUE_NAME: 'normal', STATUS: 'Open:Active' },
+          { QUEUE_NAME: 'night', STATUS: 'Open:Inact' },
+        ],
+      }),
+    });
+    const directory = temporaryDirectory();
+    writeFileSync(path.join(directory, 'lsf.conf'), '');
+    return { env: { LSF_ENVDIR: directory, PBS_CONF_FILE: '/nowhere' }, title: 'LSF' };
+  }
+
+  const init = ({ env }: Cluster, args: readonly string[] = []) =>
+    systems(['init', ...args], env, stubs.directory);
+
+  test.each<[string, () => Cluster, readonly string[]]>([
+    ['slurm', slurm, ['compute', 'debug']],
+    ['pbs', pbs, ['workq', 'debug']],
+    ['sge', gridEngine, ['compute', 'debug']],
+    ['lsf', lsf, ['normal', 'night']],
+  ])('on %s begins a description by which this machine is known at once', async (scheduler, make, queues) => {
+    const cluster = make();
+    const { stdout, stderr, exitCode } = await init(cluster, ['newcluster']);
+    expect({ stderr, exitCode }).toEqual({ stderr: '', exitCode: 0 });
+    expect(stdout).toContain(`from what ${cluster.title}`);
+    expect(stdout).toContain('# proxy: { endpoint: ');
+    // The host's name is the tester's own.
+    for (const line of stdout.split('\n').filter((each) => !each.includes(os.hostname())))
+      expect(line.length).toBeLessThanOrEqual(80);
+    for (const queue of queues) expect(stdout).toContain(`      ${queue}: {`);
+
+    writeFileSync(site, stdout);
+    expect((await report(cluster.env, stubs.directory)).this).toEqual({
+      name: 'newcluster',
+      title: 'newcluster',
+      scheduler,
+    });
+  });
+
+  it('knows what Slurm says of limits, GPUs and the partition that is taken by itself', async () => {
+    const { stdout } = await init(slurm());
+    expect(stdout).toContain('  lab:\n');
+    expect(stdout).toContain('clusterName: lab }\n');
+    expect(stdout).toContain('    defaults: { partition: compute, time: 30m }\n');
+    expect(stdout).toContain('      compute: { maxTime: 2d }\n');
+    expect(stdout).toContain('      debug: { maxTime: 30m, gpu: true }\n');
+    expect(stdout).toContain('    gpuDirective: gpus\n');
+  });
+
+  it("knows PBS's limits and Grid Engine's parallel environments", async () => {
+    expect((await init(pbs())).stdout).toContain('      debug: { maxTime: 30m }\n');
+    stubs = stubCommands();
+    expect((await init(gridEngine())).stdout).toContain('    sge: { parallelEnvironment: smp }\n');
+  });
+
+  it('takes any name, and prints JSON', async () => {
+    const cluster = slurm();
+    writeFileSync(site, JSON.parse((await init(cluster, ['--json', 'no: "1"'])).stdout).description);
+    expect((await report(cluster.env, stubs.directory)).this.name).toBe('no: "1"');
+  });
+
+  it('says so where the scheduler does not answer, or there is none', async () => {
+    const cluster = slurm();
+    stubs.add('sinfo', recording('slurm-22.05/sinfo-unreachable-refused'));
+    const unreachable = await init(cluster);
+    expect(unreachable).toMatchObject({ stdout: '', exitCode: 5 });
+    expect(unreachable.stderr).toContain('Slurm does not answer: ');
+    const none = await systems(['init']);
+    expect(none).toMatchObject({ stdout: '', exitCode: 3 });
+    expect(none.stderr).toContain('No scheduler was found on this machine');
+  });
+
+  it('is refused where it is misspelled, or told too much', async () => {
+    const { stdout, stderr, exitCode } = await systems(['int']);
+    expect({ stdout, exitCode }).toEqual({ stdout: '', exitCode: 2 });
+    expect(stderr).toContain('Did you mean "init"?');
+    expect(stderr).toContain('start-jupyter systems init NAME');
+    expect((await systems(['init', 'a', 'b'])).exitCode).toBe(2);
+  });
 });

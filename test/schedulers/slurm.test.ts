@@ -2,6 +2,7 @@ import { describe, expect, it, test } from 'vitest';
 import {
   parseAccounting,
   parseCancel,
+  parseGpuPartitions,
   parsePartitions,
   parseQueue,
   parseSubmit,
@@ -179,4 +180,11 @@ it('reads the partitions with their limits and the default', () => {
   expect(parsePartitions('long|down|infinite\n')).toEqual([
     { name: 'long', isDefault: false, available: false, maxSeconds: undefined },
   ]);
+});
+
+it('knows which partitions have GPUs, whatever stands beside them', () => {
+  const said =
+    'compute*|(null)\ngpu|gpu:a100:4(S:0-1),nvme:1\ngpu|gpu:2\nscratch|nvme:1,gpu:v100:1\nodd|gpudirect:1\n\n';
+  expect(parseGpuPartitions(said)).toEqual(['gpu', 'scratch']);
+  expect(parseGpuPartitions('all*|gpu:1\n')).toEqual(['all']);
 });
