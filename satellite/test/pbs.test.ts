@@ -41,7 +41,8 @@ describe("PBS's queue", () => {
 
   test('a queue without jobs, and what is no queue', () => {
     expect(jobsOf('qstat-unknown-job')).toEqual([]);
-    expect(parseQstat('Welcome to the cluster!\n')).toBeUndefined();
+    for (const text of ['Welcome to the cluster!\n', '42', '[]', '{}', '{"error":"busy"}', '{"Jobs":"none"}'])
+      expect(parseQstat(text)).toBeUndefined();
   });
 });
 
@@ -103,6 +104,21 @@ describe('qstat', () => {
       '-f': recorded('qstat-running-full'),
     });
     expect(await pbs.queue()).toMatchObject({ ok: true, jobs: [{ id: '1.pbs-head', state: 'RUNNING' }] });
+  });
+
+  test.each([
+    ['in the middle of a job', (text: string) => text.slice(0, text.indexOf('job_state'))],
+    ['at the end of a line', (text: string) => text.slice(0, text.indexOf('    Submit_Host'))],
+    ['before its first job', () => ''],
+  ])('whose JSON is broken and whose text breaks off %s says nothing about jobs', async (_, cut) => {
+    await command({
+      '-f -F json': { stdout: '{"Jobs":{"1.pbs-head":{"Variable_List":{"f":() {}}', stderr: '', code: 0 },
+      '-f': { stdout: cut(recorded('qstat-running-full').stdout), stderr: '', code: 0 },
+    });
+    expect(await pbs.queue()).toMatchObject({
+      ok: false,
+      why: expect.stringMatching(/nor a whole list of jobs/),
+    });
   });
 
   test('that can not reach its server says nothing about jobs', async () => {

@@ -3,16 +3,25 @@ import { chmod, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { JobReporter } from '../src/jobs/reporter.ts';
-import type { Scheduler } from '../src/jobs/scheduler.ts';
+import type { QueuedJob, Scheduler } from '../src/jobs/scheduler.ts';
 import { several } from '../src/jobs/several.ts';
 import { parseQueue, slurm } from '../src/jobs/slurm.ts';
 import type { LogEntry } from '../src/log.ts';
 import { api as apiOf, ask, cleanup, satellite, scratch } from './support.ts';
 
+/** Above the jobs in what squeue prints. */
+const HEADING = 'JOBID|STATE|PARTITION|PRIORITY|START_TIME|REASON\n';
+
+function listed(text: string): readonly QueuedJob[] {
+  const answer = parseQueue(text);
+  if (!answer.ok) throw new Error(answer.why);
+  return answer.jobs;
+}
+
 describe("Slurm's queue", () => {
   test('states, places, estimates and reasons of a real one', () => {
     const text = readFileSync(new URL('slurm/squeue.txt', import.meta.url), 'utf8');
-    const jobs = new Map(parseQueue(text).map((job) => [job.id, job]));
+    const jobs = new Map(listed(text).map((job) => [job.id, job]));
     expect(jobs.size).toBe(13);
     expect(jobs.get('48')).toEqual({
       id: '48',
@@ -36,12 +45,39 @@ describe("Slurm's queue", () => {
     });
     expect(jobs.get('12')).toMatchObject({ state: 'TIMEOUT', position: null, estimatedStart: null });
   });
-});
 
-test('a start that is no time is none', () => {
-  expect(parseQueue('7|PENDING|debug|1|2026-00-00T00:00:00|Priority')).toMatchObject([
-    { id: '7', estimatedStart: null },
-  ]);
+  test('without jobs', () => {
+    expect(listed(HEADING)).toEqual([]);
+  });
+
+  test('of several clusters', () => {
+    const job = (id: number) => `${id}|RUNNING|debug|1|2026-11-21T23:38:04|None\n`;
+    const text = `CLUSTER: a\n${HEADING}${job(1)}\nCLUSTER: b\n${HEADING}${job(2)}`;
+    expect(listed(text).map(({ id }) => id)).toEqual(['1', '2']);
+  });
+
+  test('a start that is no time is none', () => {
+    expect(listed(`${HEADING}7|PENDING|debug|1|2026-00-00T00:00:00|Priority\n`)).toMatchObject([
+      { id: '7', estimatedStart: null },
+    ]);
+  });
+
+  test.each([
+    ['nothing', '', 'what squeue prints is no list of jobs'],
+    ['a banner', 'Welcome to the cluster | have fun\n', 'what squeue prints is no list of jobs'],
+    [
+      'lines that are no jobs',
+      `${HEADING}7|RUNNING|debug|1|N/A|None\n8|RUNN\n\0\0\n9|RUNNING|debug|1|N/A|None\n`,
+      "what squeue prints is no list of jobs: 2 of its 4 lines can't be read",
+    ],
+    [
+      'a list that was cut off',
+      `${HEADING}7|RUNNING|debug|1|N/A|None\n8|RUNNING|debug|1|N/A|No`,
+      'what squeue prints is no list of jobs: it breaks off in the middle of a line',
+    ],
+  ])('is not read from %s', (_what, text, why) => {
+    expect(parseQueue(text)).toEqual({ ok: false, why });
+  });
 });
 
 test('asks a bounded number of questions a round, about ids that are no options', async () => {
@@ -179,7 +215,7 @@ async function cluster() {
     await writeFile(join(folder, name), script);
     await chmod(join(folder, name), 0o755);
   };
-  await command('squeue', '');
+  await command('squeue', HEADING);
   await command('scontrol', '', 1, 'slurm_load_jobs error: Invalid job id specified\n');
   await command('sacct', '');
   const path = process.env.PATH;
@@ -223,7 +259,7 @@ describe('reports', () => {
     const reporter = newReporter();
     await command(
       'squeue',
-      '7|PENDING|debug|10|2031-05-06T07:08:09|Priority\n8|PENDING|debug|20|N/A|Resources\n',
+      `${HEADING}7|PENDING|debug|10|2031-05-06T07:08:09|Priority\n8|PENDING|debug|20|N/A|Resources\n`,
     );
     expect(await reporter.report()).toBeUndefined();
     expect((await look()).job).toEqual({
@@ -234,7 +270,10 @@ describe('reports', () => {
       reason: 'Priority',
     });
     await reporter.report();
-    await command('squeue', '7|PENDING|debug|10|2031-05-06T07:08:09|Priority\n8|RUNNING|debug|20|N/A|None\n');
+    await command(
+      'squeue',
+      `${HEADING}7|PENDING|debug|10|2031-05-06T07:08:09|Priority\n8|RUNNING|debug|20|N/A|None\n`,
+    );
     await reporter.report();
     expect(log.filter(({ event }) => event === 'reported')).toEqual([
       { event: 'reported', jobs: 2, inQueue: 2 },
@@ -257,9 +296,9 @@ describe('reports', () => {
     const { command, newReporter, session } = await cluster();
     const look = await session('7');
     const reporter = newReporter();
-    await command('squeue', '7|RUNNING|debug|10|N/A|None\n');
+    await command('squeue', `${HEADING}7|RUNNING|debug|10|N/A|None\n`);
     await reporter.report();
-    await command('squeue', '');
+    await command('squeue', HEADING);
     await command(name, output);
     await reporter.report();
     expect(await look()).toMatchObject({ state: 'gone', phase: 'failed', reason });
@@ -280,7 +319,7 @@ describe('reports', () => {
     const { command, newReporter, session } = await cluster();
     const look = await session('7');
     const reporter = newReporter();
-    await command('squeue', '7|RUNNING|debug|10|N/A|None\n');
+    await command('squeue', `${HEADING}7|RUNNING|debug|10|N/A|None\n`);
     await reporter.report();
     await command('squeue', '', code, stderr);
     expect(await reporter.report()).toEqual({
@@ -290,13 +329,27 @@ describe('reports', () => {
     expect(await look()).toMatchObject({ state: 'pending', job: { state: 'RUNNING' } });
   });
 
+  test('a squeue whose lines are garbage ends nothing, and is told with how many', async () => {
+    const { command, newReporter, session } = await cluster();
+    const look = await session('7');
+    const reporter = newReporter();
+    await command('squeue', `${HEADING}7|RUNNING|debug|10|N/A|None\n`);
+    await reporter.report();
+    await command('squeue', `${HEADING}garbage\n7|RUN\n`);
+    expect(await reporter.report()).toEqual({
+      by: 'scheduler',
+      message: expect.stringMatching(/no list of jobs: 2 of its 2 lines can't be read/),
+    });
+    expect(await look()).toMatchObject({ state: 'pending', job: { state: 'RUNNING' } });
+  });
+
   test('a controller that stops answering between two questions ends nothing', async () => {
     const { command, newReporter, session } = await cluster();
     const look = await session('7');
     const reporter = newReporter();
-    await command('squeue', '7|RUNNING|debug|10|N/A|None\n');
+    await command('squeue', `${HEADING}7|RUNNING|debug|10|N/A|None\n`);
     await reporter.report();
-    await command('squeue', '');
+    await command('squeue', HEADING);
     await command('scontrol', '', 1, 'slurm_load_jobs error: Unable to contact slurm controller\n');
     await reporter.report();
     expect(await look()).toMatchObject({ state: 'pending' });
@@ -308,7 +361,7 @@ describe('reports', () => {
   test('a proxy that is away hears everything when it is back', async () => {
     const proxy = await satellite({ domain: 'localhost', jobStateNetworks: ['127.0.0.0/8'] });
     const { command } = await cluster();
-    await command('squeue', '7|RUNNING|debug|10|N/A|None\n');
+    await command('squeue', `${HEADING}7|RUNNING|debug|10|N/A|None\n`);
     const to = new URL(proxy.manageUrl);
     await proxy.close();
     const reporter = new JobReporter({ scheduler: slurm, to, log: () => undefined });

@@ -68,9 +68,27 @@ describe("Grid Engine's queue", () => {
 
   test('malformed parts, as version 6.2 writes them, hide nothing that stands beside them', () => {
     const xml = `<job_info><queue_info><job_list state="running"><JB_job_number>7</JB_job_number><JB_name>a & b <></JB_name>
-      <state>r</state></job_list><></></queue_info><job_info><job_list><JB_job_number>8</JB_job_number><state>qw</state>`;
+      <state>r</state></job_list><></></queue_info><job_info><job_list><JB_job_number>8</JB_job_number><state>qw</state></job_list></job_info></job_info>`;
     expect(parseQstat(xml)?.map(({ id, state }) => `${id} ${state}`)).toEqual(['7 r', '8 qw']);
   });
+});
+
+describe('half of a queue', () => {
+  test('cut off anywhere is no queue', () => {
+    const xml = recorded('qstat-states').stdout.trimEnd();
+    expect(parseQstat(xml)).toBeDefined();
+    for (let end = 0; end < xml.length; end += 1) {
+      if (parseQstat(xml.slice(0, end)) !== undefined) expect.unreachable(`cut off after ${end}`);
+    }
+  });
+
+  test.each(['<state>r</state>', '<JB_job_number>7</JB_job_number>'])(
+    'with nothing of a job but %s is no queue',
+    (field) => {
+      const whole = '<job_list><JB_job_number>8</JB_job_number><state>qw</state></job_list>';
+      expect(parseQstat(`<job_info>${whole}<job_list>${field}</job_list></job_info>`)).toBeUndefined();
+    },
+  );
 });
 
 describe('a state', () => {
@@ -185,8 +203,14 @@ describe('the commands', () => {
     });
   });
 
-  test('that print something else than a queue say nothing about jobs', async () => {
-    await commands({ 'qstat -u * -xml': { stdout: 'Maintenance today\n', stderr: '', code: 0 } });
+  test.each([
+    ['something else than a queue', 'Maintenance today\n'],
+    [
+      'the beginning of a queue',
+      '<?xml version="1.0"?><job_info><queue_info><job_list state="running"><JB_job_number>19</JB_job_number>',
+    ],
+  ])('that print %s say nothing about jobs', async (_, stdout) => {
+    await commands({ 'qstat -u * -xml': { stdout, stderr: '', code: 0 } });
     expect(await sge.queue()).toEqual({ ok: false, why: 'what qstat prints is no list of jobs' });
   });
 });

@@ -66,7 +66,11 @@ describe('the state of a job', () => {
     const gone = 'qstat: 7.pbs-head Job has finished, use -x or -H to obtain historical job information\n';
     const stubs = commandsOnPath();
     stubs.answer('qstat', {
-      'qstat -f -F json 7.pbs-head': { stdout: '{}', stderr: gone, exitCode: 35 },
+      'qstat -f -F json 7.pbs-head': {
+        stdout: '{"timestamp":1795295093,"pbs_version":"23.06.06","pbs_server":"pbs-head"}',
+        stderr: gone,
+        exitCode: 35,
+      },
       'qstat -x -f -F json 7.pbs-head': recorded('qstat-exit3-history'),
     });
     expect((await pbs.jobs(['7.pbs-head'])).get('7.pbs-head')).toEqual({
@@ -83,7 +87,7 @@ describe('the state of a job', () => {
   });
 
   const notConfigured = {
-    stdout: '{}',
+    stdout: '{"timestamp":1795295093,"pbs_version":"23.06.06","pbs_server":"pbs-head"}',
     stderr: 'qstat: PBS is not configured to maintain job history 99999.pbs-head\n',
     exitCode: 0,
   };

@@ -11,13 +11,14 @@ export interface Element {
 }
 
 /**
- * The elements of an XML document with this root; undefined for text that is none. What is malformed inside is passed
- * over: version 6.2 writes elements without a name, and job names come in any encoding.
+ * The elements of an XML document with this root; undefined for text that is none, or that breaks off. What is malformed
+ * inside is passed over: version 6.2 writes elements without a name, and job names come in any encoding.
  */
 export function elements(xml: string, root: string): Element[] | undefined {
   const parser = sax.parser(true);
   const found: { name: string; text: string | undefined }[] = [];
   let innermost: { name: string; text: string | undefined } | undefined;
+  let depth = 0;
   parser.onerror = () => {
     parser.resume();
   };
@@ -26,15 +27,17 @@ export function elements(xml: string, root: string): Element[] | undefined {
     if (innermost !== undefined) innermost.text = undefined;
     innermost = { name, text: '' };
     found.push(innermost);
+    depth += 1;
   };
   parser.ontext = (more) => {
     if (innermost?.text !== undefined) innermost.text += more.trim();
   };
   parser.onclosetag = () => {
     innermost = undefined;
+    depth -= 1;
   };
   parser.write(xml).close();
-  return found[0]?.name === root ? found : undefined;
+  return found[0]?.name === root && depth === 0 ? found : undefined;
 }
 
 /** A job, or a task of an array job, as `qstat -xml` lists it. */
@@ -51,7 +54,10 @@ export interface ListedJob {
   readonly startedAt: Date | undefined;
 }
 
-/** Reads `qstat -xml`, run where the time zone is UTC; undefined for what it isn't. Jobs that wait come in their order. */
+/**
+ * Reads `qstat -xml`, run where the time zone is UTC; undefined for what it isn't, and where a job has no id or no state.
+ * Jobs that wait come in their order.
+ */
 export function parseQstat(xml: string): ListedJob[] | undefined {
   const rows: Map<string, string>[] = [];
   const all = elements(xml, 'job_info');
@@ -59,25 +65,24 @@ export function parseQstat(xml: string): ListedJob[] | undefined {
     if (name === 'job_list') rows.push(new Map());
     else if (text !== undefined) rows.at(-1)?.set(name, text);
   }
-  return all && rows.flatMap(listedJob);
+  const jobs = rows.map(listedJob);
+  return all && jobs.every((job) => job !== undefined) ? jobs : undefined;
 }
 
-function listedJob(row: ReadonlyMap<string, string>): ListedJob[] {
+function listedJob(row: ReadonlyMap<string, string>): ListedJob | undefined {
   const id = row.get('JB_job_number');
   const state = row.get('state');
-  if (id === undefined || state === undefined) return [];
+  if (!id || !state) return undefined;
   // Tasks that still wait share a line, as `2-5:1`.
   const task = row.get('tasks') ?? '';
   const start = row.get('JAT_start_time');
-  return [
-    {
-      id: /^\d+$/.test(task) ? `${id}.${task}` : id,
-      state,
-      priority: Number(row.get('JAT_prio')),
-      queue: row.get('queue_name') || undefined,
-      startedAt: start === undefined ? undefined : utc(start),
-    },
-  ];
+  return {
+    id: /^\d+$/.test(task) ? `${id}.${task}` : id,
+    state,
+    priority: Number(row.get('JAT_prio')),
+    queue: row.get('queue_name') || undefined,
+    startedAt: start === undefined ? undefined : utc(start),
+  };
 }
 
 /**

@@ -64,6 +64,9 @@ const refused = (stderr: string, code: number | null) => ({
   why: firstLine(stderr) || `qstat exited with ${code}`,
 });
 
+/** Every job ends with an empty line in the text of `qstat -f`, and JSON breaks only where there is a job. */
+const isWhole = (text: string): boolean => text.endsWith('\n\n');
+
 export const pbs: Scheduler = {
   async queue() {
     const asJson = await run('qstat', ['-f', '-F', 'json']);
@@ -72,10 +75,11 @@ export const pbs: Scheduler = {
     if (jobs === undefined) {
       const asText = await run('qstat', ['-f']);
       if (asText.code !== 0) return refused(asText.stderr, asText.code);
-      jobs = parseQstat(asText.stdout);
+      jobs = isWhole(asText.stdout) ? parseQstat(asText.stdout) : undefined;
     }
-    return jobs === undefined
-      ? { ok: false, why: 'what qstat prints is neither JSON nor a list of jobs' }
+    // Without a state it is half a job.
+    return jobs === undefined || [...jobs.values()].some(({ job_state }) => job_state === undefined)
+      ? { ok: false, why: 'what qstat prints is neither JSON nor a whole list of jobs' }
       : { ok: true, jobs: queuedJobs(jobs) };
   },
 

@@ -17,9 +17,11 @@ export function parseQstat(
   kind: keyof typeof kinds = 'jobs',
 ): Map<string, Attributes> | undefined {
   try {
-    const objects = (
-      JSON.parse(output) as Record<string, Record<string, Record<string, unknown>> | undefined>
-    )[kinds[kind].key];
+    const answer = JSON.parse(output) as Record<string, Record<string, Record<string, unknown>> | undefined>;
+    const objects = answer[kinds[kind].key];
+    // Where there is nothing to list, the answer has just the server's name, version and time.
+    if ((typeof objects !== 'object' || objects === null) && answer.pbs_server === undefined)
+      return undefined;
     return new Map(Object.entries(objects ?? {}).map(([name, attributes]) => [name, flat(attributes)]));
   } catch {
     return parseText(output, kinds[kind].heading);

@@ -1,11 +1,23 @@
 import { firstLine, run } from './command.ts';
-import type { QueuedJob, Scheduler } from './scheduler.ts';
+import type { QueueAnswer, Scheduler } from './scheduler.ts';
 
 // Reasons can hold anything, so they come last.
 const FORMAT = '%i|%T|%P|%Q|%S|%r';
 
-/** Reads `squeue --format=%i|%T|%P|%Q|%S|%r`. Lines that aren't jobs (banners of wrappers) are passed over. */
-export function parseQueue(output: string): QueuedJob[] {
+/** The heading says that squeue has had its answer; wrappers may print a banner before it. */
+const heading = /^JOBID\|/;
+/** With SLURM_CLUSTERS in the environment, above each cluster's heading. */
+const clusterName = /^CLUSTER: /;
+
+/**
+ * Reads `squeue --format=%i|%T|%P|%Q|%S|%r`. A list without its heading, with lines that are no jobs or with half a last
+ * line is none: a job that is missing in it would be taken for one that has ended.
+ */
+export function parseQueue(output: string): QueueAnswer {
+  const refused = (what = '') => ({
+    ok: false as const,
+    why: `what squeue prints is no list of jobs${what}`,
+  });
   const rows: {
     id: string;
     state: string;
@@ -14,12 +26,29 @@ export function parseQueue(output: string): QueuedJob[] {
     start: string;
     reason: string;
   }[] = [];
-  for (const line of output.split('\n')) {
-    const match = /^([^|]+)\|([A-Z_]+)\|([^|]*)\|(\d*)\|([^|]*)\|(.*)$/.exec(line.trim());
-    if (!match) continue;
-    const [, id = '', state = '', partitions = '', priority = '', start = '', reason = ''] = match;
-    rows.push({ id, state, partitions: partitions.split(','), priority: Number(priority), start, reason });
+  let isList = false;
+  let unreadable = 0;
+  for (const line of linesOf(output)) {
+    if (heading.test(line)) isList = true;
+    else if (isList && line !== '' && !clusterName.test(line)) {
+      const match = /^([^|]+)\|([A-Z_]+)\|([^|]*)\|(\d*)\|([^|]*)\|(.*)$/.exec(line);
+      const [, id = '', state = '', partitions = '', priority = '', start = '', reason = ''] = match ?? [];
+      if (match === null) unreadable += 1;
+      else
+        rows.push({
+          id,
+          state,
+          partitions: partitions.split(','),
+          priority: Number(priority),
+          start,
+          reason,
+        });
+    }
   }
+  if (!isList) return refused();
+  if (unreadable > 0)
+    return refused(`: ${unreadable} of its ${rows.length + unreadable} lines can't be read`);
+  if (!output.endsWith('\n')) return refused(': it breaks off in the middle of a line');
   const positions = new Map<string, number>();
   const ahead = new Map<string, number>();
   const waiting = rows.filter(({ state, reason }) => state === 'PENDING' && mayStart(reason));
@@ -31,7 +60,7 @@ export function parseQueue(output: string): QueuedJob[] {
     });
     positions.set(row.id, Math.min(...places));
   }
-  return rows.map(({ id, state, start, reason }) => ({
+  const jobs = rows.map(({ id, state, start, reason }) => ({
     id,
     state,
     position: positions.get(id) ?? null,
@@ -43,6 +72,16 @@ export function parseQueue(output: string): QueuedJob[] {
         : null,
     reason: reason === '' || reason === 'None' ? null : reason,
   }));
+  return { ok: true, jobs };
+}
+
+/** One after the other: an array of them would take several times the memory of the text. */
+function* linesOf(text: string): Generator<string> {
+  for (let from = 0; from < text.length; ) {
+    const end = text.indexOf('\n', from);
+    yield text.slice(from, end === -1 ? undefined : end).trim();
+    from = end === -1 ? text.length : end + 1;
+  }
 }
 
 /** A job that is held or waits for another has no place in the queue. */
@@ -61,13 +100,12 @@ export const slurm: Scheduler = {
       '--all',
       '--array',
       '--states=all',
-      '--noheader',
       `--format=${FORMAT}`,
     ]);
     // Some versions exit with 0 when the controller doesn't answer.
     if (code !== 0 || /error/i.test(stderr))
       return { ok: false, why: firstLine(stderr) || `squeue exited with ${code}` };
-    return { ok: true, jobs: parseQueue(stdout) };
+    return parseQueue(stdout);
   },
 
   async finalState(id) {
