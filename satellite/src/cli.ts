@@ -226,14 +226,14 @@ program
         ...(given.caFile && { caFile: given.caFile }),
         log: logToStderr,
       });
+      const stop = new AbortController();
+      for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());
       if (given.once) {
-        const failure = await reporter.report();
+        const failure = await reporter.report(stop.signal);
         await reporter.close();
         if (failure) fail(failure.by === 'scheduler' ? EXIT.scheduler : EXIT.proxy, failure.message);
         return;
       }
-      const stop = new AbortController();
-      for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());
       await reporter.run(given.interval ?? 5000, stop.signal);
       await reporter.close();
     },

@@ -46,25 +46,29 @@ const refused = ({ stdout, stderr, code }: Ran) => ({
 });
 
 /** With estimates where this version has them. */
-async function bjobs(options: readonly string[], ids: readonly string[]): Promise<Ran> {
+async function bjobs(
+  options: readonly string[],
+  ids: readonly string[],
+  stop: AbortSignal | undefined,
+): Promise<Ran> {
   const [withEstimate, without] = bjobsFormats(fields);
-  const ask = (format: string) => run('bjobs', [...options, '-o', format, '-json', ...ids]);
+  const ask = (format: string) => run('bjobs', [...options, '-o', format, '-json', ...ids], { stop });
   const answer = await ask(withEstimate);
   return rejectsField(answer.code, answer.stderr) ? ask(without) : answer;
 }
 
 export const lsf: Scheduler = {
-  async queue() {
-    const answer = await bjobs(['-a', '-u', 'all'], []);
+  async queue(stop) {
+    const answer = await bjobs(['-a', '-u', 'all'], [], stop);
     if (answer.code !== 0 && noJobs.test(answer.stderr)) return { ok: true, jobs: [] };
     const parsed = answer.code === 0 ? parseBjobs(answer.stdout) : undefined;
     return parsed === undefined ? refused(answer) : { ok: true, jobs: queuedJobs(parsed.jobs) };
   },
 
   /** LSF forgets a job after CLEAN_PERIOD (lsb.params), an hour by default. */
-  async finalState(id) {
+  async finalState(id, stop) {
     if (!/^\d+$/.test(id)) return { ok: true, state: null };
-    const answer = await bjobs(['-a'], [id]);
+    const answer = await bjobs(['-a'], [id], stop);
     const parsed = parseBjobs(answer.stdout);
     if (parsed?.unknown.includes(id) || notFound.test(answer.stderr)) return { ok: true, state: null };
     const job = parsed?.jobs.get(id);

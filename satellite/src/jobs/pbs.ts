@@ -67,13 +67,16 @@ const refused = (stderr: string, code: number | null) => ({
 /** Every job ends with an empty line in the text of `qstat -f`, and JSON breaks only where there is a job. */
 const isWhole = (text: string): boolean => text.endsWith('\n\n');
 
+/** Bytes: with its environment, a job takes 3 kB and more. */
+const maxOutput = 256 * 1024 * 1024;
+
 export const pbs: Scheduler = {
-  async queue() {
-    const asJson = await run('qstat', ['-f', '-F', 'json']);
+  async queue(stop) {
+    const asJson = await run('qstat', ['-f', '-F', 'json'], { stop, maxOutput });
     if (asJson.code !== 0) return refused(asJson.stderr, asJson.code);
     let jobs = parseQstat(asJson.stdout);
     if (jobs === undefined) {
-      const asText = await run('qstat', ['-f']);
+      const asText = await run('qstat', ['-f'], { stop, maxOutput });
       if (asText.code !== 0) return refused(asText.stderr, asText.code);
       jobs = isWhole(asText.stdout) ? parseQstat(asText.stdout) : undefined;
     }
@@ -83,8 +86,8 @@ export const pbs: Scheduler = {
       : { ok: true, jobs: queuedJobs(jobs) };
   },
 
-  async finalState(id) {
-    const { code, stdout, stderr } = await run('qstat', ['-x', '-f', '-F', 'json', id]);
+  async finalState(id, stop) {
+    const { code, stdout, stderr } = await run('qstat', ['-x', '-f', '-F', 'json', id], { stop });
     // 153: not known; 35: finished, and no history kept (the numbers differ between versions, the words don't).
     if (/Unknown Job Id|Job has finished/i.test(stderr)) return { ok: true, state: null };
     if (code !== 0) return refused(stderr, code);

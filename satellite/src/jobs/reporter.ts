@@ -65,9 +65,12 @@ export class JobReporter {
     });
   }
 
-  /** Looks at the queue once and posts what changed since the last time. Resolves to why not, if it couldn't. */
-  async report(): Promise<ReportFailure | undefined> {
-    const answer = await this.#scheduler.queue();
+  /**
+   * Looks at the queue once and posts what changed since the last time. Resolves to why not, if it couldn't.
+   * @param stop ends the scheduler's command that is under way; of what isn't known by then nothing is said
+   */
+  async report(stop?: AbortSignal): Promise<ReportFailure | undefined> {
+    const answer = await this.#scheduler.queue(stop);
     if (!answer.ok) return { by: 'scheduler', message: `the scheduler does not answer: ${answer.why}` };
     const refresh = performance.now() >= this.#refreshAt;
     const told = refresh ? new Map<string, string>() : this.#told;
@@ -90,8 +93,11 @@ export class JobReporter {
       for (const id of expected) {
         if (now.has(id) || isOver(this.#told.get(id))) continue;
         asked += 1;
-        const final = asked > ASKED_PER_ROUND ? { ok: false as const } : await this.#scheduler.finalState(id);
-        if (!final.ok) {
+        const final =
+          asked > ASKED_PER_ROUND || stop?.aborted
+            ? { ok: false as const }
+            : await this.#scheduler.finalState(id, stop);
+        if (!final.ok || stop?.aborted) {
           // Keep it on the list: the next round asks again.
           now.set(id, this.#told.get(id) ?? '');
           continue;
@@ -128,8 +134,8 @@ export class JobReporter {
   async run(interval: number, stop: AbortSignal): Promise<void> {
     let wait = interval;
     while (!stop.aborted) {
-      const failure = await this.report();
-      if (failure) this.#log({ event: 'report-failed', ...failure });
+      const failure = await this.report(stop);
+      if (failure && !stop.aborted) this.#log({ event: 'report-failed', ...failure });
       wait = failure ? Math.min(wait * 2, Math.max(interval, LONGEST_PAUSE_MS)) : interval;
       const until = performance.now() + wait;
       for (let left = wait; left > 0 && !stop.aborted; left = until - performance.now()) {

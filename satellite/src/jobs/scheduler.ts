@@ -20,6 +20,7 @@ export type FinalAnswer =
   | { readonly ok: false; readonly why: string };
 
 export interface Scheduler {
-  queue(): Promise<QueueAnswer>;
-  finalState(id: string): Promise<FinalAnswer>;
+  /** At the stop, commands under way are ended. */
+  queue(stop?: AbortSignal): Promise<QueueAnswer>;
+  finalState(id: string, stop?: AbortSignal): Promise<FinalAnswer>;
 }

@@ -6,8 +6,8 @@ import type { QueuedJob, Scheduler } from './scheduler.ts';
  */
 export function several(schedulers: readonly Scheduler[]): Scheduler {
   return {
-    async queue() {
-      const answers = await Promise.all(schedulers.map((scheduler) => scheduler.queue()));
+    async queue(stop) {
+      const answers = await Promise.all(schedulers.map((scheduler) => scheduler.queue(stop)));
       const jobs: QueuedJob[] = [];
       for (const answer of answers) {
         if (!answer.ok) return answer;
@@ -16,9 +16,9 @@ export function several(schedulers: readonly Scheduler[]): Scheduler {
       return { ok: true, jobs };
     },
 
-    async finalState(id) {
+    async finalState(id, stop) {
       for (const scheduler of schedulers) {
-        const answer = await scheduler.finalState(id);
+        const answer = await scheduler.finalState(id, stop);
         if (!answer.ok || answer.state !== null) return answer;
       }
       return { ok: true, state: null };

@@ -40,8 +40,8 @@ export function queuedJobs(jobs: readonly ListedJob[]): QueuedJob[] {
 }
 
 export const sge: Scheduler = {
-  async queue() {
-    const { code, stdout, stderr } = await run('qstat', ['-u', '*', '-xml']);
+  async queue(stop) {
+    const { code, stdout, stderr } = await run('qstat', ['-u', '*', '-xml'], { stop });
     if (code !== 0) return { ok: false, why: complaint(stderr) ?? `qstat exited with ${code}` };
     const jobs = parseQstat(stdout);
     return jobs === undefined
@@ -50,11 +50,13 @@ export const sge: Scheduler = {
   },
 
   /** The accounting file knows; on hosts that can't read it, nobody does. Jobs deleted before they ran aren't in it. */
-  async finalState(id) {
+  async finalState(id, stop) {
     const [job = '', task] = id.split('.');
     // Anything else qacct would take for the name of a job.
     if (!/^\d+$/.test(job)) return { ok: true, state: null };
-    const { code, stdout } = await run('qacct', ['-j', job, ...(task === undefined ? [] : ['-t', task])]);
+    const { code, stdout } = await run('qacct', ['-j', job, ...(task === undefined ? [] : ['-t', task])], {
+      stop,
+    });
     return { ok: true, state: code === 0 ? (parseQacct(stdout) ?? null) : null };
   },
 };

@@ -94,35 +94,32 @@ function compareIds(a: string, b: string): number {
 }
 
 export const slurm: Scheduler = {
-  async queue() {
+  async queue(stop) {
     // --states=all also shows what ended within the controller's MinJobAge, with its final state.
-    const { code, stdout, stderr } = await run('squeue', [
-      '--all',
-      '--array',
-      '--states=all',
-      `--format=${FORMAT}`,
-    ]);
+    const { code, stdout, stderr } = await run(
+      'squeue',
+      ['--all', '--array', '--states=all', `--format=${FORMAT}`],
+      { stop },
+    );
     // Some versions exit with 0 when the controller doesn't answer.
     if (code !== 0 || /error/i.test(stderr))
       return { ok: false, why: firstLine(stderr) || `squeue exited with ${code}` };
     return parseQueue(stdout);
   },
 
-  async finalState(id) {
-    const shown = await run('scontrol', ['--oneliner', 'show', 'job', id]);
+  async finalState(id, stop) {
+    const shown = await run('scontrol', ['--oneliner', 'show', 'job', id], { stop });
     const state = /\bJobState=(\S+)/.exec(shown.stdout)?.[1];
     if (shown.code === 0 && state !== undefined) return { ok: true, state };
     if (!/invalid job id/i.test(shown.stderr + shown.stdout)) {
       return { ok: false, why: firstLine(shown.stderr) || `scontrol exited with ${shown.code}` };
     }
     // Forgotten by the controller; the accounting may remember. Where there is none, nobody knows.
-    const accounted = await run('sacct', [
-      '-X',
-      '--noheader',
-      '--parsable2',
-      '--format=State',
-      `--jobs=${id}`,
-    ]);
+    const accounted = await run(
+      'sacct',
+      ['-X', '--noheader', '--parsable2', '--format=State', `--jobs=${id}`],
+      { stop },
+    );
     const final = accounted.code === 0 ? firstLine(accounted.stdout).split(' ', 1)[0] : '';
     return { ok: true, state: final || null };
   },

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
-import { statSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { chmod, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { configSchema } from '../../src/config.ts';
@@ -344,3 +344,26 @@ describe('satellite serve', () => {
     expect(result.lines.length).toBeLessThanOrEqual(3);
   });
 });
+
+test.each([[], ['--once']])(
+  'a reporter that is stopped leaves no command behind (%j)',
+  async (...options) => {
+    const folder = await scratch();
+    const squeue = join(folder, 'squeue');
+    await writeFile(squeue, '#!/bin/bash\nsleep 1000 & echo $! >"$0.pid"; wait\n');
+    await chmod(squeue, 0o755);
+    const reporter = run(
+      [...satelliteCommand, 'report-jobs', '--scheduler', 'slurm', '--to', 'http://127.0.0.1:9/', ...options],
+      { ...process.env, PATH: `${folder}:${process.env.PATH}` },
+    );
+    const closed = once(reporter, 'close');
+    const pid = () => (existsSync(`${squeue}.pid`) ? Number(readFileSync(`${squeue}.pid`, 'utf8')) : 0);
+    await expect.poll(pid, { timeout: 20_000 }).toBeGreaterThan(0);
+    const sleep = pid();
+    reporter.kill('SIGTERM');
+    expect(await closed).toEqual([options.length === 0 ? 0 : 5, null]);
+    expect(
+      existsSync(`/proc/${sleep}`) && !/^State:\s+Z/m.test(readFileSync(`/proc/${sleep}/status`, 'utf8')),
+    ).toBe(false);
+  },
+);
