@@ -213,7 +213,7 @@ export async function startSatellite(
     log({ event: 'stopping' });
     health.stopping();
     void unlisten();
-    await underWay.toEnd(config.stopGrace);
+    await underWay.toEnd(config.stopGrace, () => http2.isAwaited);
     await closeOnce();
   };
   const close = async (): Promise<void> => {

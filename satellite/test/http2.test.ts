@@ -796,6 +796,20 @@ describe('everything else', () => {
     await stopped;
   });
 
+  test('a stop answers the first request of a connection that is there already', async () => {
+    const upstream = await notebook((_request, response) => response.end('late'));
+    const proxy = await satelliteOver('HTTP/2', { stopGrace: '1h' });
+    const host = siteHost(await redeemed(proxy.port, upstream.port));
+    const open = await frames(proxy.port, host);
+    await open.first(TYPE.settings, 0);
+    const stopped = proxy.stop();
+    await expect(frames(proxy.port, host)).rejects.toThrow(/ECONNREFUSED/);
+    open.send(request(1, get(host)));
+    expect(await open.outcome(1)).toBe('200');
+    await open.ended();
+    await stopped;
+  });
+
   test.each([false, 'false'] as const)('can be turned off (%j)', async (http2) => {
     const { port } = await satelliteOver('HTTP/2', { http2 });
     const socket = await secureWire(port, `manage.${DOMAIN}`, { protocols: ['h2', 'http/1.1'] });

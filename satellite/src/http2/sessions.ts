@@ -21,6 +21,9 @@ const SESSION_WINDOW = 4 * 1024 * 1024;
 /** How long a client may take to hear that it is over. */
 const FAREWELL_MS = 2000;
 
+/** How long the first request of a new connection may take to come when we are closing. */
+const NEWCOMER_MS = 1000;
+
 /** Browsers send each cookie as a field of its own, and keep at most 180 for a domain. */
 const MAX_FIELDS = 256;
 
@@ -40,6 +43,8 @@ export interface Http2Parts {
 export class Http2Sessions {
   readonly #parts: Http2Parts;
   readonly #open = new Set<ServerHttp2Session>();
+  /** Those in which nothing has been asked yet. */
+  readonly #unasked = new Set<ServerHttp2Session>();
   #isClosing = false;
 
   constructor(parts: Http2Parts) {
@@ -61,10 +66,23 @@ export class Http2Sessions {
     });
   }
 
-  /** No new requests; each connection closes when its last answer is out. One that is just being made may ask once. */
+  /**
+   * No new requests; each connection closes when its last answer is out. A request that our notice crosses is known to
+   * be safe to repeat (RFC 9113 section 6.8), but clients don't repeat the first one of a connection: a new one may ask
+   * once.
+   */
   close(): void {
+    if (this.#isClosing) return;
     this.#isClosing = true;
-    for (const session of this.#open) session.close();
+    for (const session of this.#open) {
+      if (this.#unasked.has(session)) closeSoon(session);
+      else session.close();
+    }
+  }
+
+  /** Whether the first request of a connection may still come. */
+  get isAwaited(): boolean {
+    return this.#unasked.size > 0;
   }
 
   #begin(socket: TLSSocket): void {
@@ -83,6 +101,8 @@ export class Http2Sessions {
       },
     });
     this.#open.add(session);
+    this.#unasked.add(session);
+    if (this.#isClosing) closeSoon(session);
     session.once('connect', () => {
       session.setLocalWindowSize(SESSION_WINDOW);
       // RFC 8336: other names of our certificate are not to be asked for here. Who doesn't know that (most browsers)
@@ -125,6 +145,8 @@ export class Http2Sessions {
       // Half of a request is of no use to anybody. Later, since our own reset may still be on its way.
       stream.once('aborted', () => setImmediate(() => stream.destroy()));
       stream.setTimeout(limits.stallTime, () => stream.close(NGHTTP2_CANCEL));
+      this.#unasked.delete(session);
+      if (this.#isClosing) session.close();
       const request = new Http2Request(stream, headers, rawHeaders);
       const response = new Http2Response(stream);
       stream.once('finish', () => {
@@ -134,15 +156,19 @@ export class Http2Sessions {
         const timer = setTimeout(() => stream.close(NGHTTP2_NO_ERROR), FAREWELL_MS).unref();
         stream.once('close', () => clearTimeout(timer));
       });
-      if (this.#isClosing) session.close();
       this.#parts.onRequest(request as unknown as IncomingMessage, response as unknown as ServerResponse);
     });
     socket.once('end', () => session.destroy());
     session.once('close', () => {
       clearTimeout(idle);
       this.#open.delete(session);
+      this.#unasked.delete(session);
     });
   }
+}
+
+function closeSoon(session: ServerHttp2Session): void {
+  setTimeout(() => session.close(), NEWCOMER_MS).unref();
 }
 
 /** RFC 9113 section 6.5.2: each field counts 32 bytes more than its name and value. */

@@ -46,9 +46,10 @@ export class UnderWay {
 
   /**
    * Resolves when nothing is under way any more, or once `grace` (milliseconds) is over. Until then requests have their
-   * answers, a WebSocket is closed at its first quiet moment, and a connection that has just been taken may still ask.
+   * answers, a WebSocket is closed at its first quiet moment, and a connection that has just been taken may still ask, as
+   * may others while `mayStillAsk` says so.
    */
-  async toEnd(grace: number): Promise<void> {
+  async toEnd(grace: number, mayStillAsk: () => boolean): Promise<void> {
     this.#isStopping = true;
     for (const response of this.#answers) endConnectionAfter(response);
     const deadline = performance.now() + grace;
@@ -56,7 +57,7 @@ export class UnderWay {
       for (const server of this.#servers) server.closeIdleConnections();
       this.#closeQuietTunnels();
       const hasNewcomers = performance.now() - this.#newestConnection < QUIET_MS;
-      if (this.#answers.size + this.#tunnels.size === 0 && !hasNewcomers) return;
+      if (this.#answers.size + this.#tunnels.size === 0 && !hasNewcomers && !mayStillAsk()) return;
       await pause(Math.min(LOOK_MS, deadline - performance.now()));
     }
   }
