@@ -1,6 +1,7 @@
 /** How a scheduler's commands are run, and what every reader of their output needs. */
 import os from 'node:os';
 import { execa } from 'execa';
+import { endProcessGroup } from 'satellite/process-group';
 
 export interface CommandOutput {
   readonly stdout: string;
@@ -10,7 +11,8 @@ export interface CommandOutput {
 }
 
 /**
- * Runs a scheduler's command with an environment that a job may inherit.
+ * Runs a scheduler's command with an environment that a job may inherit. One that doesn't answer in time is ended with all
+ * that it has started: below a wrapper script, the real command would live on and keep its output open.
  * @param timeout milliseconds
  * @param env what the command gets on top
  * @param input what it reads on its standard input; nothing unless given
@@ -28,9 +30,8 @@ export async function runCommand(
     readonly input?: string;
   } = {},
 ): Promise<CommandOutput> {
-  const { stdout, stderr, exitCode } = await execa(command, args, {
+  const child = execa(command, args, {
     reject: false,
-    timeout,
     ...(input === undefined ? { stdin: 'ignore' as const } : { input }),
     // A Ctrl-C in the terminal must not end a submission half-way: nobody would know whether there is a job.
     detached: true,
@@ -38,7 +39,23 @@ export async function runCommand(
     extendEnv: false,
     env: { ...submissionEnvironment(process.env), ...env },
   });
-  return { stdout: stdout ?? '', stderr: stderr ?? '', exitCode };
+  let ending: Promise<void> | undefined;
+  const timer = setTimeout(() => {
+    if (child.pid === undefined) return;
+    ending = endProcessGroup(child.pid).then(() => {
+      // Whoever has left the group may hold them open.
+      child.stdout.destroy();
+      child.stderr.destroy();
+    });
+  }, timeout);
+  const { stdout, stderr, exitCode } = await child;
+  clearTimeout(timer);
+  await ending;
+  return {
+    stdout: stdout ?? '',
+    stderr: stderr ?? '',
+    exitCode: ending === undefined ? exitCode : undefined,
+  };
 }
 
 const leaking = new RegExp(

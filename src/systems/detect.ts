@@ -2,12 +2,12 @@
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { execa } from 'execa';
 import type { Setting } from '../config/layers.ts';
 import type { SchedulerName, SystemEntry } from '../config/schema.ts';
 import { ConfigurationError, UsageError } from '../errors.ts';
 import { suggestion } from '../nearest.ts';
 import { flagOf } from '../options.ts';
+import { runCommand } from '../schedulers/command.ts';
 import { shown } from '../values.ts';
 import type { System } from './system.ts';
 
@@ -270,10 +270,6 @@ function configuredClusterName(environment: NodeJS.ProcessEnv): string | undefin
 }
 
 async function reportedClusterName(): Promise<string | undefined> {
-  const { stdout } = await execa('scontrol', ['show', 'config'], {
-    reject: false,
-    timeout: 10_000,
-    stdin: 'ignore',
-  });
-  return clusterNameLine.exec(stdout ?? '')?.[1];
+  const { stdout } = await runCommand('scontrol', ['show', 'config'], { timeout: 10_000 });
+  return clusterNameLine.exec(stdout)?.[1];
 }

@@ -1,5 +1,8 @@
-import { expect, it } from 'vitest';
-import { submissionEnvironment } from '../../src/schedulers/command.ts';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { expect, it, onTestFinished } from 'vitest';
+import { runCommand, submissionEnvironment } from '../../src/schedulers/command.ts';
+import { temporaryDirectory } from '../support/directories.ts';
 
 it('takes out of the environment what would bind the job to an outer one or to the login node', () => {
   const kept = {
@@ -45,3 +48,37 @@ it('takes out of the environment what would bind the job to an outer one or to t
   };
   expect(submissionEnvironment({ ...kept, ...leaking })).toEqual(kept);
 });
+
+/** Not ended, nor waiting for its parent to notice. */
+function isAlive(pid: number): boolean {
+  try {
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
+
+it.each([
+  ['wait', 'that waits for it'],
+  ['exit 0', 'that has ended long since'],
+  ['trap "exit 0" TERM; wait', 'that ends well when it is told to'],
+])(
+  'ends the real command below a wrapper script, too, when it does not answer in time (%s)',
+  async (last) => {
+    const file = path.join(temporaryDirectory(), 'qsub');
+    writeFileSync(file, `#!/bin/bash\necho 4711\nsleep 1000 &\necho $! >"$0.pid"\n${last}\n`, {
+      mode: 0o755,
+    });
+    const pid = () => (existsSync(`${file}.pid`) ? Number(readFileSync(`${file}.pid`, 'utf8')) : 0);
+    onTestFinished(() => {
+      if (pid() > 0 && isAlive(pid())) process.kill(pid(), 'SIGKILL');
+    });
+    // What it said may be the id of a job.
+    expect(await runCommand(file, [], { timeout: 2000 })).toEqual({
+      stdout: '4711',
+      stderr: '',
+      exitCode: undefined,
+    });
+    await expect.poll(() => isAlive(pid())).toBe(false);
+  },
+);

@@ -345,9 +345,9 @@ describe('satellite serve', () => {
   });
 });
 
-test.each([[], ['--once']])(
-  'a reporter that is stopped leaves no command behind (%j)',
-  async (...options) => {
+test.each([{ options: [] }, { options: ['--once'] }])(
+  'a reporter that is stopped leaves no command behind ($options)',
+  async ({ options }) => {
     const folder = await scratch();
     const squeue = join(folder, 'squeue');
     await writeFile(squeue, '#!/bin/bash\nsleep 1000 & echo $! >"$0.pid"; wait\n');
