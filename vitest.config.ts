@@ -1,7 +1,12 @@
 import { defineConfig } from 'vitest/config';
 
+/** Tests of the proxy that take too long for `npm run check`. */
+const long = ['satellite/test/fuzz/*.test.ts', 'satellite/test/life.test.ts'];
+
 export default defineConfig({
   test: {
+    // Most tests wait for other processes most of the time: two cores carry two files at once.
+    maxWorkers: 2,
     projects: [
       {
         test: {
@@ -24,7 +29,14 @@ export default defineConfig({
         test: {
           name: 'satellite',
           include: ['satellite/test/**/*.test.ts'],
-          exclude: ['satellite/test/integration/**'],
+          exclude: ['satellite/test/integration/**', ...long],
+          testTimeout: 20_000,
+        },
+      },
+      {
+        test: {
+          name: 'long',
+          include: long,
           testTimeout: 20_000,
         },
       },

@@ -41,7 +41,7 @@ try {
     await installBrowser(console.log);
   }
   await run('node', ['scripts/build.mjs']);
-  await vitest('without the lab', ['unit', 'satellite', 'integration']);
+  await vitest('without the lab', ['unit', 'satellite', 'long', 'integration']);
   if (obstacle === undefined) {
     await vitest('in the lab', ['e2e']);
     await run('node', ['lab/cli.ts', 'down']);
