@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { constants, X509Certificate } from 'node:crypto';
+import { constants, createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync, rmSync, unwatchFile, watchFile, writeFileSync } from 'node:fs';
 import type { Server as HttpsServer } from 'node:https';
 import { createSecureContext } from 'node:tls';
@@ -18,8 +18,11 @@ const LOOK_MS = 2000;
 export function readCertificate({ cert, key }: Files): { cert: Buffer; key: Buffer } {
   try {
     const pair = { cert: readFileSync(cert), key: readFileSync(key) };
-    // Throws where the key isn't the certificate's, which a renewal in two steps looks like for a moment.
     createSecureContext(pair);
+    // A renewal in two steps looks like this for a moment. OpenSSL itself keeps keys of different kinds apart, and would
+    // take such a pair.
+    if (!new X509Certificate(pair.cert).checkPrivateKey(createPrivateKey(pair.key)))
+      throw new Error("the key is not the certificate's");
     return pair;
   } catch (error) {
     throw new ConfigError(`tls: ${cert} and ${key} can't be used: ${(error as Error).message}`);

@@ -396,24 +396,30 @@ describe('HTTPS', () => {
     expect(await serve({ state: ':memory:' })).not.toBe(first);
   });
 
-  test('a new certificate is taken over for new connections, an unusable one is not', async () => {
-    const { folder, tls, port, ca, event } = await start();
-    const before = await secure(port, ca);
-    const second = await certificate(folder, 'second');
-    // The key comes first: for a moment the pair doesn't match.
-    await copyFile(second.key, tls.key);
-    await touch(tls.key);
-    expect((await event('certificate-unusable')).message).toMatch(/can't be used/);
-    await secure(port, ca);
-    await copyFile(second.cert, tls.cert);
-    await touch(tls.cert);
-    await event('certificate-reloaded');
-    const after = await secure(port, await readFile(second.cert));
-    expect(after.getPeerCertificate().subject.CN).toBe('second');
-    const wire = new Wire(before);
-    wire.send(`GET / HTTP/1.1\r\nHost: manage.${DOMAIN}\r\n\r\n`);
-    await wire.until(/^HTTP\/1\.1 200 /);
-  });
+  test.each([
+    ['of the same kind', ecKey],
+    ['of another kind', rsaKey],
+  ])(
+    'a new certificate %s is taken over for new connections, an unusable one is not',
+    async (_kind, newKey) => {
+      const { folder, tls, port, ca, event } = await start();
+      const before = await secure(port, ca);
+      const second = await certificate(folder, 'second', newKey);
+      // The key comes first: for a moment the pair doesn't match.
+      await copyFile(second.key, tls.key);
+      await touch(tls.key);
+      expect((await event('certificate-unusable')).message).toMatch(/can't be used/);
+      await secure(port, ca);
+      await copyFile(second.cert, tls.cert);
+      await touch(tls.cert);
+      await event('certificate-reloaded');
+      const after = await secure(port, await readFile(second.cert));
+      expect(after.getPeerCertificate().subject.CN).toBe('second');
+      const wire = new Wire(before);
+      wire.send(`GET / HTTP/1.1\r\nHost: manage.${DOMAIN}\r\n\r\n`);
+      await wire.until(/^HTTP\/1\.1 200 /);
+    },
+  );
 
   test('open connections go on over a new certificate, and over files that can not be used', async () => {
     const { folder, tls, port, ca, event } = await start();
@@ -468,15 +474,28 @@ describe('HTTPS', () => {
   test('files that do not belong together are refused at the start', async () => {
     const folder = await scratch();
     const [one, two] = [await certificate(folder, 'one'), await certificate(folder, 'two')];
+    const rsa = await certificate(folder, 'rsa', rsaKey);
     const odd = join(folder, 'odd.pem');
     await writeFile(odd, 'no certificate');
     for (const tls of [
       { cert: one.cert, key: two.key },
+      { cert: one.cert, key: rsa.key },
+      { cert: rsa.cert, key: one.key },
       { cert: odd, key: one.key },
       { cert: join(folder, 'missing'), key: one.key },
     ]) {
       await expect(satellite({ tls })).rejects.toThrow(ConfigError);
     }
+  });
+
+  test('one file for both, and a key below its parameters, are good', async () => {
+    const folder = await scratch();
+    const { cert, key } = await certificate(folder, 'one');
+    const { stdout: parameters } = await run('openssl', ['ecparam', '-name', 'prime256v1']);
+    const both = join(folder, 'both.pem');
+    await writeFile(both, [parameters, await readFile(key, 'utf8'), await readFile(cert, 'utf8')].join(''));
+    const { port } = await satellite({ tls: { cert: both, key: both } });
+    await secure(port, await readFile(cert));
   });
 });
 
