@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ClientHttp2Stream } from 'node:http2';
@@ -518,6 +519,54 @@ describe('a visitor who leaves', () => {
       expect(status).toBe(200);
     },
   );
+
+  test('in the middle of a download that it does not take, without a word, is noticed', async () => {
+    let stalled = (): void => undefined;
+    let left = (): void => undefined;
+    const isStalled = new Promise<void>((resolve) => {
+      stalled = resolve;
+    });
+    const isLeft = new Promise<void>((resolve) => {
+      left = resolve;
+    });
+    const { port, host } = await live(
+      (_request, response) => {
+        let timer: NodeJS.Timeout;
+        const more = (): void => {
+          clearTimeout(timer);
+          while (response.write(Buffer.alloc(1_000_000)));
+          timer = setTimeout(stalled, 300);
+        };
+        response.on('drain', more).on('close', left);
+        more();
+      },
+      { limits: { idleTime: '400ms' } },
+    );
+    // In a process of its own: nothing in this one may read for it.
+    const client = spawn('curl', [
+      ...['--silent', '--insecure', '--http2', '--limit-rate', '100k', '--output', '/dev/null'],
+      ...['--connect-to', `::127.0.0.1:${port}`, `https://${host}/`],
+    ]);
+    await isStalled;
+    client.kill('SIGKILL');
+    await isLeft;
+  });
+
+  test('who takes nothing for a while, but answers, keeps what he asked for', async () => {
+    let finish = (): void => undefined;
+    const { port, host } = await live(
+      (_request, response) => {
+        response.write('begun ');
+        finish = () => response.end('and ended');
+      },
+      { limits: { idleTime: '200ms' } },
+    );
+    const on = await session(port, host);
+    const head = await fetchOn(on, { host }).head;
+    await pause(1500);
+    finish();
+    expect((await bodyOf(head)).toString()).toBe('begun and ended');
+  });
 
   test.each(['destroy', 'end'] as const)(
     'with the whole connection (%s) takes all of it back',

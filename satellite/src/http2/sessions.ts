@@ -6,6 +6,7 @@ import type { Limits } from '../config.ts';
 import { hostName } from '../gate/host.ts';
 import type { ClientConnections } from '../gate/limits.ts';
 import { Http2Request, Http2Response } from './message.ts';
+import { watchPulse } from './pulse.ts';
 
 const { NGHTTP2_CANCEL, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM } = constants;
 
@@ -113,6 +114,7 @@ export class Http2Sessions {
     session.on('error', (error) => onUnreadable(error, client));
 
     let open = 0;
+    let unwatch = (): void => undefined;
     const leave = (): void => {
       session.close();
       const timer = setTimeout(() => socket.destroy(), FAREWELL_MS).unref();
@@ -136,11 +138,14 @@ export class Http2Sessions {
         return;
       }
       clearTimeout(idle);
+      if (open === 0) unwatch = watchPulse(session, socket, limits.idleTime);
       open += 1;
       stream.once('close', () => {
         release();
         open -= 1;
-        if (open === 0) idle = setTimeout(leave, limits.idleTime).unref();
+        if (open > 0) return;
+        unwatch();
+        idle = setTimeout(leave, limits.idleTime).unref();
       });
       // Half of a request is of no use to anybody. Later, since our own reset may still be on its way.
       stream.once('aborted', () => setImmediate(() => stream.destroy()));
@@ -160,6 +165,7 @@ export class Http2Sessions {
     });
     socket.once('end', () => session.destroy());
     session.once('close', () => {
+      unwatch();
       clearTimeout(idle);
       this.#open.delete(session);
       this.#unasked.delete(session);
