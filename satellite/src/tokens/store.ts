@@ -1,5 +1,6 @@
 import { closeSync, openSync, statSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
+import { pathToFileURL } from 'node:url';
 import { type Anchor, Clock } from './clock.ts';
 import type { JobRecord, TokenRecord } from './record.ts';
 
@@ -62,6 +63,7 @@ const OPEN_PATIENCE_MS = 1000;
 
 const CORRUPT = 11;
 const FULL = 13;
+const NOT_A_DATABASE = 26;
 
 /** Primary result codes (sqlite.org/rescode.html), and what to do. */
 const hints: Readonly<Record<number, string>> = {
@@ -72,7 +74,7 @@ const hints: Readonly<Record<number, string>> = {
     ' It is damaged. Put a copy back, save what "sqlite3 FILE .recover" finds, or move it away to begin anew.',
   [FULL]: ' Make room: until then nothing can be changed.',
   14: ' Its directory must exist and be writable for this user.',
-  26: ' Is this the right file? Put a copy back, or move it away to begin anew.',
+  [NOT_A_DATABASE]: ' Is this the right file? Put a copy back, or move it away to begin anew.',
 };
 
 /** For errors of the file system, which come before SQLite's own. */
@@ -118,6 +120,7 @@ export class SqliteStore implements TokenStore {
     try {
       // Site names are capabilities: the file must never be born world-readable. WAL files take its mode over.
       if (path !== ':memory:') closeSync(openSync(path, 'a', 0o600));
+      if (path !== ':memory:' && statSync(path).size > 0) checkOwner(path);
       const db = new DatabaseSync(path, { timeout: OPEN_PATIENCE_MS });
       this.#db = db;
       // Ours alone until the end: a second proxy would redeem tokens again, and a stranger's lock would hold up
@@ -126,11 +129,7 @@ export class SqliteStore implements TokenStore {
       db.exec('BEGIN EXCLUSIVE; COMMIT;');
       const version = db.prepare('PRAGMA user_version').get()?.user_version;
       if (version === 0) db.exec(`BEGIN; ${SCHEMA} ${CLOCK} COMMIT;`);
-      else if (version === SCHEMA_VERSION) checkPages(db);
-      else
-        throw new Error(
-          `it was written by another version of satellite (schema ${version}, this one knows ${SCHEMA_VERSION})`,
-        );
+      else checkPages(db);
       db.exec(CLOCK);
       touch(db);
       this.#checkFiles();
@@ -259,6 +258,51 @@ function resultCode(error: unknown): number {
 function hintFor(error: unknown): string {
   const { code = '' } = error as NodeJS.ErrnoException;
   return hints[resultCode(error)] ?? systemHints[code] ?? '';
+}
+
+/** Throws, and has changed nothing, where a file isn't one of ours, or of a version that this one doesn't know. */
+function checkOwner(path: string): void {
+  const url = pathToFileURL(path);
+  // Or else even a reader leaves a log behind. What is in a log that is there must be read.
+  if (!statSync(`${path}-wal`, { throwIfNoEntry: false })?.size) url.searchParams.set('immutable', '1');
+  const ours = new DatabaseSync(':memory:');
+  const db = new DatabaseSync(url, { readOnly: true, timeout: OPEN_PATIENCE_MS });
+  try {
+    ours.exec(`${SCHEMA} ${CLOCK}`);
+    const version = db.prepare('PRAGMA user_version').get()?.user_version;
+    const applicationId = db.prepare('PRAGMA application_id').get()?.application_id;
+    const tables = columns(db);
+    const isNew = version === 0 && tables.size === 0;
+    const isOther = version !== 0 && version !== SCHEMA_VERSION && tables.has('tokens') && tables.has('jobs');
+    if (isOther && applicationId === 0) {
+      throw new Error(
+        `it was written by another version of satellite (schema ${version}, this one knows ${SCHEMA_VERSION})`,
+      );
+    }
+    const isOurs =
+      version === SCHEMA_VERSION &&
+      // The clock came later.
+      [...columns(ours)].every(
+        ([table, known]) => (tables.get(table) ?? (table === 'clock' && known)) === known,
+      );
+    if (applicationId !== 0 || !(isNew || isOurs)) {
+      throw Object.assign(new Error('it is the database of another program'), { errcode: NOT_A_DATABASE });
+    }
+  } finally {
+    db.close();
+    ours.close();
+  }
+}
+
+/** The names of the columns of each table. */
+function columns(db: DatabaseSync): Map<string, string> {
+  const rows = db
+    .prepare(
+      `SELECT t.name AS name, (SELECT group_concat(c.name) FROM pragma_table_info(t.name) AS c) AS columns
+       FROM sqlite_schema AS t WHERE t.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'`,
+    )
+    .all();
+  return new Map(rows.map((row) => [String(row.name), String(row.columns)]));
 }
 
 /** A damaged page would be met only when it is needed, and by then others rely on this state. */

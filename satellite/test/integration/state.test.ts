@@ -2,7 +2,7 @@ import { execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { chmod, mkdir, open, readFile, truncate, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, open, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { promisify } from 'node:util';
@@ -233,6 +233,33 @@ describe('a state that can not be used', () => {
     expect(child.lines[0]).toMatch(/^satellite: Could not open the state in /);
     expect(child.lines[0]).toMatch(message);
     expect(await digest(state)).toBe(before);
+  });
+
+  test.each([
+    ['of another program', 'CREATE TABLE a(b)'],
+    ['with a table of our name', 'CREATE TABLE tokens(token)'],
+    ['with our number', 'CREATE TABLE a(b); PRAGMA user_version = 1'],
+    ['with our names and number', 'CREATE TABLE tokens(a); CREATE TABLE jobs(b); PRAGMA user_version = 1'],
+    ['with a mark', 'PRAGMA application_id = 4711'],
+    ['with a log', 'PRAGMA journal_mode = WAL; CREATE TABLE a(b)'],
+  ])('a database %s: refused, and left as it was', async (_what, sql) => {
+    const folder = await scratch();
+    const [made, state] = [join(folder, 'made.sqlite'), join(folder, 'state.sqlite')];
+    const db = new DatabaseSync(made);
+    db.exec(sql);
+    // As it would be after a crash, with what is in the log alone.
+    const files = ['', '-wal'].filter((suffix) => existsSync(`${made}${suffix}`));
+    for (const suffix of files) await copyFile(`${made}${suffix}`, `${state}${suffix}`);
+    db.close();
+    const digests = () => Promise.all(files.map((suffix) => digest(`${state}${suffix}`)));
+    const before = await digests();
+    const child = run([...satelliteCommand, ...serveArguments, '--listen', '127.0.0.1:0', '--state', state]);
+    const [code] = await once(child, 'close');
+    expect([code, child.lines]).toEqual([
+      4,
+      [expect.stringMatching(/it is the database of another program.*right file\?/)],
+    ]);
+    expect(await digests()).toEqual(before);
   });
 
   test('empty, as after a crash at the very first start: begins anew, and says how much there is', async () => {
