@@ -120,6 +120,48 @@ describe('a neighbour on another node', () => {
   });
 });
 
+describe("somebody's page in an insider's browser", () => {
+  const pages = [
+    { Origin: 'https://elsewhere.example' },
+    { Origin: 'null' },
+    { 'Sec-Fetch-Site': 'cross-site', 'Sec-Fetch-Mode': 'no-cors' },
+    { 'Sec-Fetch-Site': 'same-site' },
+  ];
+
+  test.each(pages)('can not use what its host may (%j)', async (headers: Record<string, string>) => {
+    const { port } = await satellite();
+    const [pending, mapped] = [await issue(port), await redeemed(port, 9000)];
+    await api(port, 'PUT', `/tokens/${mapped}/job`, { jobId: '555' });
+    const calls = [
+      { path: '/getlink.cgi' },
+      { path: `/linktoken.cgi?token=${pending}&jobid=1` },
+      { path: `/redeemtoken.cgi?token=${pending}&port=9001` },
+      { path: `/destroytoken.cgi?token=${mapped}` },
+      { path: '/update-jobs.cgi', method: 'POST', body: 'jobstates=555 COMPLETED', from: LOGIN },
+    ];
+    for (const call of calls) {
+      const answer = await ask(port, { from: NODE1, ...call, headers });
+      expect([answer.status, answer.body]).toEqual([403, expect.stringMatching(/^Oops! /)]);
+    }
+    expect((await ask(port, { path: `/api/v1/tokens`, method: 'POST', from: NODE1, headers })).status).toBe(
+      403,
+    );
+    for (const [token, state] of [
+      [pending, 'pending'],
+      [mapped, 'mapped'],
+    ])
+      expect((await api(port, 'GET', `/tokens/${token}`)).json()).toMatchObject({ state });
+  });
+
+  test('has nothing to do with an address that a person typed', async () => {
+    const { port } = await satellite();
+    const headers = { 'Sec-Fetch-Site': 'none', 'Sec-Fetch-Mode': 'navigate' };
+    expect((await ask(port, { path: '/getlink.cgi', from: NODE1, headers })).body).toMatch(
+      /is your token|Your token/i,
+    );
+  });
+});
+
 describe('requests that arrive all at once', () => {
   test('are passed on one at a time and in their order', async () => {
     let open = 0;

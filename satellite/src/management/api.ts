@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { setImmediate } from 'node:timers/promises';
 import { z } from 'zod';
+import { comesFromPage } from '../gate/browser.ts';
 import type { Client } from '../gate/client.ts';
 import { jobIdFrom } from '../jobs/id.ts';
 import { phases, type TokenRecord } from '../tokens/record.ts';
@@ -309,9 +310,8 @@ function requireReporter({ management, client }: Call): void {
   );
 }
 
-/** Programs send no Origin: what does is a page of somebody's, in a browser that is inside and knows nothing of it. */
-function refuseBrowsers({ headers }: IncomingMessage): void {
-  if (headers.origin === undefined) return;
+function refuseBrowsers(request: IncomingMessage): void {
+  if (!comesFromPage(request)) return;
   throw new ApiError(403, 'cross-origin', 'Pages in a browser may not use this API.');
 }
 

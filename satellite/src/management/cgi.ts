@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import { comesFromPage } from '../gate/browser.ts';
 import type { Client } from '../gate/client.ts';
 import { hostName } from '../gate/host.ts';
 import { jobIdFrom } from '../jobs/id.ts';
@@ -40,6 +41,13 @@ const tooMany: Reply = {
   headers: { 'Retry-After': TOO_MANY.retryAfter },
 };
 
+/** The original had no such check: a page could use whatever the browser's host may. */
+const fromPage: Reply = {
+  status: 403,
+  type: 'text/plain',
+  body: 'Oops! Pages in a browser may not use this.\n',
+};
+
 const MAX_REPORT_BYTES = 16 * 1024 * 1024;
 
 type Operation = (call: Call) => Reply | Promise<Reply>;
@@ -70,6 +78,7 @@ export async function answerCgi(
 ): Promise<Reply | undefined> {
   const operation = Object.hasOwn(operations, path) ? operations[path] : undefined;
   if (operation === undefined) return undefined;
+  if (operation !== tokenjobstate && comesFromPage(request)) return fromPage;
   const call = { management, request, query: new URLSearchParams(query), client };
   const given = call.query.get('token');
   if (given) {
