@@ -114,7 +114,12 @@ async function serve(given: Record<string, unknown>): Promise<void> {
   const { stopGrace } = parseConfig(layers);
   const sockets = takeHandedSockets();
   const satellite = await startSatellite(layers, { log: logToStderr, sockets }).catch(
-    (error: NodeJS.ErrnoException & { address?: string; port?: number }) => {
+    (error: NodeJS.ErrnoException & { address?: string; port?: number; hostname?: string }) => {
+      if (error.syscall === 'getaddrinfo') {
+        throw new ConfigError(
+          `can't listen on ${error.hostname}: the name is not known (${error.code}). Write an address of this host, such as 0.0.0.0.`,
+        );
+      }
       if (error.syscall !== 'listen') throw error;
       const hint =
         error.code === 'EACCES'

@@ -42,12 +42,22 @@ const networks = z.array(z.string()).transform((cidrs, context) => {
   }
 });
 
-const duration = z.string().transform((text, context) => {
-  const milliseconds = parseDuration(text);
-  if (milliseconds !== undefined) return milliseconds;
-  context.addIssue(`"${text}" is not a duration; write it as 49h, 90m or 1d12h`);
-  return z.NEVER;
-});
+const DAY_MS = 86_400_000;
+/** Node's timers end at 2^31 - 1 ms, and fire at once where they are set to more. */
+const LONGEST_TIMER_DAYS = 24;
+/** What is longer is a slip of the pen, and calendars end somewhere. */
+const LONGEST_DAYS = 3650;
+
+const durationUpTo = (days: number) =>
+  z.string().transform((text, context) => {
+    const milliseconds = parseDuration(text);
+    if (milliseconds === undefined)
+      context.addIssue(`"${text}" is not a duration; write it as 49h, 90m or 1d12h`);
+    else if (milliseconds > days * DAY_MS) context.addIssue(`"${text}" is too long; write ${days}d at most`);
+    else return milliseconds;
+    return z.NEVER;
+  });
+const duration = durationUpTo(LONGEST_TIMER_DAYS);
 
 const domain = z
   .string()
@@ -115,8 +125,8 @@ export const configSchema = z.strictObject({
     )
     .describe('certificate chain and key files (PEM), selfSigned: true, or off'),
   hsts: z
-    .union([z.literal('off'), duration])
-    .default(365 * 86_400_000)
+    .union([z.literal('off'), durationUpTo(LONGEST_DAYS)])
+    .default(365 * DAY_MS)
     .describe('how long browsers insist on HTTPS after a visit, or off; only with certificate files'),
   http2: flag.default(true).describe('speak HTTP/2 to browsers, too (true or false); only with TLS'),
   internalNetworks: networks
@@ -133,7 +143,9 @@ export const configSchema = z.strictObject({
   contact: link.optional().describe('where visitors ask for help, on every page (https:// or mailto:)'),
   help: link.optional().describe('documentation for visitors, on every page (https:// or mailto:)'),
   limits: limitsSchema.prefault({}).describe('what one client or one site may use'),
-  tokenTtl: duration.default(49 * 3600_000).describe('how long a token lives while nobody reports its job'),
+  tokenTtl: durationUpTo(LONGEST_DAYS)
+    .default(49 * 3600_000)
+    .describe('how long a token lives while nobody reports its job'),
 });
 
 /** What a configuration file or a caller writes. */
