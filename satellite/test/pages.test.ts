@@ -97,6 +97,16 @@ describe('a page before its site is live', () => {
       expect([answer.status, answer.headers['retry-after']], JSON.stringify(headers)).toEqual([503, '5']);
       expect(answer.headers['content-type']).not.toBe('text/html');
     }
+    // The original's answer to a plain curl is for the site itself.
+    for (const [path, status] of [
+      ['/', 200],
+      ['/?token=x', 200],
+      ['/api', 503],
+      ['/lab?token=x', 503],
+    ] as const) {
+      const answer = await visit(port, token, { path, headers: { Accept: '*/*' } });
+      expect(answer.status, path).toBe(status);
+    }
     const json = await visit(port, token, { headers: { Accept: 'application/json' } });
     expect(json.json()).toEqual({ error: { code: 'waiting', message: expect.stringMatching(/^Waiting/) } });
     expect((await visit(port, token, { method: 'POST', body: 'x', headers: BROWSER })).status).toBe(503);

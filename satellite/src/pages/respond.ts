@@ -101,9 +101,10 @@ function isFrame(destination: string | string[]): boolean {
   return destination === 'document' || destination === 'iframe' || destination === 'frame';
 }
 
-/** What curl asks for without options. */
+/** What curl without options asks a site for. */
 function wantsAnything(request: IncomingMessage): boolean {
-  return isNavigation(request) && /^(\*\/\*)?$/.test(request.headers.accept?.trim() ?? '');
+  const isRoot = /^\/(\?|$)/.test(request.url ?? '');
+  return isRoot && isNavigation(request) && /^(\*\/\*)?$/.test(request.headers.accept?.trim() ?? '');
 }
 
 const troubleContent = (heading: string, status: string): Content => ({
@@ -192,7 +193,7 @@ export class Pages {
   ): void {
     const view = viewOf(this.#registry, record);
     const content = contentOf(view);
-    // The recorded answer to a plain curl is the page, with 200; but what scripts and images get must not look right.
+    // The recorded answer to a plain curl is the page, with 200; but what programs and images get must not look right.
     if (acceptsPage(request) || (pageStatus === 200 && wantsAnything(request))) {
       this.#page(request, response, pageStatus, content, isOver(view) ? 'rest' : 'follow');
       return;
