@@ -100,6 +100,10 @@ function splitLimits(given: Record<string, unknown>) {
 }
 
 async function serve(given: Record<string, unknown>): Promise<void> {
+  // Or else Node opens its debugger on loopback, which is everybody's on a shared host.
+  process.on('SIGUSR1', () => undefined);
+  // Until there is something to read again: it must not end a proxy that is about to serve.
+  process.on('SIGHUP', () => undefined);
   const { config: file, tls, tlsCert, tlsKey, helpLink, ...rest } = given;
   const fromFile = typeof file === 'string' ? readConfigFile(file) : {};
   const { options, limits } = splitLimits(rest);
@@ -144,6 +148,7 @@ async function serve(given: Record<string, unknown>): Promise<void> {
       (error: Error) => fail(EXIT.proxy, error.message),
     );
   };
+  process.on('SIGHUP', satellite.reload);
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
 }

@@ -35,6 +35,8 @@ export interface Satellite {
   readonly address: Address;
   /** Where metrics are served, if they are. */
   readonly metricsAddress: Address | undefined;
+  /** Reads the certificate files again, if there are any, and says so in the log. */
+  reload(): void;
   /** Takes no new connections, lets what is under way come to its end (for `stopGrace` at most), then closes. */
   stop(): Promise<void>;
   /** Stops serving: no new connections, open ones are closed, the state is written. Once, however often it is asked. */
@@ -189,10 +191,10 @@ export async function startSatellite(
     onUnreadable: front.onUnreadableSession,
   });
   if (certificate) http2.divert(server as SecureServer);
-  const stopFollowing =
+  const following =
     config.tls !== 'off' && 'cert' in config.tls
       ? followCertificate(server as SecureServer, config.tls, log)
-      : () => undefined;
+      : undefined;
   const status = serveStatus(config.state, () => statusOf(registry, traffic), log);
   if (metrics) log({ event: 'serving-metrics', ...addressOf(metrics) });
   const { mapped, pending } = registry.counts();
@@ -217,7 +219,7 @@ export async function startSatellite(
     await closeOnce();
   };
   const close = async (): Promise<void> => {
-    stopFollowing();
+    following?.stop();
     prober.close();
     const all = [unlisten(), ...(metrics ? [closed(metrics)] : [])];
     engine.close();
@@ -237,6 +239,10 @@ export async function startSatellite(
     manageUrl: siteUrl('manage'),
     address,
     metricsAddress: metrics && addressOf(metrics),
+    reload: () => {
+      if (following) following.reload();
+      else log({ event: 'nothing-to-reload', message: 'there are no certificate files' });
+    },
     stop: () => (stopped ??= stop()),
     close: closeOnce,
   };

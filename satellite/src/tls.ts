@@ -31,9 +31,13 @@ export function readCertificate({ cert, key }: Files): { cert: Buffer; key: Buff
 
 /**
  * Takes new files over for new connections as they change; open ones go on. Files that can't be used are reported and
- * the old certificate stays. Returns what ends the watch.
+ * the old certificate stays. Returns what looks at once, and what ends the watch.
  */
-export function followCertificate(server: HttpsServer, files: Files, log: Log): () => void {
+export function followCertificate(
+  server: HttpsServer,
+  files: Files,
+  log: Log,
+): { reload: () => void; stop: () => void } {
   const reload = (): void => {
     try {
       server.setSecureContext({ ...tlsOptions, ...readCertificate(files) });
@@ -45,9 +49,10 @@ export function followCertificate(server: HttpsServer, files: Files, log: Log): 
   // Polling: it sees through the symbolic links that certificate clients swap, and works on any file system.
   for (const file of [files.cert, files.key])
     watchFile(file, { interval: LOOK_MS, persistent: false }, reload);
-  return () => {
+  const stop = (): void => {
     for (const file of [files.cert, files.key]) unwatchFile(file, reload);
   };
+  return { reload, stop };
 }
 
 /** Mozilla's intermediate profile, version 5.7, without its suites for RSA certificates and finite-field groups. */

@@ -178,6 +178,18 @@ describe('satellite serve', () => {
     expect(await open).toBe('closed');
   });
 
+  test('SIGHUP and SIGUSR1 neither end it nor open a debugger', async () => {
+    const { child, port } = await serve('--listen', '127.0.0.1:0', '--state', ':memory:');
+    child.kill('SIGUSR1');
+    child.kill('SIGHUP');
+    await child.logged('nothing-to-reload');
+    expect((await api(port, 'POST', '/tokens')).status).toBe(201);
+    const ended = once(child, 'close');
+    child.kill('SIGTERM');
+    expect(await ended).toEqual([0, null]);
+    expect(child.lines.join('\n')).not.toContain('Debugger');
+  });
+
   test('outlives the reader of its log', async () => {
     const { child, port } = await serve('--listen', '127.0.0.1:0', '--state', ':memory:');
     child.stderr?.destroy();

@@ -421,6 +421,13 @@ describe('HTTPS', () => {
     },
   );
 
+  test('files are read again at once where that is asked for', async () => {
+    const { proxy, port, ca, event } = await start();
+    proxy.reload();
+    await event('certificate-reloaded');
+    await secure(port, ca);
+  });
+
   test('open connections go on over a new certificate, and over files that can not be used', async () => {
     const { folder, tls, port, ca, event } = await start();
     const manage = new Wire(await secure(port, ca, undefined, { localAddress: NODE1 }));
