@@ -33,7 +33,7 @@ const flag = z
   .union([z.boolean(), z.literal('true'), z.literal('false')], { error: 'is true or false' })
   .transform((value) => value === true || value === 'true');
 
-const networks = z.array(z.string()).transform((cidrs, context) => {
+const networks = z.array(z.string(), 'is a list; write it as [10.21.0.0/16]').transform((cidrs, context) => {
   try {
     return new Networks(cidrs);
   } catch (error) {
@@ -125,7 +125,9 @@ export const configSchema = z.strictObject({
     )
     .describe('certificate chain and key files (PEM), selfSigned: true, or off'),
   hsts: z
-    .union([z.literal('off'), durationUpTo(LONGEST_DAYS)])
+    .union([z.literal('off'), durationUpTo(LONGEST_DAYS)], {
+      error: `is a duration such as 365d, of ${LONGEST_DAYS}d at most, or off`,
+    })
     .default(365 * DAY_MS)
     .describe('how long browsers insist on HTTPS after a visit, or off; only with certificate files'),
   http2: flag.default(true).describe('speak HTTP/2 to browsers, too (true or false); only with TLS'),
@@ -134,7 +136,16 @@ export const configSchema = z.strictObject({
     .describe('who may get, link, redeem and destroy tokens, and where sites may point'),
   jobStateNetworks: networks.default(() => new Networks([])).describe('who may post job states'),
   trustedProxies: networks.default(() => new Networks([])).describe('whose X-Forwarded-For is believed'),
-  state: z.string().min(1).default('/var/lib/satellite/state.sqlite').describe('SQLite file, or :memory:'),
+  state: z
+    .string()
+    .min(1)
+    // Not repeated: there may be a password in it.
+    .refine(
+      (text) => !/^[a-z][a-z0-9+.-]*:\/\//i.test(text),
+      'is no file; write the path of an SQLite file, or :memory:',
+    )
+    .default('/var/lib/satellite/state.sqlite')
+    .describe('SQLite file, or :memory:'),
   metricsListen: listen.optional().describe('address and port for metrics and health checks'),
   stopGrace: duration
     .default(10_000)

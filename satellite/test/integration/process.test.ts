@@ -226,13 +226,14 @@ describe('satellite serve', () => {
     expect(Math.round((Date.parse(expiresAt) - Date.now()) / 60_000)).toBe(120);
 
     await write(
-      'domain: a.test\ntls: { cret: x, key: y }\nintrenalNetworks: []\nlisten: nowhere\ntokenTtl: soon\n',
+      'domain: a.test\ntls: { cret: x, key: y }\nintrenalNetworks: []\ntrustedProxies: 10.0.0.1\nlisten: nowhere\ntokenTtl: soon\n',
     );
     const { code, lines } = await outcome('serve', '--config', file);
     expect(code).toBe(3);
     const text = lines.join('\n');
     for (const fault of [
       'intrenalNetworks: is not a known key; did you mean internalNetworks?',
+      'trustedProxies: is a list; write it as [10.21.0.0/16]',
       'listen: "nowhere" is not an address to listen on; write HOST:PORT, such as 0.0.0.0:443',
       'tokenTtl: "soon" is not a duration; write it as 49h, 90m or 1d12h',
     ]) {
@@ -379,6 +380,18 @@ describe('satellite serve', () => {
         '25d',
       ],
       /stopGrace: "25d" is too long; write 24d at most[\s\S]*tokenTtl: "99999999999d" is too long; write 3650d at most/,
+    ],
+    [
+      'a state that is a database server',
+      3,
+      ['serve', '--domain', 'x.test', '--tls', 'off', '--state', 'postgresql://me:secret@db.test/satellite'],
+      /^satellite: state: is no file; write the path of an SQLite file, or :memory:$/,
+    ],
+    [
+      'a word for a time',
+      3,
+      ['serve', '--domain', 'x.test', '--tls', 'off', '--hsts', 'no'],
+      /hsts: is a duration such as 365d, of 3650d at most, or off/,
     ],
     ['a reporter without a proxy', 2, ['report-jobs', '--scheduler', 'slurm'], /--to/],
     [
