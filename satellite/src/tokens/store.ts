@@ -64,6 +64,8 @@ const OPEN_PATIENCE_MS = 1000;
 const CORRUPT = 11;
 const FULL = 13;
 const NOT_A_DATABASE = 26;
+/** SQLITE_READONLY, _IOERR, _FULL, _CANTOPEN. */
+const cannotWrite: ReadonlySet<number> = new Set([8, 10, FULL, 14]);
 
 /** Primary result codes (sqlite.org/rescode.html), and what to do. */
 const hints: Readonly<Record<number, string>> = {
@@ -262,9 +264,21 @@ function hintFor(error: unknown): string {
 
 /** Throws, and has changed nothing, where a file isn't one of ours, or of a version that this one doesn't know. */
 function checkOwner(path: string): void {
+  const hasLog = Boolean(statSync(`${path}-wal`, { throwIfNoEntry: false })?.size);
+  try {
+    look(path, hasLog);
+  } catch (error) {
+    // A log can't be read where nothing can be written. The file alone tells enough.
+    if (!hasLog || !cannotWrite.has(resultCode(error))) throw error;
+    look(path, false);
+  }
+}
+
+/** The same, with what is in the log or without. */
+function look(path: string, withLog: boolean): void {
   const url = pathToFileURL(path);
-  // Or else even a reader leaves a log behind. What is in a log that is there must be read.
-  if (!statSync(`${path}-wal`, { throwIfNoEntry: false })?.size) url.searchParams.set('immutable', '1');
+  // Or else even a reader leaves a log behind.
+  if (!withLog) url.searchParams.set('immutable', '1');
   const ours = new DatabaseSync(':memory:');
   const db = new DatabaseSync(url, { readOnly: true, timeout: OPEN_PATIENCE_MS });
   try {

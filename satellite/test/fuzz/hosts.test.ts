@@ -221,6 +221,7 @@ function whoAnswered(text: string): { by: Answerer; echo?: string } {
   if (/^X-Content-Type-Options: nosniff\r?$/m.test(head) && !/text\/html/.test(head)) return { by: 'manage' };
   if (status === '400' || status === '421') return { by: 'refused' };
   if (status === '200' && body.startsWith('Please see documentation')) return { by: 'nobody' };
+  if (status === '404' && body === 'There is no session at this address.\n') return { by: 'nobody' };
   throw new Error(`nobody knows who this is: ${JSON.stringify(text)}`);
 }
 
