@@ -40,12 +40,15 @@ end() {
   [[ -z ${scratch-} ]] || rm -rf "$scratch"
 }
 
-# Asks a process to end, and what it is just running, which would be left behind otherwise.
+# Asks a process to end, and what it is just running, which would be left behind otherwise. Held meanwhile, so that it
+# starts nothing between the look at its children and the signal.
 ask_to_end() {
   local children
+  kill -STOP "$1" 2>/dev/null
   children=$(grep -l "^PPid:[[:space:]]*$1\$" /proc/[0-9]*/status 2>/dev/null | cut -d/ -f3)
   # shellcheck disable=SC2086 # one number a word
   kill -TERM "$1" $children 2>/dev/null
+  kill -CONT "$1" 2>/dev/null
 }
 
 # Jupyter ends its kernels when it is asked with TERM; a second TERM would only make it hurry.

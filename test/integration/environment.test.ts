@@ -1,7 +1,7 @@
 /** What a person brings along takes effect in the Jupyter that runs: asked from inside of it. */
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { testWith } from '../support/command.ts';
 import { freshHome, type Home, temporaryDirectory } from '../support/directories.ts';
 import { type HereLaunch, launchHere } from '../support/here.ts';
@@ -151,6 +151,21 @@ false
       workstation(),
     );
     await launch.says('preparing the environment');
+    launch.kill('SIGINT');
+    expect((await launch.ended).exitCode).toBe(130);
+    await allEnded(home.path);
+  });
+
+  it('that starts one thing after another leaves none of them behind', async () => {
+    const place = temporaryDirectory();
+    const busy = `mkfifo '${place}/never'; for i in {1..1500}; do cat '${place}/never' & done; wait`;
+    const launch = launchHere(['--setup', setupFile(busy)], workstation());
+    await launch.says('preparing the environment');
+    await vi.waitFor(() => {
+      expect(
+        processesWithHome(home.path).filter(({ commandLine }) => commandLine.startsWith('cat ')),
+      ).not.toEqual([]);
+    });
     launch.kill('SIGINT');
     expect((await launch.ended).exitCode).toBe(130);
     await allEnded(home.path);
