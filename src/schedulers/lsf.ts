@@ -26,6 +26,7 @@ import {
   type Scheduler,
   type SubmitOutcome,
   type Unsupported,
+  wordOfSlurm,
 } from './scheduler.ts';
 
 export const lsf: Scheduler = {
@@ -51,13 +52,8 @@ const ownOptions =
 
 /** What can't be asked of LSF. */
 export function unsupported({ resources }: LaunchSpec): Unsupported | undefined {
-  const slurmOnly = (['gres', 'qos'] as const).find((option) => resources[option] !== undefined);
-  if (slurmOnly !== undefined)
-    return {
-      option: slurmOnly,
-      message: 'this is a word of Slurm, and the system has LSF',
-      hint: 'Leave it out, or give bsub words of its own after "--".',
-    };
+  const slurmOnly = wordOfSlurm(resources, ['gres', 'qos'], { title: 'LSF', submit: 'bsub' });
+  if (slurmOnly !== undefined) return slurmOnly;
   if (resources.constraint !== undefined && !/^\w+$/.test(resources.constraint))
     return {
       option: 'constraint',

@@ -14,6 +14,7 @@ import {
   type Scheduler,
   type SubmitOutcome,
   type Unsupported,
+  wordOfSlurm,
 } from './scheduler.ts';
 
 export const pbs: Scheduler = {
@@ -42,21 +43,10 @@ export function ownOption(args: readonly string[]): string | undefined {
 
 /** What can't be asked of PBS, or not of this system's. */
 export function unsupported({ resources, system: { pbs: dialect } }: LaunchSpec): Unsupported | undefined {
-  const slurmOnly = (['gres', 'qos', 'constraint'] as const).find(
-    (option) => resources[option] !== undefined,
-  );
-  if (slurmOnly !== undefined)
-    return {
-      option: slurmOnly,
-      message: 'this is a word of Slurm, and the system has PBS',
-      hint: 'Leave it out, or give qsub words of its own after "--".',
-    };
-  if (resources.partition?.includes(','))
-    return {
-      option: 'partition',
-      message: 'PBS takes one queue',
-      hint: `Write -p ${resources.partition.split(',')[0]}.`,
-    };
+  const refused =
+    wordOfSlurm(resources, ['gres', 'qos', 'constraint'], { title: 'PBS', submit: 'qsub' }) ??
+    severalQueues(resources, 'PBS');
+  if (refused !== undefined) return refused;
   if (resources.gpu?.type !== undefined && dialect?.gpuType === undefined)
     return {
       option: 'gpu',
@@ -64,6 +54,18 @@ export function unsupported({ resources, system: { pbs: dialect } }: LaunchSpec)
       hint: `Write -g ${resources.gpu.count}, or set "pbs: { gpuType: RESOURCE }" for the system.`,
     };
   return undefined;
+}
+
+export function severalQueues(
+  { partition }: LaunchSpec['resources'],
+  title: string,
+): Unsupported | undefined {
+  if (!partition?.includes(',')) return undefined;
+  return {
+    option: 'partition',
+    message: `${title} takes one queue`,
+    hint: `Write -p ${partition.split(',')[0]}.`,
+  };
 }
 
 /** `#PBS` lines; what isn't asked for is left to the site's defaults. */
@@ -155,7 +157,7 @@ export function outputPath(log: string): string {
 /** qstat prints local times without a zone: in UTC they have one. The C locale keeps messages readable for us. */
 export const qstatEnvironment = { TZ: 'UTC', LC_ALL: 'C' };
 
-async function submit(script: string, extraArguments: readonly string[]): Promise<SubmitOutcome> {
+export async function submit(script: string, extraArguments: readonly string[]): Promise<SubmitOutcome> {
   // A slow server may still take the job after we gave up: better to wait for its word.
   return parseSubmit(await runCommand('qsub', [...extraArguments, script], { timeout: 180_000 }));
 }
@@ -201,7 +203,7 @@ async function qstat(
   return { kind: 'unreachable', message: 'what qstat prints can not be read' };
 }
 
-async function cancel(jobId: string): Promise<CancelOutcome> {
+export async function cancel(jobId: string): Promise<CancelOutcome> {
   return parseCancel(await runCommand('qdel', [jobId], { timeout: 60_000 }));
 }
 
@@ -280,13 +282,9 @@ export function jobReport(attributes: Attributes): JobReport {
     case 'Q':
     case 'W':
     case 'T':
-      return {
-        kind: 'queued',
-        reason: attributes.comment?.replace(/^Not Running: /, '') || undefined,
-        estimatedStart: qstatTime(attributes['estimated.start_time']),
-      };
+      return queuedReport(attributes, qstatTime(attributes['estimated.start_time']));
     case 'H':
-      return { kind: 'queued', reason: holdReason(attributes.Hold_Types), estimatedStart: undefined };
+      return heldReport(attributes);
     // E: exiting. S, U: suspended by the scheduler, by the workstation's user. B: an array that has begun.
     case 'R':
     case 'E':
@@ -299,16 +297,25 @@ export function jobReport(attributes: Attributes): JobReport {
       return { kind: 'ended', ...ending(attributes) };
     // M: moved to another server, which this one can't speak for.
     default:
-      return {
-        kind: 'unreachable',
-        message: `job state ${state || '(none)'} says nothing of where the job is`,
-      };
+      return unclearReport(state);
   }
 }
 
-export function holdReason(types: string | undefined): string {
-  if (types?.includes('s')) return 'held by the system, or for another job';
-  return types?.includes('o') ? 'held by an operator' : 'held by you; "qrls" lets it go';
+export function queuedReport({ comment }: Attributes, estimatedStart: Date | undefined): JobReport {
+  return { kind: 'queued', reason: comment?.replace(/^Not Running: /, '') || undefined, estimatedStart };
+}
+
+export function heldReport({ Hold_Types: types }: Attributes): JobReport {
+  const byOthers = types?.includes('o') ? 'held by an operator' : 'held by you; "qrls" lets it go';
+  const reason = types?.includes('s') ? 'held by the system, or for another job' : byOthers;
+  return { kind: 'queued', reason, estimatedStart: undefined };
+}
+
+export function unclearReport(state: string): JobReport {
+  return {
+    kind: 'unreachable',
+    message: `job state ${state || '(none)'} says nothing of where the job is`,
+  };
 }
 
 export function runningReport(attributes: Attributes, startedAt: Date | undefined): JobReport {

@@ -64,6 +64,22 @@ export interface Unsupported {
   readonly hint: string;
 }
 
+/** The first of these settings, for which only Slurm has words, that is asked for. */
+export function wordOfSlurm(
+  resources: LaunchSpec['resources'],
+  options: readonly ('gres' | 'qos' | 'constraint')[],
+  { title, submit }: { readonly title: string /** The command. */; readonly submit: string },
+): Unsupported | undefined {
+  const option = options.find((name) => resources[name] !== undefined);
+  return (
+    option && {
+      option,
+      message: `this is a word of Slurm, and the system has ${title}`,
+      hint: `Leave it out, or give ${submit} words of its own after "--".`,
+    }
+  );
+}
+
 export interface Scheduler {
   readonly title: string;
   /** Commands that must be on PATH. */

@@ -15,6 +15,7 @@ import {
   type Scheduler,
   type SubmitOutcome,
   type Unsupported,
+  wordOfSlurm,
 } from './scheduler.ts';
 
 export const sge: Scheduler = {
@@ -46,13 +47,8 @@ export function unsupported({
   system: { title, sge: dialect = {} },
 }: LaunchSpec): Unsupported | undefined {
   const { nodes = 1, cpus = 1, memory, gpu, reservation } = resources;
-  const slurmOnly = (['gres', 'qos'] as const).find((option) => resources[option] !== undefined);
-  if (slurmOnly !== undefined)
-    return {
-      option: slurmOnly,
-      message: 'this is a word of Slurm, and the system has Grid Engine',
-      hint: 'Leave it out, or give qsub words of its own after "--".',
-    };
+  const slurmOnly = wordOfSlurm(resources, ['gres', 'qos'], { title: 'Grid Engine', submit: 'qsub' });
+  if (slurmOnly !== undefined) return slurmOnly;
   if (nodes > 1)
     return {
       option: 'nodes',

@@ -7,24 +7,27 @@ import { type Attributes, parseQstat, qstatTime } from 'satellite/qstat';
 import type { LaunchSpec } from '../launch-spec.ts';
 import { runCommand } from './command.ts';
 import {
+  cancel,
   complaint,
   type Ending,
   endingWith,
-  holdReason,
+  heldReport,
   nodesRequest,
   outOfMemory,
   outputPath,
   ownOption,
-  parseCancel,
-  parseSubmit,
   qstatEnvironment,
+  queuedReport,
   queueOffers,
   reportFrom,
   runningReport,
+  severalQueues,
+  submit,
   timeLimitReached,
+  unclearReport,
   walltime,
 } from './pbs.ts';
-import type { JobReport, Offers, Scheduler, SubmitOutcome, Unsupported } from './scheduler.ts';
+import type { JobReport, Offers, Scheduler, Unsupported } from './scheduler.ts';
 
 export const torque: Scheduler = {
   title: 'Torque',
@@ -34,7 +37,7 @@ export const torque: Scheduler = {
   directives,
   submit,
   jobs,
-  cancel: async (jobId) => parseCancel(await runCommand('qdel', [jobId], { timeout: 60_000 })),
+  cancel,
   offers,
 };
 
@@ -51,13 +54,7 @@ export function unsupported({ resources }: LaunchSpec): Unsupported | undefined 
       message: 'Torque itself has no word for this',
       hint: 'Leave it out, or give qsub the words of your site after "--", such as "-- -l advres=NAME" of Moab.',
     };
-  if (resources.partition?.includes(','))
-    return {
-      option: 'partition',
-      message: 'Torque takes one queue',
-      hint: `Write -p ${resources.partition.split(',')[0]}.`,
-    };
-  return undefined;
+  return severalQueues(resources, 'Torque');
 }
 
 /** `#PBS` lines; what isn't asked for is left to the site's defaults. For the reasons of the first five see PBS. */
@@ -79,10 +76,6 @@ export function directives({ resources, system }: LaunchSpec, { log }: { readonl
 }
 
 // ---- Commands -------------------------------------------------------------------------------------------------------
-
-async function submit(script: string, extraArguments: readonly string[]): Promise<SubmitOutcome> {
-  return parseSubmit(await runCommand('qsub', [...extraArguments, script], { timeout: 180_000 }));
-}
 
 /** Torque shows jobs that have ended for a while (keep_completed) and then forgets them; it has no history to ask. */
 async function jobs(jobIds: readonly string[]): Promise<ReadonlyMap<string, JobReport>> {
@@ -112,13 +105,9 @@ export function jobReport(attributes: Attributes): JobReport {
     case 'Q':
     case 'W':
     case 'T':
-      return {
-        kind: 'queued',
-        reason: attributes.comment?.replace(/^Not Running: /, '') || undefined,
-        estimatedStart: undefined,
-      };
+      return queuedReport(attributes, undefined);
     case 'H':
-      return { kind: 'queued', reason: holdReason(attributes.Hold_Types), estimatedStart: undefined };
+      return heldReport(attributes);
     case 'R':
     case 'E':
     case 'S':
@@ -126,10 +115,7 @@ export function jobReport(attributes: Attributes): JobReport {
     case 'C':
       return { kind: 'ended', ...ending(attributes) };
     default:
-      return {
-        kind: 'unreachable',
-        message: `job state ${state || '(none)'} says nothing of where the job is`,
-      };
+      return unclearReport(state);
   }
 }
 
