@@ -1,105 +1,174 @@
-/** What can be checked cheaply before anyone is contacted; then what the scheduler knows. */
+/**
+ * What can be checked cheaply before anyone is contacted; then what the scheduler knows. A launch is refused by the first
+ * check that finds something, `doctor` tells of all.
+ */
 import { existsSync, readFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import type { Settings } from './config/layers.ts';
-import { ConfigurationError, SchedulerError, UsageError } from './errors.ts';
+import { ConfigurationError, type PersonError, SchedulerError, UsageError } from './errors.ts';
 import { commandLineOrigin, jupyterPrograms, type LaunchSpec } from './launch-spec.ts';
 import { suggestion } from './nearest.ts';
 import type { OptionKey } from './options.ts';
 import { schedulers } from './schedulers/registry.ts';
 import type { Offers, Scheduler } from './schedulers/scheduler.ts';
-import { directoryProblem, existenceProblem, fileProblem, probeHome } from './sessions/store.ts';
+import {
+  directoryProblem,
+  existenceProblem,
+  fileProblem,
+  probeHome,
+  sessionsDirectory,
+} from './sessions/store.ts';
 import { commandOnPath } from './systems/detect.ts';
 import { formatDuration, shown } from './values.ts';
 
+/** One thing that a launch needs. */
+export interface LaunchCheck<Known extends readonly unknown[] = []> {
+  readonly title: string;
+  /** What this launch wants of it, in words; undefined where it wants nothing. */
+  readonly wanted: (spec: LaunchSpec) => string | undefined;
+  readonly problem: (spec: LaunchSpec, settings: Settings, ...known: Known) => PersonError | undefined;
+}
+
+/** What a launch needs of this machine: nobody is asked. */
+export const machineChecks: readonly LaunchCheck[] = [
+  { title: 'Start directory', wanted: ({ directory }) => directory, problem: directoryComplaint },
+  {
+    title: 'Virtual environment',
+    wanted: ({ environment }) => environment.venv,
+    problem: venvComplaint,
+  },
+  {
+    title: 'Conda environment',
+    wanted: ({ environment }) => environment.conda?.env,
+    problem: condaComplaint,
+  },
+  {
+    title: 'Files to use',
+    wanted: (spec) =>
+      filesToUse(spec)
+        .flatMap(([, file]) => file ?? [])
+        .join(', ') || undefined,
+    problem: filesComplaint,
+  },
+  { title: 'Home directory', wanted: () => sessionsDirectory(), problem: probeHome },
+  {
+    title: 'Scheduler commands',
+    wanted: ({ here, system: { scheduler } }) =>
+      here || scheduler === 'none' ? undefined : schedulers[scheduler].commands.join(', '),
+    problem: commandsComplaint,
+  },
+  {
+    title: 'bash',
+    wanted: (spec) => (runsHere(spec) ? 'the job script runs here' : undefined),
+    problem: bashComplaint,
+  },
+];
+
 /** @throws UsageError, ConfigurationError: what was asked for isn't there */
 export function checkThisMachine(spec: LaunchSpec, settings: Settings): void {
-  const problem = directoryProblem(spec.directory);
-  if (problem !== undefined)
-    throw complaint(
-      settings,
-      'dir',
-      `${shown(spec.directory)}: ${problem}`,
-      'Write the path of a directory that exists.',
-    );
-  checkVenv(spec, settings);
-  checkConda(spec, settings);
-  checkFiles(spec, settings);
-  probeHome();
-  if (spec.system.scheduler === 'none' || spec.here) {
-    if (commandOnPath('bash', process.env) === undefined)
-      throw new ConfigurationError(
-        'Jupyter is started by a bash script, and bash is not here.',
-        'Install bash and try again.',
-      );
-    return;
-  }
-  const scheduler = schedulers[spec.system.scheduler];
-  const missing = scheduler.commands.filter((command) => commandOnPath(command, process.env) === undefined);
-  if (missing.length > 0) {
-    throw new ConfigurationError(
-      `${spec.system.title} uses ${scheduler.title}, and ${missing.join(', ')} can't be found here.`,
-      'Start on a login node, load its module, or add --here to run on this machine.',
-    );
+  for (const { problem } of machineChecks) {
+    const found = problem(spec, settings);
+    if (found !== undefined) throw found;
   }
 }
 
+function directoryComplaint({ directory }: LaunchSpec, settings: Settings): PersonError | undefined {
+  const problem = directoryProblem(directory);
+  if (problem === undefined) return undefined;
+  return complaint(
+    settings,
+    'dir',
+    `${shown(directory)}: ${problem}`,
+    'Write the path of a directory that exists.',
+  );
+}
+
+function runsHere({ here, system }: LaunchSpec): boolean {
+  return here || system.scheduler === 'none';
+}
+
+function bashComplaint(spec: LaunchSpec): PersonError | undefined {
+  if (!runsHere(spec) || commandOnPath('bash', process.env) !== undefined) return undefined;
+  return new ConfigurationError(
+    'Jupyter is started by a bash script, and bash is not here.',
+    'Install bash and try again.',
+  );
+}
+
+function commandsComplaint({ here, system }: LaunchSpec): PersonError | undefined {
+  if (here || system.scheduler === 'none') return undefined;
+  const scheduler = schedulers[system.scheduler];
+  const missing = scheduler.commands.filter((command) => commandOnPath(command, process.env) === undefined);
+  if (missing.length === 0) return undefined;
+  return new ConfigurationError(
+    `${system.title} uses ${scheduler.title}, and ${missing.join(', ')} can't be found here.`,
+    'Start on a login node, load its module, or add --here to run on this machine.',
+  );
+}
+
 /** Existence only: the login node's CPU is not the compute node's, so nothing is run. */
-function checkVenv({ environment: { venv }, service }: LaunchSpec, settings: Settings): void {
-  if (venv === undefined) return;
+function venvComplaint(
+  { environment: { venv }, service }: LaunchSpec,
+  settings: Settings,
+): PersonError | undefined {
+  if (venv === undefined) return undefined;
   if (!existsSync(path.join(venv, 'bin', 'python')))
-    throw complaint(
+    return complaint(
       settings,
       'venv',
       `${shown(venv)} is not a virtual environment`,
       'It should hold bin/python; make one with "python3 -m venv PATH".',
     );
   const programs = jupyterPrograms(service);
-  if (!programs.some((program) => existsSync(path.join(venv, 'bin', program)))) {
-    throw complaint(
-      settings,
-      'venv',
-      `${shown(venv)} has no ${programs.join(' or ')}`,
-      `Install it: ${path.join(venv, 'bin', 'pip')} install ${service === undefined || service === 'lab' ? 'jupyterlab' : service}`,
-    );
-  }
+  if (programs.some((program) => existsSync(path.join(venv, 'bin', program)))) return undefined;
+  return complaint(
+    settings,
+    'venv',
+    `${shown(venv)} has no ${programs.join(' or ')}`,
+    `Install it: ${path.join(venv, 'bin', 'pip')} install ${service === undefined || service === 'lab' ? 'jupyterlab' : service}`,
+  );
 }
 
 /** The same for an environment of conda: by name, where it is found without asking conda. */
-function checkConda({ environment: { conda, modules }, service }: LaunchSpec, settings: Settings): void {
-  if (conda?.env === undefined) return;
+function condaComplaint(
+  { environment: { conda, modules }, service }: LaunchSpec,
+  settings: Settings,
+): PersonError | undefined {
+  if (conda?.env === undefined) return undefined;
   const isEnvironment = (directory: string) => existsSync(path.join(directory, 'conda-meta'));
   if (!conda.env.includes('/')) {
-    const places = condaPlaces(conda.env);
-    const found = places.find(isEnvironment);
     // What the site's modules, a file or conda itself know of can't be told from here.
-    const isUnknowable = modules.length > 0 || conda.init !== undefined || hasConda();
-    if (found === undefined && !isUnknowable)
-      throw complaint(
+    if (modules.length > 0 || conda.init !== undefined || hasConda()) return undefined;
+    const found = condaPlaces(conda.env).find(isEnvironment);
+    return found === undefined
+      ? complaint(
+          settings,
+          'condaEnv',
+          `there is no conda environment "${shown(conda.env)}" in any usual place`,
+          'Name it by its path, or say how conda is found: --conda-init FILE.',
+        )
+      : programsComplaint(found, service, settings);
+  }
+  return isEnvironment(conda.env)
+    ? programsComplaint(conda.env, service, settings)
+    : complaint(
         settings,
         'condaEnv',
-        `there is no conda environment "${shown(conda.env)}" in any usual place`,
-        'Name it by its path, or say how conda is found: --conda-init FILE.',
+        `${shown(conda.env)} is not a conda environment`,
+        'It should hold conda-meta/ and bin/python.',
       );
-    if (found !== undefined && !isUnknowable) checkPrograms(found, service, settings);
-    return;
-  }
-  if (!isEnvironment(conda.env))
-    throw complaint(
-      settings,
-      'condaEnv',
-      `${shown(conda.env)} is not a conda environment`,
-      'It should hold conda-meta/ and bin/python.',
-    );
-  checkPrograms(conda.env, service, settings);
 }
 
-function checkPrograms(prefix: string, service: LaunchSpec['service'], settings: Settings): void {
+function programsComplaint(
+  prefix: string,
+  service: LaunchSpec['service'],
+  settings: Settings,
+): PersonError | undefined {
   const programs = jupyterPrograms(service);
-  if (programs.some((program) => existsSync(path.join(prefix, 'bin', program)))) return;
+  if (programs.some((program) => existsSync(path.join(prefix, 'bin', program)))) return undefined;
   const wanted = service === undefined || service === 'lab' ? 'jupyterlab' : service;
-  throw complaint(
+  return complaint(
     settings,
     'condaEnv',
     `${shown(prefix)} has no ${programs.join(' or ')}`,
@@ -112,7 +181,7 @@ function hasConda(): boolean {
 }
 
 /** Where environments usually are; the job script looks there, too. */
-function condaPlaces(name: string): string[] {
+export function condaPlaces(name: string): string[] {
   const { CONDA_EXE, MAMBA_ROOT_PREFIX, CONDA_ENVS_PATH = '', CONDA_ENVS_DIRS = '' } = process.env;
   const home = os.homedir();
   const roots = [
@@ -141,10 +210,10 @@ function readIfThere(file: string): string {
   }
 }
 
-function checkFiles({ environment }: LaunchSpec, settings: Settings): void {
-  const { setup, conda, container } = environment;
+/** Files that the launch names, each with what must be true of it. */
+function filesToUse({ environment: { setup, conda, container } }: LaunchSpec) {
   const image = container?.image.startsWith('/') ? container.image : undefined;
-  const files = [
+  return [
     ['setup', setup, fileProblem, 'Write the path of a bash file.'],
     [
       'condaInit',
@@ -155,12 +224,32 @@ function checkFiles({ environment }: LaunchSpec, settings: Settings): void {
     ['condaYml', conda?.yml, fileProblem, 'Write the path of an environment.yml.'],
     ['image', image, existenceProblem, 'Write the path of an image, or a URI such as docker://NAME.'],
   ] as const;
-  for (const [key, file, problemOf, hint] of files) {
+}
+
+function filesComplaint(spec: LaunchSpec, settings: Settings): PersonError | undefined {
+  for (const [key, file, problemOf, hint] of filesToUse(spec)) {
     const problem = file === undefined ? undefined : problemOf(file);
     if (file !== undefined && problem !== undefined)
-      throw complaint(settings, key, `${shown(file)}: ${problem}`, hint);
+      return complaint(settings, key, `${shown(file)}: ${problem}`, hint);
   }
+  return undefined;
 }
+
+/** What a launch needs of the scheduler, held against what it reports. */
+export const schedulerChecks: readonly LaunchCheck<[scheduler: Scheduler, offers: Offers]>[] = [
+  {
+    title: 'Partition',
+    wanted: ({ resources }) => resources.partition,
+    problem: partitionComplaint,
+  },
+  {
+    title: 'Time limit',
+    wanted: ({ resources: { timeLimit } }) =>
+      timeLimit === undefined ? undefined : formatDuration(timeLimit),
+    problem: timeComplaint,
+  },
+  { title: 'Account', wanted: ({ resources }) => resources.account, problem: accountComplaint },
+];
 
 /**
  * Holds partition, account and time against what the scheduler reports.
@@ -177,48 +266,63 @@ export async function checkWithScheduler(
       `${scheduler.title} can't be reached: ${offers.message}.`,
       'Nothing was submitted. Try again in a few minutes, or ask your site.',
     );
-  checkPartition(spec, settings, offers);
-  const { account } = spec.resources;
-  if (
-    account !== undefined &&
-    offers.accounts !== undefined &&
-    offers.accounts.length > 0 &&
-    !offers.accounts.includes(account)
-  ) {
-    throw complaint(
-      settings,
-      'account',
-      `${scheduler.title} does not let you use the account "${shown(account)}"${suggestion(account, offers.accounts).replace(/^\./, '')}`,
-      `Yours: ${offers.accounts.join(', ')}.`,
-    );
+  for (const { problem } of schedulerChecks) {
+    const found = problem(spec, settings, scheduler, offers);
+    if (found !== undefined) throw found;
   }
 }
 
-function checkPartition(
+function partitionComplaint(
+  { resources: { partition } }: LaunchSpec,
+  settings: Settings,
+  _scheduler: Scheduler,
+  { partitions }: Offers,
+): PersonError | undefined {
+  const names = partitions?.map(({ name }) => name);
+  const unknown = partition?.split(',').find((name) => names !== undefined && !names.includes(name));
+  if (unknown === undefined || names === undefined) return undefined;
+  return complaint(
+    settings,
+    'partition',
+    `there is no partition "${shown(unknown)}"`,
+    `${suggestion(unknown, names).trim()} Known: ${names.join(', ')}.`.trim(),
+  );
+}
+
+function timeComplaint(
   { resources: { partition, timeLimit } }: LaunchSpec,
   settings: Settings,
+  _scheduler: Scheduler,
   { partitions }: Offers,
-): void {
-  if (partition === undefined || partitions === undefined) return;
+): PersonError | undefined {
+  if (partition === undefined || timeLimit === undefined) return undefined;
   for (const name of partition.split(',')) {
-    const known = partitions.find((candidate) => candidate.name === name);
-    const names = partitions.map((candidate) => candidate.name);
-    if (known === undefined)
-      throw complaint(
-        settings,
-        'partition',
-        `there is no partition "${shown(name)}"`,
-        `${suggestion(name, names).trim()} Known: ${names.join(', ')}.`.trim(),
-      );
-    if (known.maxSeconds !== undefined && timeLimit !== undefined && timeLimit > known.maxSeconds) {
-      throw complaint(
+    const most = partitions?.find((candidate) => candidate.name === name)?.maxSeconds;
+    if (most !== undefined && timeLimit > most)
+      return complaint(
         settings,
         'time',
-        `the partition "${name}" allows ${formatDuration(known.maxSeconds)} at most, and ${formatDuration(timeLimit)} is more`,
-        `Write -t ${Math.floor(known.maxSeconds / 60)}, or choose another partition.`,
+        `the partition "${name}" allows ${formatDuration(most)} at most, and ${formatDuration(timeLimit)} is more`,
+        `Write -t ${Math.floor(most / 60)}, or choose another partition.`,
       );
-    }
   }
+  return undefined;
+}
+
+function accountComplaint(
+  { resources: { account } }: LaunchSpec,
+  settings: Settings,
+  scheduler: Scheduler,
+  { accounts }: Offers,
+): PersonError | undefined {
+  if (account === undefined || accounts === undefined || accounts.length === 0) return undefined;
+  if (accounts.includes(account)) return undefined;
+  return complaint(
+    settings,
+    'account',
+    `${scheduler.title} does not let you use the account "${shown(account)}"${suggestion(account, accounts).replace(/^\./, '')}`,
+    `Yours: ${accounts.join(', ')}.`,
+  );
 }
 
 /** Wrong usage where it was typed, a mistake in its file otherwise. */

@@ -30,34 +30,50 @@ const explorer = cosmiconfig('start-jupyter', { searchPlaces: projectFileNames, 
 /** The catalogue of systems that the program comes with. */
 export const builtInFile = path.join(installationRoot, 'systems.yaml');
 
+/** One layer's file, which may turn out to be unreadable or wrong when it is loaded. */
+export interface FoundFile {
+  readonly layer: 'built in' | 'site' | 'user' | 'project' | 'named';
+  readonly path: string;
+}
+
+/** The files of all layers, lowest first: built-in catalogue, site, user, project, `--config`. */
+export function findFiles(
+  environment: NodeJS.ProcessEnv,
+  workingDirectory: string,
+  extraFile?: string,
+): FoundFile[] {
+  const user = firstExisting(
+    ['config.yaml', 'config.yml', 'config.json'].map((name) =>
+      path.join(userDirectory('XDG_CONFIG_HOME', environment), name),
+    ),
+  );
+  const found: readonly [FoundFile['layer'], string | undefined][] = [
+    ['built in', builtInFile],
+    ['site', siteFile(environment)],
+    ['user', user],
+    ['project', projectFile(workingDirectory)],
+    ['named', extraFile === undefined ? undefined : path.resolve(workingDirectory, extraFile)],
+  ];
+  return found.flatMap(([layer, file]) => (file === undefined ? [] : [{ layer, path: file }]));
+}
+
+/** @throws ConfigurationError for a file that can't be read, isn't YAML, or holds what the schema doesn't know. */
+export async function loadFile({ layer, path: file }: FoundFile): Promise<LoadedFile> {
+  if (layer === 'project') refuseStrangersFile(file);
+  return await load(file, layer === 'project' ? projectFileSchema : fileSchema);
+}
+
 /**
- * The files of all layers, lowest first: built-in catalogue, site, user, project, `--config`.
- * @throws ConfigurationError for a file that can't be read, isn't YAML, or holds what the schema doesn't know.
+ * The files of all layers, read, lowest first.
+ * @throws ConfigurationError for the first that can't be read or is wrong
  */
 export async function loadFiles(
   environment: NodeJS.ProcessEnv,
   workingDirectory: string,
   extraFile?: string,
 ): Promise<LoadedFile[]> {
-  const files = [await load(builtInFile, fileSchema)];
-
-  const site = siteFile(environment);
-  if (site !== undefined) files.push(await load(site, fileSchema));
-
-  const user = firstExisting(
-    ['config.yaml', 'config.yml', 'config.json'].map((name) =>
-      path.join(userDirectory('XDG_CONFIG_HOME', environment), name),
-    ),
-  );
-  if (user !== undefined) files.push(await load(user, fileSchema));
-
-  const project = projectFile(workingDirectory);
-  if (project !== undefined) {
-    refuseStrangersFile(project);
-    files.push(await load(project, projectFileSchema));
-  }
-
-  if (extraFile !== undefined) files.push(await load(path.resolve(workingDirectory, extraFile), fileSchema));
+  const files: LoadedFile[] = [];
+  for (const file of findFiles(environment, workingDirectory, extraFile)) files.push(await loadFile(file));
   return files;
 }
 

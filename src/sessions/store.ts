@@ -50,7 +50,7 @@ export interface SessionFiles {
 }
 
 /** @throws ConfigurationError where it lies in a directory that no scheduler could be told of */
-function sessionsDirectory(): string {
+export function sessionsDirectory(): string {
   const directory = path.join(userDirectory('XDG_STATE_HOME'), 'sessions');
   if (/[\n\r]/.test(directory))
     throw new ConfigurationError(
@@ -244,17 +244,19 @@ function readRecord(id: string): SessionRecord | undefined {
 
 /**
  * Makes sure that home takes a session, before anybody is contacted.
- * @throws ConfigurationError in the system's words: full, over quota, read-only
+ * @returns what is wrong, in the system's words: full, over quota, read-only
+ * @throws ConfigurationError where it lies in a directory that no scheduler could be told of
  */
-export function probeHome(): void {
+export function probeHome(): ConfigurationError | undefined {
   const directory = sessionsDirectory();
   const probe = path.join(directory, `.probe-${process.pid}`);
   try {
     makeDirectory(directory);
     // Larger than what a file system keeps beside the inode, so that a full one shows.
     writePrivate(probe, ' '.repeat(64 * 1024));
+    return undefined;
   } catch (error) {
-    throw homeProblem(directory, error);
+    return homeProblem(directory, error);
   } finally {
     rmSync(probe, { force: true });
   }
