@@ -38,8 +38,12 @@ async function main(argv: readonly string[]): Promise<number> {
     // --help and --version come this way too; commander has said what there was to say.
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
     if (own.includes('--json') && isLaunch) await printFailedLaunch(error);
-    if (error instanceof CommanderError) return 2;
-    throw error;
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.code === 'commander.unknownOption' && isLaunch && !error.message.includes('Did you mean'))
+      process.stderr.write(
+        '  An option of the scheduler itself stands after "--"; "start-jupyter --help" lists all others.\n',
+      );
+    return 2;
   }
 }
 
@@ -202,7 +206,7 @@ function declareOptions(command: Command, keys: readonly OptionKey[], action: La
     };
     const names = [
       [definition.short && `-${definition.short}`, `--${definition.flag}`].filter(Boolean).join(', '),
-      ...(definition.aliases ?? []).map((alias) => `--${alias}`),
+      ...(definition.aliases ?? []).map((alias) => `${alias.length === 1 ? '-' : '--'}${alias}`),
     ];
     names.forEach((name, index) => {
       const option = new Option(

@@ -182,12 +182,13 @@ const pythonKeys = ['venv', 'condaEnv', 'condaYml', 'image'] as const;
 
 /** What means something beside one of them only. */
 const belongsTo = {
-  mamba: 'condaYml',
-  cache: 'condaYml',
-  bind: 'image',
-  nv: 'image',
-  rocm: 'image',
-} as const satisfies Partial<Record<OptionKey, OptionKey>>;
+  condaInit: ['condaEnv', 'condaYml'],
+  mamba: ['condaYml'],
+  cache: ['condaYml'],
+  bind: ['image'],
+  nv: ['image'],
+  rocm: ['image'],
+} as const satisfies Partial<Record<OptionKey, readonly (typeof pythonKeys)[number][]>>;
 
 /** Where Jupyter comes from: one way that was typed stands instead of others from files. */
 function pythonOf(
@@ -204,14 +205,11 @@ function pythonOf(
       `Jupyter comes from one place, and ${flagOf(first)}${isTyped(settings, first) ? '' : ` (${settings[first]?.origin})`} names another`,
       'Keep one of them.',
     );
-  for (const [key, owner] of Object.entries(belongsTo) as [keyof typeof belongsTo, OptionKey][])
-    if (isTyped(settings, key) && owner !== first)
-      refuse(
-        settings,
-        key,
-        `it means something with ${flagOf(owner)} only`,
-        `Add ${flagOf(owner)}, or leave it out.`,
-      );
+  for (const [key, owners] of Object.entries(belongsTo) as [keyof typeof belongsTo, readonly OptionKey[]][])
+    if (isTyped(settings, key) && !owners.some((owner) => owner === first)) {
+      const names = owners.map(flagOf).join(' or ');
+      refuse(settings, key, `it means something with ${names} only`, `Add ${names}, or leave it out.`);
+    }
   const file = (key: 'venv' | 'condaInit' | 'condaYml') =>
     settings[key] && absolute(settings[key].value, workingDirectory);
   const env = settings.condaEnv?.value;
@@ -278,6 +276,13 @@ function checkResources(spec: LaunchSpec, settings: Settings): void {
   const unsupported =
     system.scheduler === 'none' ? undefined : schedulers[system.scheduler].unsupported(spec);
   if (unsupported) refuse(settings, unsupported.option, unsupported.message, unsupported.hint);
+  if (system.scheduler === 'pbs' && isTyped(settings, 'partition') && isTyped(settings, 'reservation'))
+    refuse(
+      settings,
+      'partition',
+      `a reservation of PBS is a queue of its own, and ${flagOf('reservation')} names one`,
+      'Keep one of them.',
+    );
   refuseGpusWithoutPartition(spec, settings);
   if (resources.partition === undefined) return;
   for (const name of resources.partition.split(',')) {

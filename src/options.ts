@@ -27,6 +27,7 @@ export interface OptionDefinition {
   /** The long flag without dashes; its camel-cased form is the configuration key. */
   readonly flag: string;
   readonly short?: string;
+  /** Other spellings, which the help leaves out; those of one letter come from command lines of galyleo. */
   readonly aliases?: readonly string[];
   /** What the flag takes, as the help shows it; absent for a switch. `[X]` may be left out. */
   readonly argument?: string;
@@ -103,7 +104,7 @@ export const options = {
   service: {
     flag: 'service',
     short: 's',
-    aliases: ['interface'],
+    aliases: ['interface', 'jupyter', 'j'],
     argument: 'NAME',
     group: 'What to start',
     help: 'lab, notebook or voila; without it JupyterLab, or Notebook where JupyterLab is missing',
@@ -173,6 +174,7 @@ export const options = {
   time: {
     flag: 'time',
     short: 't',
+    aliases: ['time-limit'],
     argument: 'LIMIT',
     group: 'Resources',
     help: 'time limit: 30 (minutes), 02:00:00, 1-12:00:00 or 1h30m',
@@ -189,6 +191,7 @@ export const options = {
   cpus: {
     flag: 'cpus',
     short: 'c',
+    aliases: ['cpus-per-task'],
     argument: 'N',
     group: 'Resources',
     help: 'number of CPUs',
@@ -197,6 +200,7 @@ export const options = {
   memory: {
     flag: 'memory',
     short: 'm',
+    aliases: ['memory-per-node', 'M'],
     argument: 'SIZE',
     group: 'Resources',
     help: 'memory: 8 (GB), 512M, 16G',
@@ -205,7 +209,7 @@ export const options = {
   gpu: {
     flag: 'gpu',
     short: 'g',
-    aliases: ['gpus'],
+    aliases: ['gpus', 'G'],
     argument: 'N',
     group: 'Resources',
     help: 'number of GPUs, or TYPE:N such as a100:1',
@@ -257,8 +261,8 @@ export const options = {
     aliases: ['append-modulepath'],
     argument: 'DIR',
     group: 'Environment',
-    help: 'directory with more modules; may be repeated',
-    type: listOf((text) => [parsePath(text)], 'a path'),
+    help: 'directory with more modules; several with commas between, or repeated',
+    type: listOf((text) => text.split(',').map(parsePath), 'a path'),
     repeatable: true,
   },
   venv: {
@@ -436,6 +440,7 @@ export const options = {
   quiet: {
     flag: 'quiet',
     short: 'q',
+    aliases: ['Q'],
     group: 'Output',
     help: 'print the URL and nothing else',
     type: switchType,

@@ -78,7 +78,7 @@ function profileLayer(
 const builtIn: Layer = { origin: 'built in', values: { dir: '~', time: 30 * 60 } };
 
 /** One layer an option, since each has an origin of its own; `--lab` and the like are ways to say `--service`. */
-function typedLayers(typed: OptionValues): Layer[] {
+export function typedLayers(typed: OptionValues): Layer[] {
   const { lab, notebook, voila, ...rest } = typed;
   const values: OptionValues = {
     ...rest,
@@ -97,7 +97,6 @@ const conflicts: readonly (readonly [OptionKey, OptionKey, string])[] = [
   ['notebook', 'voila', 'Keep the one that you want.'],
   ['quiet', 'json', '--json alone is silent too.'],
   ['quiet', 'info', 'Leave one of them out.'],
-  ['quiet', 'dryRun', 'Leave one of them out.'],
   ['json', 'dryRun', '--dry-run prints a script; leave --json out.'],
   ['info', 'dryRun', 'Leave one of them out.'],
   ['batchScript', 'service', 'The script says itself what it starts; leave one of them out.'],

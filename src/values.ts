@@ -193,6 +193,10 @@ export function parseCondaEnv(text: string): string {
 
 /** A container image: a path, or a URI such as `docker://quay.io/jupyter/scipy-notebook`. */
 export function parseImage(text: string): string {
+  if (/^(?:jupyterlab|lab|notebook|voila)$/.test(text))
+    throw new InvalidValue(
+      `"${text}" is a service, not an image; write --${text.replace('jupyter', '')}, or ./${text} for a file`,
+    );
   if (!/^[a-z][a-z0-9-]*:\/\//.test(text)) return parsePath(text);
   if (!/^(?:docker|oras|library|shub|https?):\/\/[\w./:@%+-]{1,400}$/.test(text))
     throw new InvalidValue(

@@ -8,7 +8,7 @@ prepare_environment() {
 
   locks_work || keep_databases_here
   [[ -z $scratch_dir ]] || make_scratch
-  ((${#modules[@]} == 0)) || load_modules
+  ((${#modules[@]} + ${#module_path[@]} == 0)) || load_modules
   [[ -z $venv ]] || use_venv
   [[ -z $conda_env$conda_yml ]] || use_conda
   prepare_container
@@ -73,7 +73,7 @@ load_modules() {
       if [[ -r $file ]]; then source "$file" && type module >/dev/null 2>&1 && break; fi
     done
   fi
-  type module >/dev/null 2>&1 || fail "There is no module command on $(hostname), so \"${modules[*]}\" can't be loaded."
+  type module >/dev/null 2>&1 || fail "There is no module command on $(hostname), so \"${modules[*]-${module_path[*]}}\" can't be loaded."
 
   for module in "${module_path[@]}"; do
     [[ -d $module ]] || fail "The module path $module does not exist on $(hostname)."

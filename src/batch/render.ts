@@ -52,7 +52,8 @@ export function renderOwnTemplate(
   if (!text.startsWith('#!')) throw new TemplateError('its first line is not "#!/bin/bash"');
   const withPlace = /^# \{\{directives\}\}$/m.test(text) ? text : text.replace('\n', '\n# {{directives}}\n');
   const script = renderTemplate(withPlace, directives, values, path.dirname(file));
-  if (!script.includes('/redeemtoken.cgi?'))
+  // What redeems a token without any part of ours knows no token: a batch script of the original start-jupyter, say.
+  if (!script.includes('/redeemtoken.cgi?') || !text.includes('{{'))
     throw new TemplateError(
       'it never opens its site: the line "# {{> site.sh}}" and what calls it is missing',
     );

@@ -47,7 +47,7 @@ export async function run(typed: OptionValues, schedulerArguments: readonly stri
   const planned = typed.dryRun || spec.template ? jobScript(spec, 'dryrun', plannedAddress(spec)) : '';
   if (typed.dryRun) {
     process.stdout.write(planned);
-    if (schedulerArguments.length > 0) {
+    if (schedulerArguments.length > 0 && !settings.quiet?.value) {
       process.stderr.write(
         `It would be submitted with these options, too: ${schedulerArguments.map(shellQuote).join(' ')}\n`,
       );

@@ -382,7 +382,6 @@ describe('what was typed', () => {
     ['--notebook with --service lab', { notebook: true, service: 'lab' }],
     ['--quiet with --json', { quiet: true, json: true }],
     ['--quiet with --info', { quiet: true, info: true }],
-    ['--quiet with --dry-run', { quiet: true, dryRun: true }],
     ['--json with --dry-run', { json: true, dryRun: true }],
     ['--info with --dry-run', { info: true, dryRun: true }],
     ['--wait with --dry-run', { wait: true, dryRun: true }],

@@ -106,6 +106,11 @@ describe('--batch-script', () => {
   it.each<[string, string, RegExp]>([
     ['without a shell', 'echo hello\n', /first line/],
     ['that never opens its site', '#!/bin/bash\njupyter-lab\n', /never opens its site/],
+    [
+      "of the original, which redeems another launcher's token",
+      '#!/bin/bash\nurl="https://manage.$endpoint/redeemtoken.cgi?token=$api_token&port=$PORT"\ncurl $url\n',
+      /never opens its site/,
+    ],
     ['with a value where none may stand', '#!/bin/bash\necho {{sessionId}}\n', /right side of an assignment/],
     ['with a value that nobody knows', '#!/bin/bash\nx={{nothing}}\n', /"nothing", which has no value/],
     ['with a partial that is not there', '#!/bin/bash\n# {{> nothing.sh}}\n', /no partial "nothing\.sh"/],

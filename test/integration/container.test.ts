@@ -101,6 +101,8 @@ describe(`--image${note}`, () => {
     [['--rocm', '--conda-env', 'x'], /means something with -i, --image only/],
     [['--cache'], /means something with --conda-yml only/],
     [['--mamba', '--conda-env', 'x'], /means something with --conda-yml only/],
+    [['--conda-init', '/x'], /means something with --conda-env or --conda-yml only/],
+    [['-i', 'lab'], /"lab" is a service, not an image; write --lab/],
     [['-i', 'ftp://x'], /is not an image/],
     [['-i', 'docker://a b'], /is not an image/],
     [['-i', 'x', '-B', ':/x'], /can't be bound/],

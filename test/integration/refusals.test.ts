@@ -305,7 +305,6 @@ describe('switches', () => {
     ['--notebook', '--interface', 'lab'],
     ['-q', '--json'],
     ['--quiet', '--info'],
-    ['-q', '--dry-run'],
     ['--json', '--dry-run'],
     ['-I', '--dry-run'],
     ['-q', '--qr'],
