@@ -91,6 +91,7 @@ choose_port() {
 write_jupyter_config() {
   printf %s "$jupyter_token" >"$runtime/jupyter-token"
   printf %s "$site_host" >"$runtime/site-host"
+  printf %s "$site_path" >"$runtime/site-path"
   printf 'address = "%s"\nport = %d\nidle_timeout = %d\nservice = "%s"\n' "$address" "$port" "$idle_timeout" "$service" >"$runtime/jupyter_start_config.py"
   printf 'databases_here = "%s"\n' "${databases_here-}" >>"$runtime/jupyter_start_config.py"
   cat >>"$runtime/jupyter_start_config.py" <<'END_OF_CONFIG'
@@ -116,7 +117,7 @@ app.port_retries = 0  # another port than the one that is redeemed would be some
 app.open_browser = False
 app.password = ""
 # What a user's jupyter_lab_config may have set for another day would move Jupyter away from where it is looked for.
-app.base_url = "/"
+app.base_url = read("site-path")
 app.sock = app.certfile = app.keyfile = app.client_ca = ""
 app.allow_origin = app.allow_origin_pat = ""
 app.disable_check_xsrf = False
@@ -239,7 +240,7 @@ wait_for_jupyter() {
   while ((SECONDS < deadline)); do
     ! jupyter_has_ended || return 1
     # Whoever took the port may take connections and never answer: Jupyter's end must be noticed all the same.
-    status=$(status_of /api 2)
+    status=$(status_of api 2)
     if [[ -n $status ]] && listener_is_ours; then
       [[ $status != 200 ]] || return 0
       # It listens and will not change its mind: something in the user's own configuration moves it.
@@ -250,12 +251,13 @@ wait_for_jupyter() {
   fail "Jupyter did not answer on $address, port $port, within five minutes: $(last_words)"
 }
 
-# status_of PATH [SECONDS]: the HTTP status that Jupyter gives somebody without a token; empty where nothing answers.
+# status_of PATH [SECONDS]: the HTTP status that Jupyter gives somebody without a token at this path below the site's;
+# empty where nothing answers.
 status_of() {
   local line
   {
     exec 4<>"/dev/tcp/$address/$port" || return
-    printf 'GET %s HTTP/1.1\r\nHost: %s:%s\r\nConnection: close\r\n\r\n' "$1" "$address" "$port" >&4
+    printf 'GET %s HTTP/1.1\r\nHost: %s:%s\r\nConnection: close\r\n\r\n' "$site_path$1" "$address" "$port" >&4
     IFS= read -r -t "${2-10}" line <&4
     exec 4>&-
   } 2>/dev/null

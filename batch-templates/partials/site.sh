@@ -3,7 +3,7 @@
 open_site() {
   local status attempt
   phase checking
-  status=$(status_of /api/sessions)
+  status=$(status_of api/sessions)
   case $status in
     401 | 403) ;;
     2*) fail "Jupyter lets anybody in without a token (your own Jupyter configuration turns authentication off). Nothing was opened." ;;

@@ -106,7 +106,7 @@ const link = z.string().transform((text, context) => {
 
 /** The configuration, declared once: file keys, their meaning, and (in options.ts) the command line come from here. */
 export const configSchema = z.strictObject({
-  domain: domain.describe('sites are <words>.DOMAIN, management is manage.DOMAIN'),
+  domain: domain.describe('sites are WORDS.DOMAIN (or DOMAIN/WORDS/), management is manage.DOMAIN'),
   listen: listen.default({ host: '0.0.0.0', port: 443 }).describe('address and port to serve on'),
   redirectHttpFrom: listen
     .optional()
@@ -154,6 +154,10 @@ export const configSchema = z.strictObject({
   contact: link.optional().describe('where visitors ask for help, on every page (https:// or mailto:)'),
   help: link.optional().describe('documentation for visitors, on every page (https:// or mailto:)'),
   limits: limitsSchema.prefault({}).describe('what one client or one site may use'),
+  siteStyle: z
+    .enum(['host', 'path'], { error: 'is host (https://WORDS.DOMAIN/) or path (https://DOMAIN/WORDS/)' })
+    .default('host')
+    .describe('host: sites are https://WORDS.DOMAIN/; path: https://DOMAIN/WORDS/, without wildcards'),
   tokenTtl: durationUpTo(LONGEST_DAYS)
     .default(49 * 3600_000)
     .describe('how long a token lives while nobody reports its job'),

@@ -4,8 +4,10 @@ import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import type { SatelliteConfig } from './config.ts';
 import type { Engine, Failure, Target, Visit } from './dataplane/engine.ts';
+import { comesFromSibling, sharedOriginEdits } from './dataplane/shared-origin.ts';
 import { type Client, identifyClient } from './gate/client.ts';
-import { decideHost, type HostDecision, hostName } from './gate/host.ts';
+import { type Destination, findDestination, type Stranger } from './gate/destination.ts';
+import { hostName } from './gate/host.ts';
 import { inspectRequest, type Refusal } from './gate/hygiene.ts';
 import type { ClientConnections } from './gate/limits.ts';
 import { expectsContinue, isAnswered } from './http.ts';
@@ -28,11 +30,11 @@ const failureStatus: Readonly<Record<Failure, number>> = {
   full: 503,
 };
 
-type OwnHost = Exclude<HostDecision, { kind: 'foreign' | 'invalid' }>;
+type SiteDestination = Extract<Destination, { kind: 'site' }>;
 
 /** What a request turned out to be, once it has passed the gate. */
 interface Admitted {
-  readonly host: OwnHost;
+  readonly destination: Destination;
   readonly client: Client;
 }
 
@@ -134,17 +136,25 @@ export class Front {
       this.#refuse(request, response, admitted);
       return;
     }
-    const { host, client } = admitted;
-    if (host.kind === 'site') {
-      this.#site(request, response, host.label, client);
+    const { destination, client } = admitted;
+    if (destination.kind === 'site') {
+      this.#site(request, response, destination, client);
       return;
     }
     this.#insist(response);
-    if (host.kind === 'manage') {
-      if (expectsContinue(request)) response.writeContinue();
-      void handleManagement(this.#parts.management, request, response, client, this.#parts.log);
-    } else {
-      send(request, response, 200, { 'Content-Type': 'text/plain' }, DOCUMENTATION);
+    switch (destination.kind) {
+      case 'manage':
+        if (expectsContinue(request)) response.writeContinue();
+        void handleManagement(this.#parts.management, request, response, client, this.#parts.log);
+        break;
+      case 'apex':
+        send(request, response, 200, { 'Content-Type': 'text/plain' }, DOCUMENTATION);
+        break;
+      case 'unslashed':
+        send(request, response, 307, { 'Content-Type': 'text/plain', Location: destination.path }, '');
+        break;
+      case 'nowhere':
+        this.#parts.pages.unknown(request, response, destination.name);
     }
   }
 
@@ -170,12 +180,17 @@ export class Front {
       fail(admitted.status, `${admitted.message}\n`);
       return;
     }
-    const label = admitted.host.kind === 'site' ? admitted.host.label : undefined;
-    if (label !== undefined && !this.#mayVisit(label, admitted.client)) {
+    const { destination, client } = admitted;
+    if (destination.kind !== 'site') {
+      fail(404, 'There is no live site here.\n');
+      return;
+    }
+    const { label } = destination;
+    if (!this.#mayVisit(label, client)) {
       fail(429, `${TOO_MANY.message}\n`);
       return;
     }
-    const record = label === undefined ? undefined : this.#parts.registry.find(label);
+    const record = this.#parts.registry.find(label);
     const target = record && targetOf(record);
     if (target === undefined) {
       fail(record === undefined ? 404 : record.state === 'gone' ? 410 : 503, 'There is no live site here.\n');
@@ -192,7 +207,7 @@ export class Front {
       socket,
       head,
       target,
-      visitOf(request, admitted.client),
+      visitOf(request, client, destination),
       () => this.#parts.connections.onTunnel(socket as Socket),
       (failure) => {
         this.#parts.traffic.failure(failure);
@@ -207,8 +222,8 @@ export class Front {
     (request: IncomingMessage, response: ServerResponse): void => {
       if (this.#closing.has(request.socket)) return;
       const name = hostName(request.headers.host ?? '');
-      const host = decideHost(name, this.#parts.config.domain);
-      const refusal = inspectRequest(request) ?? (isOwn(host) ? undefined : refuseHost(host));
+      const found = findDestination(this.#parts.config, name, request.url ?? '');
+      const refusal = inspectRequest(request) ?? (isOwn(found) ? undefined : refuseHost(found));
       if (refusal) {
         this.#refuse(request, response, refusal);
         return;
@@ -271,7 +286,13 @@ export class Front {
     return true;
   }
 
-  #site(request: IncomingMessage, response: ServerResponse, label: string, client: Client): void {
+  #site(
+    request: IncomingMessage,
+    response: ServerResponse,
+    destination: SiteDestination,
+    client: Client,
+  ): void {
+    const { label, prefix } = destination;
     const { config, registry, engine, pages, traffic } = this.#parts;
     if (!this.#mayVisit(label, client)) {
       this.#insist(response);
@@ -284,9 +305,15 @@ export class Front {
       pages.unknown(request, response, label);
       return;
     }
+    const { headers, url = '' } = request;
+    if (prefix !== '' && comesFromSibling(headers.referer, hostName(headers.host ?? ''), label)) {
+      this.#insist(response);
+      pages.sibling(request, response);
+      return;
+    }
     const target = targetOf(record);
     const starting = target !== undefined && !registry.isAnswering(label);
-    if (target === undefined || (starting && request.url?.startsWith(OWN_PREFIX))) {
+    if (target === undefined || (starting && url.startsWith(`${prefix}${OWN_PREFIX}`))) {
       this.#insist(response);
       pages.waiting(request, response, record);
       return;
@@ -297,7 +324,7 @@ export class Front {
       pages.busy(request, response, 503, 'This site has too many requests under way.', 1);
       return;
     }
-    engine.request(request, response, target, visitOf(request, client), (failure) => {
+    engine.request(request, response, target, visitOf(request, client, destination), (failure) => {
       this.#parts.traffic.failure(failure);
       this.#insist(response);
       pages.trouble(request, response, record, failure);
@@ -309,8 +336,8 @@ export class Front {
     const refusal = inspectRequest(request);
     if (refusal) return refusal;
     const name = hostName(request.headers.host ?? '');
-    const host = decideHost(name, this.#parts.config.domain);
-    if (!isOwn(host)) return refuseHost(host);
+    const destination = findDestination(this.#parts.config, name, request.url ?? '');
+    if (!isOwn(destination)) return refuseHost(destination);
     const { servername } = request.socket as Partial<TLSSocket>;
     // RFC 9110 section 7.4: what the TLS handshake was made for and what is asked for must be the same site.
     if (typeof servername === 'string' && servername !== '' && hostName(servername) !== name) {
@@ -318,7 +345,7 @@ export class Front {
     }
     const client = identifyClient(request, this.#parts.config.trustedProxies);
     if (client === undefined) return { status: 400, message: 'The address of the client is unclear.' };
-    return { host, client };
+    return { destination, client };
   }
 
   /** Counts and logs what became of a request. */
@@ -334,11 +361,11 @@ export class Front {
   }
 }
 
-function isOwn(host: HostDecision): host is OwnHost {
-  return host.kind !== 'invalid' && host.kind !== 'foreign';
+function isOwn(found: Destination | Stranger): found is Destination {
+  return found.kind !== 'invalid' && found.kind !== 'foreign';
 }
 
-function refuseHost({ kind }: Exclude<HostDecision, OwnHost>): Refusal {
+function refuseHost({ kind }: Stranger): Refusal {
   return kind === 'invalid'
     ? { status: 400, message: 'The Host header is not a host name.' }
     : { status: 421, message: 'This host is not served here.' };
@@ -348,10 +375,11 @@ function targetOf({ token, state, host, port }: TokenRecord): Target | undefined
   return state === 'mapped' && host !== null && port !== null ? { token, host, port } : undefined;
 }
 
-function visitOf(request: IncomingMessage, client: Client): Visit {
+function visitOf(request: IncomingMessage, client: Client, { prefix }: SiteDestination): Visit {
   return {
     client,
     proto: client.proto ?? ((request.socket as Partial<TLSSocket>).encrypted ? 'https' : 'http'),
+    ...(prefix !== '' && { edits: sharedOriginEdits(prefix) }),
   };
 }
 
@@ -361,15 +389,19 @@ function describe(request: IncomingMessage, admitted: Admitted | Refusal, kind?:
     ...('status' in admitted
       ? { kind: 'refused', client: request.socket.remoteAddress, why: admitted.message }
       : {
-          kind: kind ?? admitted.host.kind,
+          kind: kind ?? kindOf(admitted.destination),
           client: admitted.client.address,
-          host: describeHost(admitted.host),
+          host: describeDestination(admitted.destination),
         }),
     method: request.method,
     path: loggablePath(request.url ?? ''),
   };
 }
 
-function describeHost(host: OwnHost): string {
-  return host.kind === 'site' ? shortToken(host.label) : host.kind;
+function kindOf({ kind }: Destination): RequestKind {
+  return kind === 'site' || kind === 'manage' ? kind : 'apex';
+}
+
+function describeDestination(destination: Destination): string {
+  return destination.kind === 'site' ? shortToken(destination.label) : kindOf(destination);
 }

@@ -27,7 +27,7 @@ interface Address {
 
 /** A running proxy. */
 export interface Satellite {
-  /** Where visitors find a token's site, with the slash at its end. */
+  /** Where visitors find a token's site, by its name or its path, with the slash at its end. */
   siteUrl(token: string): string;
   /** The management host, with the slash at its end. */
   readonly manageUrl: string;
@@ -117,7 +117,10 @@ export async function startSatellite(
   const all = metrics ? [...servers, metrics] : servers;
   const ownAddresses = all.map(addressOf);
   const { scheme, portSuffix } = publicFace(config, address.port);
-  const siteUrl = (token: string): string => `${scheme}://${token}.${config.domain}${portSuffix}/`;
+  const hostUrl = (host: string): string => `${scheme}://${host}${portSuffix}/`;
+  const manageUrl = hostUrl(`manage.${config.domain}`);
+  const siteUrl = (token: string): string =>
+    config.siteStyle === 'host' ? hostUrl(`${token}.${config.domain}`) : `${hostUrl(config.domain)}${token}/`;
   const isOwnAddress = (host: string, port: number): boolean => {
     return ownAddresses.some(
       (own) => own.port === port && (own.host === host || (isWildcard(own.host) && isLocal(host))),
@@ -143,7 +146,7 @@ export async function startSatellite(
   });
   const lookups = new RateLimit(config.limits.unknownNamesPerMinute);
   const issues = new RateLimit(config.limits.tokensPerMinute);
-  const management = { config, registry, health, traffic, lookups, issues, siteUrl, isOwnAddress };
+  const management = { config, registry, health, traffic, lookups, issues, siteUrl, manageUrl, isOwnAddress };
   const openFiles = descriptorLimit();
   // Whoever is turned away comes back at once: not a line for each.
   const complaints = new RateLimit(1);
@@ -201,7 +204,7 @@ export async function startSatellite(
   log({ event: 'state', file: config.state, sites: mapped, waiting: pending });
   // Says what is wrong before anybody asks.
   void health.trouble();
-  log({ event: 'listening', ...address, domain: config.domain, manage: siteUrl('manage'), openFiles });
+  log({ event: 'listening', ...address, domain: config.domain, manage: manageUrl, openFiles });
 
   let unlistened: Promise<unknown> | undefined;
   /** Takes no new connections; resolves when the old ones are closed. */
@@ -236,7 +239,7 @@ export async function startSatellite(
   const closeOnce = (): Promise<void> => (isClosed ??= close());
   return {
     siteUrl,
-    manageUrl: siteUrl('manage'),
+    manageUrl,
     address,
     metricsAddress: metrics && addressOf(metrics),
     reload: () => {

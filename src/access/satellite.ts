@@ -16,7 +16,7 @@ export interface SatelliteAddress {
 
 export interface IssuedToken {
   readonly token: string;
-  /** `https://<words>.<domain>/` */
+  /** `https://<words>.<domain>/`, or `https://<domain>/<words>/` */
   readonly site: string;
 }
 
@@ -55,7 +55,7 @@ export class SatelliteClient {
     const answer = await this.#send('POST', '/api/v1/tokens');
     if (answer.status === 201) {
       const { token, site } = parseObject(answer.body);
-      if (isToken(token) && typeof site === 'string') return { token, site };
+      if (isToken(token) && isSite(site, token)) return { token, site };
       throw this.#nonsense();
     }
     if (answer.status !== 404 && answer.status !== 405) throw this.#refusal(answer);
@@ -112,7 +112,7 @@ export class SatelliteClient {
   /** Whether the notebook behind a site answers through the proxy: Jupyter's `/api` is open and tells its version. */
   async siteAnswers(site: string): Promise<boolean> {
     try {
-      const { statusCode, body } = await request(new URL('/api', site), {
+      const { statusCode, body } = await request(new URL('api', site), {
         dispatcher: this.#agent,
         headers: { accept: 'application/json' },
       });
@@ -209,6 +209,13 @@ function trusted(caFile: string | undefined): { ca?: Buffer } {
 /** One DNS label of words; nothing else may become a part of a URL. */
 function isToken(value: unknown): value is string {
   return typeof value === 'string' && /^[a-z0-9]+(?:-[a-z0-9]+)+$/i.test(value) && value.length <= 63;
+}
+
+/** A site by its name or by its path: Jupyter is told to be there, and a browser is sent there. */
+function isSite(value: unknown, token: string): value is string {
+  const url = typeof value === 'string' ? URL.parse(value) : null;
+  if (url === null || !/^https?:$/.test(url.protocol)) return false;
+  return url.pathname === `/${token}/` || (url.pathname === '/' && url.hostname.startsWith(`${token}.`));
 }
 
 function parseObject(text: string): Record<string, unknown> {

@@ -30,7 +30,7 @@ import { type SessionRecord, sessionRecordSchema } from './session.ts';
 export interface SessionSecrets {
   readonly jupyterToken: string;
   readonly proxyToken: string;
-  /** `https://<words>.<domain>/` */
+  /** `https://<words>.<domain>/`, or `https://<domain>/<words>/` */
   readonly site: string;
 }
 
@@ -92,7 +92,9 @@ export function createSession(record: SessionRecord, secrets: SessionSecrets, sc
     writePrivate(path.join(secretsDirectory, 'jupyter-token'), secrets.jupyterToken);
     writePrivate(path.join(secretsDirectory, 'proxy-token'), secrets.proxyToken);
     writePrivate(path.join(secretsDirectory, 'site'), secrets.site);
-    writePrivate(path.join(secretsDirectory, 'site-host'), new URL(secrets.site).hostname);
+    const { hostname, pathname } = new URL(secrets.site);
+    writePrivate(path.join(secretsDirectory, 'site-host'), hostname);
+    writePrivate(path.join(secretsDirectory, 'site-path'), pathname);
     writePrivate(scriptFile, script);
     writeRecord(record);
   } catch (error) {

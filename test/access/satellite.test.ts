@@ -105,6 +105,19 @@ describe('with our own Satellite', () => {
   });
 });
 
+it('looks for Jupyter below the path of a site that has one', async () => {
+  const paths: (string | undefined)[] = [];
+  const client = await proxyAnswering(({ url, headers: { host } }, response) => {
+    paths.push(url);
+    const issued = { token: 'one-two-three', site: `http://${host?.replace('manage.', '')}/one-two-three/` };
+    const answers = url === '/api/v1/tokens' ? issued : { version: '7.0.0' };
+    response.writeHead(url === '/api/v1/tokens' ? 201 : 200).end(JSON.stringify(answers));
+  });
+  const { site } = await client.issueToken();
+  expect(await client.siteAnswers(site)).toBe(true);
+  expect(paths).toEqual(['/api/v1/tokens', '/one-two-three/api']);
+});
+
 describe('with the original', () => {
   it('gets a token and knows its site', async () => {
     const { client } = await originalProxy({ '/getlink.cgi': original('getlink-ok') });
@@ -148,6 +161,8 @@ describe('a proxy that is none', () => {
     ['a token of one word', 201, '{"token":"word","site":"http://x/"}'],
     ['a token that is too long', 201, `{"token":"a-${'b'.repeat(63)}","site":"http://x/"}`],
     ['a token without its site', 201, '{"token":"one-two-three"}'],
+    ['another token’s site', 201, '{"token":"one-two-three","site":"https://x/four-five-six/"}'],
+    ['a site that is none', 201, '{"token":"one-two-three","site":"javascript://x/one-two-three/"}'],
     ['half of the JSON', 201, '{"token":"one'],
   ])('because it answers with %s is said to be none', async (_, status, body) => {
     // Both ways to a token end in the same answer.

@@ -57,10 +57,11 @@ export function launchHere(args: readonly string[], how: RunOptions): HereLaunch
   };
 }
 
-/** The secrets in a link: the words of the site's name and Jupyter's token. */
+/** The secrets in a link: the words of the site's name or path, and Jupyter's token. */
 export function secretsOf(link: string): { readonly jupyterToken: string; readonly words: string } {
-  const url = new URL(link);
-  return { jupyterToken: url.searchParams.get('token') ?? '', words: url.hostname.split('.')[0] as string };
+  const { hostname, pathname, searchParams } = new URL(link);
+  const words = pathname === '/' ? hostname.split('.')[0] : pathname.split('/')[1];
+  return { jupyterToken: searchParams.get('token') ?? '', words: words as string };
 }
 
 /** Asks a site on this machine, whose name no DNS here has to know. */

@@ -1,29 +1,32 @@
-import { Agent, WebSocket } from 'undici';
-import { ask, secretsOf } from './here.ts';
+import { readFileSync } from 'node:fs';
+import { Agent, request, WebSocket } from 'undici';
+import { secretsOf } from './here.ts';
 
-/** Runs Python in a new kernel of a session on this machine, as a notebook would, and returns what it prints. */
-export async function runInKernel(link: string, code: string): Promise<string> {
+/**
+ * Runs Python in a new kernel of a session on this machine, as a notebook would, and returns what it prints.
+ * @param caFile the authority to trust, where the proxy has TLS
+ */
+export async function runInKernel(link: string, code: string, caFile?: string): Promise<string> {
   const { jupyterToken } = secretsOf(link);
-  const { status, body } = await ask(
-    link,
-    '/api/kernels',
-    { authorization: `token ${jupyterToken}` },
-    'POST',
-  );
-  if (status !== 201) throw new Error(`no kernel: ${status} ${body}`);
-  const { id } = JSON.parse(body);
   // No DNS here has to know the site's name.
   const dispatcher = new Agent({
     connect: {
+      ...(caFile !== undefined && { ca: readFileSync(caFile) }),
       lookup: (_name, options, callback) =>
         options.all ? callback(null, [{ address: '127.0.0.1', family: 4 }]) : callback(null, '127.0.0.1', 4),
     },
   });
-  const { host } = new URL(link);
-  const socket = new WebSocket(`ws://${host}/api/kernels/${id}/channels?token=${jupyterToken}`, {
-    dispatcher,
-  });
   try {
+    const { statusCode, body } = await request(new URL('api/kernels', link), {
+      method: 'POST',
+      headers: { authorization: `token ${jupyterToken}` },
+      dispatcher,
+    });
+    const text = await body.text();
+    if (statusCode !== 201) throw new Error(`no kernel: ${statusCode} ${text}`);
+    const { id } = JSON.parse(text);
+    const channels = new URL(`api/kernels/${id}/channels?token=${jupyterToken}`, link);
+    const socket = new WebSocket(channels.href.replace(/^http/, 'ws'), { dispatcher });
     return await new Promise<string>((resolve, reject) => {
       let printed = '';
       socket.addEventListener('error', () => reject(new Error('the connection to the kernel broke')));
@@ -53,9 +56,8 @@ export async function runInKernel(link: string, code: string): Promise<string> {
         if (type === 'error') reject(new Error(`${content.ename}: ${content.evalue}`));
         if (type === 'status' && content.execution_state === 'idle') resolve(printed.trimEnd());
       });
-    });
+    }).finally(() => socket.close());
   } finally {
-    socket.close();
     await dispatcher.destroy();
   }
 }

@@ -24,8 +24,8 @@ export interface SatelliteProcess {
   stop(): Promise<void>;
 }
 
-/** The built proxy as a process of its own, on a free port of loopback, with TLS. */
-export async function startSatelliteProcess(): Promise<SatelliteProcess> {
+/** The built proxy as a process of its own, on a free port of loopback, with TLS, and with more options if need be. */
+export async function startSatelliteProcess(...more: readonly string[]): Promise<SatelliteProcess> {
   const directory = temporaryDirectory();
   const program = path.join(import.meta.dirname, '../../bin/satellite');
   const child = execa(
@@ -35,6 +35,7 @@ export async function startSatelliteProcess(): Promise<SatelliteProcess> {
       ...['--domain', 'sites.localhost', '--listen', '127.0.0.1:0', '--tls', 'selfSigned'],
       ...['--internal-networks', '127.0.0.0/8', '--job-state-networks', '127.0.0.0/8'],
       ...['--state', path.join(directory, 'state.sqlite')],
+      ...more,
     ],
     { reject: false, stdin: 'ignore' },
   );

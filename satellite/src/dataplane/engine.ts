@@ -13,6 +13,15 @@ export interface Target {
 export interface Visit {
   readonly client: Client;
   readonly proto: 'http' | 'https';
+  readonly edits?: Edits;
+}
+
+/** What is changed in header fields on the way. Flat: name, value, name, value. */
+export interface Edits {
+  /** In those for the notebook. */
+  request?(fields: readonly string[]): string[];
+  /** In those for the visitor. */
+  response?(fields: readonly string[]): string[];
 }
 
 /** Why a live site's notebook gave no answer: nobody listens, it broke off, it took too long, or we can't connect to it. */

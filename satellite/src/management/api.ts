@@ -225,7 +225,7 @@ async function reportJobs(call: Call): Promise<Reply> {
 async function describeApi({ management }: Call): Promise<Reply> {
   // Only then, since it is made from what is above.
   const { openApiDocument } = await import('./openapi.ts');
-  return json(200, openApiDocument(management.siteUrl('manage')));
+  return json(200, openApiDocument(management.manageUrl));
 }
 
 /** For a reporter that has just started: the jobs whose end it may have missed. */

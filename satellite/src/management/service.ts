@@ -14,8 +14,9 @@ export interface Management {
   /** Of names that don't exist. */
   readonly lookups: RateLimit;
   readonly issues: RateLimit;
-  /** `https://<token>.<domain>/` as visitors reach it. */
+  /** `https://<token>.<domain>/`, or `https://<domain>/<token>/`, as visitors reach it. */
   siteUrl(token: string): string;
+  readonly manageUrl: string;
   /** True for an address and port at which this proxy itself listens: a site pointing there would be a loop. */
   isOwnAddress(host: string, port: number): boolean;
 }

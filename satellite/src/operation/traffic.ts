@@ -1,4 +1,3 @@
-import type { HostDecision } from '../gate/host.ts';
 import type { GoneBy, TokenRecord } from '../tokens/record.ts';
 
 /** What goes on at one live site. Bytes are those of bodies and tunnels, without headers. */
@@ -17,7 +16,7 @@ export interface SiteTraffic {
 }
 
 /** What a request was about; `refused` ones never got that far. */
-export type RequestKind = Extract<HostDecision['kind'], 'site' | 'manage' | 'apex'> | 'refused' | 'websocket';
+export type RequestKind = 'site' | 'manage' | 'apex' | 'refused' | 'websocket';
 
 const MAX_VISITORS = 200;
 

@@ -85,6 +85,7 @@ function show(page) {
   if (page.kind === 'live') openSite(page);
   else if (noticeWanted && !document.hasFocus()) notify(page);
 }
+const prefix = document.body.dataset.prefix ?? '';
 let over = false, events, heard = false, heardAt = 0, failures = 0, timer;
 function reached(yes) {
   failures = yes ? 0 : failures + 1;
@@ -97,7 +98,7 @@ async function ask() {
   events?.close();
   events = undefined;
   try {
-    const answer = await fetch('${STATE_PATH}', { cache: 'no-store', signal: AbortSignal.timeout(10000) });
+    const answer = await fetch(prefix + '${STATE_PATH}', { cache: 'no-store', signal: AbortSignal.timeout(10000) });
     if (answer.headers.get('content-type') === '${STATE_TYPE}') {
       show(await answer.json());
       reached(true);
@@ -108,7 +109,7 @@ async function ask() {
 }
 function listen() {
   heardAt = Date.now();
-  try { events = new EventSource('${EVENTS_PATH}'); } catch { return ask(); }
+  try { events = new EventSource(prefix + '${EVENTS_PATH}'); } catch { return ask(); }
   events.onmessage = (event) => { hear(); show(JSON.parse(event.data)); };
   events.addEventListener('still', hear);
   events.onerror = () => {

@@ -72,6 +72,14 @@ const OFFER = `<button type="button" id="offer" hidden>Notify me when it starts<
 <p id="asked" role="status"></p>
 `;
 
+/** What only some pages need. */
+export interface PageExtra {
+  /** Seconds until it should ask again. */
+  readonly pause?: number;
+  /** What the paths of the site begin with, where sites share a host name. */
+  readonly prefix?: string;
+}
+
 /**
  * A whole page. Loads nothing; without JavaScript it asks for itself again every few seconds, after `pause` of them where
  * that is given.
@@ -80,7 +88,7 @@ export function renderPage(
   content: Content,
   behaviour: Behaviour,
   operator: Operator,
-  pause?: number,
+  { pause, prefix }: PageExtra = {},
 ): string {
   const script = scripts[behaviour];
   const refresh = `<noscript><meta http-equiv="refresh" content="${pause ?? 5}"></noscript>\n`;
@@ -95,7 +103,7 @@ export function renderPage(
 <link rel="icon" href="${iconOf(content.kind)}">
 ${behaviour === 'rest' ? '' : refresh}<style>${style}</style>
 </head>
-<body data-kind="${content.kind}"${follows ? ` data-now="${new Date().toISOString()}"` : ''}${pause === undefined ? '' : ` data-retry="${pause}"`}>
+<body data-kind="${content.kind}"${follows ? ` data-now="${new Date().toISOString()}"` : ''}${pause === undefined ? '' : ` data-retry="${pause}"`}${prefix ? ` data-prefix="${escapeHtml(prefix)}"` : ''}>
 <main>
 ${PICTURE}
 <h1 id="heading">${escapeHtml(content.heading)}</h1>

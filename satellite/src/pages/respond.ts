@@ -1,5 +1,6 @@
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
+import type { SatelliteConfig } from '../config.ts';
 import type { Failure } from '../dataplane/engine.ts';
 import { hasUnreadBody } from '../http.ts';
 import type { TokenRecord } from '../tokens/record.ts';
@@ -8,7 +9,7 @@ import { type Content, contentOf } from './content.ts';
 import { escapeHtml } from './html.ts';
 import { iconOf } from './icon.ts';
 import { misspellings } from './misspelling.ts';
-import { type Behaviour, type Operator, pageHeaders, renderPage } from './page.ts';
+import { type Behaviour, type Operator, type PageExtra, pageHeaders, renderPage } from './page.ts';
 import { EVENTS_PATH, OWN_PREFIX, STATE_PATH, STATE_TYPE } from './paths.ts';
 import { type View, viewOf } from './view.ts';
 
@@ -101,7 +102,7 @@ function isFrame(destination: string | string[]): boolean {
   return destination === 'document' || destination === 'iframe' || destination === 'frame';
 }
 
-/** What curl without options asks a site for. */
+/** What curl without options asks a site for, where the site has a host name as the original's have. */
 function wantsAnything(request: IncomingMessage): boolean {
   const isRoot = /^\/(\?|$)/.test(request.url ?? '');
   return isRoot && isNavigation(request) && /^(\*\/\*)?$/.test(request.headers.accept?.trim() ?? '');
@@ -116,16 +117,33 @@ const troubleContent = (heading: string, status: string): Content => ({
 <code>start-jupyter status</code> on the login node.</p>`,
 });
 
+/** What a page of one session says that leads to another, where both share a host name. */
+const siblingContent: Content = {
+  kind: 'unknown',
+  title: 'Another session',
+  heading: 'This leads to another session',
+  status: 'A page of one session has asked for another one. They are kept apart.',
+  details:
+    '<p>If it was you who followed a link: <a href="" target="_blank" rel="noopener noreferrer">open it in a tab of its own</a>.</p>',
+};
+
 /** What visitors see where there is no live site. */
 export class Pages {
   readonly #registry: TokenRegistry;
   readonly #operator: Operator;
+  readonly #siteStyle: SatelliteConfig['siteStyle'];
   readonly #streams = new Set<ServerResponse>();
   #isClosing = false;
 
-  constructor(registry: TokenRegistry, operator: Operator) {
+  constructor(registry: TokenRegistry, config: Operator & Pick<SatelliteConfig, 'siteStyle'>) {
     this.#registry = registry;
-    this.#operator = operator;
+    this.#operator = config;
+    this.#siteStyle = config.siteStyle;
+  }
+
+  /** What the paths of a token's site begin with, which its visitors see and we don't look at. */
+  #prefixOf(token: string): string {
+    return this.#siteStyle === 'path' ? `/${token}` : '';
   }
 
   /** A name that nobody has a token for. */
@@ -134,6 +152,12 @@ export class Pages {
     else if (wantsAnything(request))
       send(request, response, 200, { 'Content-Type': 'text/plain' }, RECORDED_UNKNOWN);
     else sendError(request, response, 404, 'unknown', 'There is no session at this address.');
+  }
+
+  /** A page of another site on the same host name asks. */
+  sibling(request: IncomingMessage, response: ServerResponse): void {
+    if (acceptsPage(request)) this.#page(request, response, 403, siblingContent, 'rest');
+    else sendError(request, response, 403, 'other-site', 'A page of another session may not ask for this.');
   }
 
   /** A client (429) or a site (503) with more requests than it may have; `pause` in seconds until it may have more. */
@@ -145,12 +169,12 @@ export class Pages {
     pause: number,
   ): void {
     if (!acceptsPage(request)) sendError(request, response, status, 'busy', message, pause);
-    else this.#page(request, response, status, busyContent[status], 'retry', pause);
+    else this.#page(request, response, status, busyContent[status], 'retry', { pause });
   }
 
   /** A site that isn't live: not yet, or no longer. */
   waiting(request: IncomingMessage, response: ServerResponse, record: TokenRecord): void {
-    const path = request.url?.split('?', 1)[0] ?? '';
+    const path = (request.url?.split('?', 1)[0] ?? '').slice(this.#prefixOf(record.token).length);
     if (path.startsWith(OWN_PREFIX)) this.#own(request, response, record, path);
     else this.#show(request, response, record, record.state === 'gone' ? 410 : 200);
   }
@@ -167,7 +191,7 @@ export class Pages {
       this.#page(request, response, status, unsentContent(heading, text), 'rest');
       return;
     }
-    if (request.url === STATE_PATH) {
+    if (request.url === `${this.#prefixOf(record.token)}${STATE_PATH}`) {
       // Asked by a page that had not heard of the site's being live: it is to show trouble, too.
       send(request, response, status, { 'Content-Type': STATE_TYPE }, stateOf(troubleContent(heading, text)));
       return;
@@ -194,8 +218,9 @@ export class Pages {
     const view = viewOf(this.#registry, record);
     const content = contentOf(view);
     // The recorded answer to a plain curl is the page, with 200; but what programs and images get must not look right.
+    const prefix = this.#prefixOf(record.token);
     if (acceptsPage(request) || (pageStatus === 200 && wantsAnything(request))) {
-      this.#page(request, response, pageStatus, content, isOver(view) ? 'rest' : 'follow');
+      this.#page(request, response, pageStatus, content, isOver(view) ? 'rest' : 'follow', { prefix });
       return;
     }
     const message = `${content.heading}. ${content.status}`;
@@ -256,13 +281,14 @@ export class Pages {
     status: number,
     content: Content,
     behaviour: Behaviour,
-    pause?: number,
+    extra: PageExtra = {},
   ): void {
+    const { pause } = extra;
     const headers = {
       ...pageHeaders(behaviour),
       ...(pause !== undefined && { 'Retry-After': String(pause) }),
     };
-    send(request, response, status, headers, renderPage(content, behaviour, this.#operator, pause));
+    send(request, response, status, headers, renderPage(content, behaviour, this.#operator, extra));
   }
 }
 

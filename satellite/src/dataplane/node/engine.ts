@@ -55,7 +55,7 @@ export class NodeEngine implements Engine {
     response.once('close', () => release());
     const send = (mayRepeat: boolean): void => {
       release();
-      const exchange = new Exchange(request, response, site, this.#hsts, (failure, error) => {
+      const exchange = new Exchange(request, response, site, visit, this.#hsts, (failure, error) => {
         // A kept-alive connection may die at the very moment it is used again: that says nothing about the notebook.
         if (mayRepeat && isStaleConnection(error)) send(false);
         else onFailure(failure);

@@ -3,7 +3,7 @@ import { type Dispatcher, errors } from 'undici';
 import { isAnswered, isWhole } from '../../http.ts';
 import { Http2Response } from '../../http2/message.ts';
 import type { SiteTraffic } from '../../operation/traffic.ts';
-import type { Failure } from '../engine.ts';
+import type { Failure, Visit } from '../engine.ts';
 import { responseHeaders, trailerFields } from './headers.ts';
 
 /**
@@ -14,6 +14,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
   readonly #site: SiteTraffic;
+  readonly #visit: Visit;
   readonly #hsts: string | undefined;
   readonly #onFailure: (failure: Failure, error: Error) => void;
   #controller: Dispatcher.DispatchController | undefined;
@@ -26,12 +27,14 @@ export class Exchange implements Dispatcher.DispatchHandler {
     request: IncomingMessage,
     response: ServerResponse,
     site: SiteTraffic,
+    visit: Visit,
     hsts: string | undefined,
     onFailure: (failure: Failure, error: Error) => void,
   ) {
     this.#request = request;
     this.#response = response;
     this.#site = site;
+    this.#visit = visit;
     this.#hsts = hsts;
     this.#onFailure = onFailure;
     response.on('drain', () => this.#controller?.resume());
@@ -60,7 +63,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     const response = this.#response;
     // undici types leave the raw fields out of the controller.
     const { rawHeaders } = controller as unknown as { rawHeaders: (Buffer | string)[] };
-    const headers = responseHeaders(rawHeaders, this.#hsts, status);
+    const headers = responseHeaders(rawHeaders, this.#visit, this.#hsts, status);
     if (status < 200) {
       if (status === 103) hint(response, headers);
       else if (status === 102) response.writeProcessing();

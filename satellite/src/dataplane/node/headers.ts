@@ -41,7 +41,7 @@ function namedByConnection(raw: readonly string[]): ReadonlySet<string> | undefi
  * The header fields for the notebook: the client's in their order and spelling, without the ones that belong to the
  * connection, and with the truth about the client. Flat: name, value, name, value.
  */
-export function requestHeaders(request: IncomingMessage, { client, proto }: Visit): string[] {
+export function requestHeaders(request: IncomingMessage, { client, proto, edits }: Visit): string[] {
   const raw = request.rawHeaders;
   const named = namedByConnection(raw);
   const headers: string[] = [];
@@ -73,7 +73,7 @@ export function requestHeaders(request: IncomingMessage, { client, proto }: Visi
     'Forwarded',
     `for=${node};proto=${proto};host="${host}"`,
   );
-  return headers;
+  return edits?.request?.(headers) ?? headers;
 }
 
 /** The trailer fields for the visitor: none that would say anew how long the message is or where it goes. */
@@ -90,7 +90,12 @@ const HSTS_LOWER = HSTS.toLowerCase();
  * The header fields for the visitor: the notebook's in their order and spelling, without those of the connection. Where
  * `hsts` is given it replaces the notebook's: how the site is reached is ours to say.
  */
-export function responseHeaders(raw: readonly (Buffer | string)[], hsts?: string, status?: number): string[] {
+export function responseHeaders(
+  raw: readonly (Buffer | string)[],
+  { edits }: Visit,
+  hsts?: string,
+  status?: number,
+): string[] {
   // RFC 9110 section 5.5: what isn't ASCII is opaque bytes, and Node writes latin1 back as it was.
   const text = raw.map((part) => (typeof part === 'string' ? part : part.toString('latin1')));
   const named = namedByConnection(text);
@@ -105,5 +110,5 @@ export function responseHeaders(raw: readonly (Buffer | string)[], hsts?: string
     headers.push(name, text[i + 1] as string);
   }
   if (hsts !== undefined) headers.push(HSTS, hsts);
-  return headers;
+  return edits?.response?.(headers) ?? headers;
 }

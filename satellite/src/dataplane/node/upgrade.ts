@@ -82,7 +82,7 @@ export function relayUpgrade(
     socket.setTimeout(0);
     socket.setKeepAlive(true, KEEPALIVE_MS);
     client.write(
-      headOf(response, ['Connection', 'Upgrade', 'Upgrade', response.headers.upgrade ?? '']),
+      headOf(response, visit, ['Connection', 'Upgrade', 'Upgrade', response.headers.upgrade ?? '']),
       'latin1',
     );
     if (upstreamHead.length > 0) client.write(upstreamHead);
@@ -109,7 +109,7 @@ export function relayUpgrade(
       !bodiless.has(response.statusCode ?? 0) &&
       request.httpVersionMinor > 0;
     const framing = chunked ? ['Transfer-Encoding', 'chunked'] : [];
-    client.write(headOf(response, [...framing, 'Connection', 'close']), 'latin1');
+    client.write(headOf(response, visit, [...framing, 'Connection', 'close']), 'latin1');
     response.on('data', (chunk: Buffer) => {
       if (chunked) client.write(`${chunk.length.toString(16)}\r\n`);
       const more = client.write(chunk);
@@ -164,8 +164,8 @@ function endOf(client: Duplex, upstream: Socket): () => void {
   };
 }
 
-function headOf(response: IncomingMessage, connection: readonly string[]): string {
-  const fields = [...responseHeaders(response.rawHeaders), ...connection];
+function headOf(response: IncomingMessage, visit: Visit, connection: readonly string[]): string {
+  const fields = [...responseHeaders(response.rawHeaders, visit), ...connection];
   let text = `HTTP/1.1 ${response.statusCode} ${response.statusMessage}\r\n`;
   for (let i = 0; i < fields.length; i += 2) text += `${fields[i]}: ${fields[i + 1]}\r\n`;
   return `${text}\r\n`;
