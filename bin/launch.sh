@@ -1,17 +1,21 @@
 # shellcheck shell=sh
-# Sourced by the programs beside it with $program set: finds a Node.js, sets a fresh checkout up, hands over.
-self=$(readlink -f -- "$0")
+# Sourced by the programs beside it with $program, $bundle and $self set: finds a Node.js, sets a fresh checkout up,
+# hands over.
 bin=${self%/*}
 root=${bin%/*}
 
-if [ ! -f "$root/$bundle" ]; then
+need_node() {
   command -v node >/dev/null 2>&1 || {
     echo "$program: Node.js was not found. Install Node.js 24 (with npm), or load your site's module for it, and try again." >&2
     exit 3
   }
+}
+
+if [ ! -f "$root/$bundle" ]; then
+  need_node
   node "$bin/setup.cjs" "$root" "$program" || exit
 fi
 
 node=$root/node_modules/node/bin/node
-[ -x "$node" ] || node=node
+[ -x "$node" ] || { need_node && node=node; }
 exec "$node" "$bin/entry.cjs" "$root/$bundle" "$@"

@@ -5,7 +5,6 @@ import { PersonError, UsageError } from './errors.ts';
 import { version } from './installation.ts';
 import { suggestion } from './nearest.ts';
 import { type OptionDefinition, type OptionKey, type OptionValues, optionKeys, options } from './options.ts';
-import { reportError } from './ui/report-error.ts';
 import { shown } from './values.ts';
 
 const examples = `
@@ -19,7 +18,7 @@ Settings can stand in ~/.config/start-jupyter/config.yaml (partition: debug)
 or in the environment (START_JUPYTER_PARTITION=debug); --info shows what counts.`;
 
 /** Runs the program; sets the exit code, and leaves the process to end by itself so that all output is written. */
-async function main(argv: readonly string[]): Promise<number> {
+export async function main(argv: readonly string[]): Promise<number> {
   // What stands after "--" is for the scheduler, whatever it looks like.
   const separator = argv.indexOf('--');
   const own = separator === -1 ? argv : argv.slice(0, separator);
@@ -68,11 +67,12 @@ class OwnCommand extends Command {
   }
 }
 
-function declare(schedulerArguments: readonly string[], done: Done): Command {
+/** The program with all its commands and options; `done` gets what the one that is called does. */
+export function declare(schedulerArguments: readonly string[], done: Done): Command {
   const program: Command = new OwnCommand('start-jupyter')
     .description('Starts Jupyter on a compute node and prints one secure link to it.')
     .usage('[launch] [options] [-- scheduler options]\n       start-jupyter COMMAND [ID] [options]')
-    .version(version(), '-V, --version', 'print the version')
+    .version(version, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print this help')
     .helpCommand(false)
     .enablePositionalOptions()
@@ -224,23 +224,3 @@ function declareOptions(command: Command, keys: readonly OptionKey[], action: La
 function bracketed(argument: string): string {
   return argument.startsWith('[') ? argument : `<${argument}>`;
 }
-
-let outputFailed = false;
-
-// Whoever reads our output may stop before its end ("| head"): what was begun goes on to its own end, unheard.
-for (const stream of [process.stdout, process.stderr]) {
-  stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE' || outputFailed) return;
-    outputFailed = true;
-    process.stderr.write(`start-jupyter: The output can't be written: ${error.message}\n`);
-  });
-}
-
-void main(process.argv.slice(2))
-  .catch(reportError)
-  .then((exitCode) => {
-    process.exitCode = exitCode;
-    process.once('exit', () => {
-      if (outputFailed && exitCode === 0) process.exitCode = 3;
-    });
-  });

@@ -1,6 +1,5 @@
 /** Where Jupyter runs right here and there is none, offers to install one into a directory of its own. */
 import { existsSync, rmSync } from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import { execa } from 'execa';
 import { ConfigurationError, InterruptedError } from './errors.ts';
@@ -8,7 +7,7 @@ import { jupyterPrograms, type LaunchSpec } from './launch-spec.ts';
 import type { Service } from './options.ts';
 import { commandOnPath } from './systems/detect.ts';
 import type { Progress } from './ui/progress.ts';
-import { userDirectory } from './user-directories.ts';
+import { homeDirectory, userDirectory } from './user-directories.ts';
 import { shown } from './values.ts';
 
 interface Circumstances {
@@ -60,7 +59,7 @@ async function askFirst(
 
 /** A path below the home directory as people write it. */
 function tilde(file: string): string {
-  const below = path.relative(os.homedir(), file);
+  const below = path.relative(homeDirectory(), file);
   return below.startsWith('..') ? file : path.join('~', below);
 }
 

@@ -1,11 +1,11 @@
 /** One launch as one immutable record, and the rules that it must satisfy before anyone is contacted. */
-import os from 'node:os';
 import path from 'node:path';
 import type { Settings } from './config/layers.ts';
 import { ConfigurationError, UsageError } from './errors.ts';
 import { type Access, flagOf, type OptionKey, type Service } from './options.ts';
 import { schedulers } from './schedulers/registry.ts';
 import type { System } from './systems/system.ts';
+import { homeDirectory } from './user-directories.ts';
 import { formatDuration, type GpuRequest } from './values.ts';
 
 export interface LaunchSpec {
@@ -136,7 +136,7 @@ export function launchSpec(settings: Settings, system: System, workingDirectory:
     access,
     here,
     service: settings.service?.value,
-    directory: absolute(settings.dir?.value ?? os.homedir(), workingDirectory),
+    directory: absolute(settings.dir?.value ?? homeDirectory(), workingDirectory),
     resources: ownDirectives ? nothingAskedFor : resourcesOf(settings, here),
     environment: {
       modules: settings.module?.value ?? [],
@@ -353,6 +353,7 @@ function refuse(settings: Settings, key: OptionKey, message: string, hint: strin
 }
 
 function absolute(typed: string, workingDirectory: string): string {
-  const expanded = typed === '~' || typed.startsWith('~/') ? path.join(os.homedir(), typed.slice(1)) : typed;
+  const expanded =
+    typed === '~' || typed.startsWith('~/') ? path.join(homeDirectory(), typed.slice(1)) : typed;
   return path.resolve(workingDirectory, expanded);
 }

@@ -2,7 +2,7 @@
  * Every launch option, once: flag, configuration key, environment variable, help and validation come from here.
  * An option has no default: the merge of the layers (`config/layers.ts`) is the only place where a value gets its value.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import {
   InvalidValue,
   parseBinds,

@@ -3,7 +3,6 @@
  * check that finds something, `doctor` tells of all.
  */
 import { existsSync, readFileSync } from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import type { Settings } from './config/layers.ts';
 import { ConfigurationError, type PersonError, SchedulerError, UsageError } from './errors.ts';
@@ -20,6 +19,7 @@ import {
   sessionsDirectory,
 } from './sessions/store.ts';
 import { commandOnPath } from './systems/detect.ts';
+import { homeDirectory } from './user-directories.ts';
 import { formatDuration, shown } from './values.ts';
 
 /** One thing that a launch needs. */
@@ -183,7 +183,7 @@ function hasConda(): boolean {
 /** Where environments usually are; the job script looks there, too. */
 export function condaPlaces(name: string): string[] {
   const { CONDA_EXE, MAMBA_ROOT_PREFIX, CONDA_ENVS_PATH = '', CONDA_ENVS_DIRS = '' } = process.env;
-  const home = os.homedir();
+  const home = homeDirectory();
   const roots = [
     CONDA_EXE && path.dirname(path.dirname(CONDA_EXE)),
     MAMBA_ROOT_PREFIX,

@@ -22,15 +22,14 @@ import { importOriginal } from './operation/import.ts';
 import { askStatus, statusTable } from './operation/status.ts';
 import { notifySystemd, takeHandedSockets } from './operation/systemd.ts';
 import { startSatellite } from './server.ts';
-import { StoreError } from './tokens/store.ts';
 
 /** From the end of the grace to the end of the process. */
 const STOP_MARGIN_MS = 5000;
 
-const EXIT = { usage: 2, config: 3, proxy: 4, scheduler: 5 } as const;
+export const EXIT = { usage: 2, config: 3, proxy: 4, scheduler: 5 } as const;
 
 /** One line for the person who started the program. */
-function fail(code: number, message: string): never {
+export function fail(code: number, message: string): never {
   for (const line of message.split('\n')) process.stderr.write(`satellite: ${line}\n`);
   process.exit(code);
 }
@@ -167,10 +166,8 @@ function httpUrl(text: string): URL {
   return url;
 }
 
-// A log whose reader has died is no reason to drop everybody's sessions.
-process.stderr.on('error', () => undefined);
-
-const program = new Command('satellite')
+/** The program with all its commands and options. */
+export const program = new Command('satellite')
   .description('Turns tokens into live https://<three-words>.<domain>/ sites.')
   .version(packageJson.version)
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : EXIT.usage));
@@ -248,10 +245,3 @@ program
       await reporter.close();
     },
   );
-
-// No top-level await: the bundle is loaded with require().
-program.parseAsync().catch((error: unknown) => {
-  if (error instanceof ConfigError) fail(EXIT.config, error.message);
-  if (error instanceof StoreError) fail(EXIT.proxy, error.message);
-  throw error;
-});

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { editDistance } from './edit-distance.ts';
 import { Networks } from './gate/networks.ts';
 

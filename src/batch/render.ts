@@ -11,13 +11,13 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { installationRoot } from '../installation.ts';
+import { installedFiles, readInstalled } from '../installation.ts';
 import { shellQuote } from './quote.ts';
 
 export type TemplateValue = string | number | readonly string[];
 
-/** The built-in templates; their partials are in `partials/`. */
-export const templatesDirectory = path.join(installationRoot, 'batch-templates');
+/** The built-in templates, a directory of the installation; their partials are in `partials/`. */
+export const templatesDirectory = 'batch-templates';
 
 /** What is wrong with a template; a bug in a built-in one. */
 export class TemplateError extends Error {}
@@ -31,11 +31,7 @@ export function renderScript(
   directives: readonly string[],
   values: Readonly<Record<string, TemplateValue>>,
 ): string {
-  return renderTemplate(
-    readFileSync(path.join(templatesDirectory, `${templateName}.sh`), 'utf8'),
-    directives,
-    values,
-  );
+  return renderTemplate(readInstalled(`${templatesDirectory}/${templateName}.sh`), directives, values);
 }
 
 /**
@@ -62,9 +58,10 @@ export function renderOwnTemplate(
 
 function readPartial(name: string, beside: string | undefined): string {
   const own = beside === undefined ? undefined : path.join(beside, 'partials', name);
-  const file = own !== undefined && existsSync(own) ? own : path.join(templatesDirectory, 'partials', name);
-  if (!existsSync(file)) throw new TemplateError(`there is no partial "${name}"`);
-  return readFileSync(file, 'utf8');
+  if (own !== undefined && existsSync(own)) return readFileSync(own, 'utf8');
+  if (!installedFiles(templatesDirectory).includes(`partials/${name}`))
+    throw new TemplateError(`there is no partial "${name}"`);
+  return readInstalled(`${templatesDirectory}/partials/${name}`);
 }
 
 /** The same for the text of a template. */

@@ -1,8 +1,9 @@
 /** `start-jupyter templates [eject DIR]`: the job scripts that are submitted, to read or to change. */
-import { cpSync, existsSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { templatesDirectory } from '../batch/render.ts';
 import { ConfigurationError, UsageError } from '../errors.ts';
+import { installedFiles, installedPath, isSelfContained, readInstalled } from '../installation.ts';
 import { makeDirectory, systemWords } from '../sessions/store.ts';
 import { shown } from '../values.ts';
 
@@ -21,16 +22,24 @@ export async function run(
         ? undefined
         : 'Write "start-jupyter templates", or "start-jupyter templates eject DIR".',
     );
-  const names = readdirSync(templatesDirectory).filter((name) => name.endsWith('.sh'));
-  const place = directory === undefined ? templatesDirectory : path.resolve(directory);
-  if (directory !== undefined) eject([...names, 'partials'], place);
+  const files = installedFiles(templatesDirectory);
+  const names = files.filter((name) => !name.includes('/'));
+  if (directory !== undefined) eject(files, directory);
+  const place = directory === undefined ? builtInPlace() : path.resolve(directory);
   if (json) process.stdout.write(`${JSON.stringify({ directory: place, templates: names })}\n`);
-  else process.stdout.write(names.map((name) => `${path.join(place, name)}\n`).join(''));
+  else
+    process.stdout.write(names.map((name) => `${place === null ? name : path.join(place, name)}\n`).join(''));
   return 0;
 }
 
-function eject(names: readonly string[], directory: string): void {
-  const taken = names.find((name) => existsSync(path.join(directory, name)));
+/** Null for the executable that has them inside. */
+function builtInPlace(): string | null {
+  return isSelfContained ? null : installedPath(templatesDirectory);
+}
+
+function eject(files: readonly string[], directory: string): void {
+  const tops = new Set(files.map((file) => file.split('/', 1)[0] as string));
+  const taken = [...tops].find((name) => existsSync(path.join(directory, name)));
   if (taken !== undefined)
     throw new UsageError(
       `${shown(directory, 200)} holds "${taken}" already, and nothing of yours is overwritten.`,
@@ -38,8 +47,11 @@ function eject(names: readonly string[], directory: string): void {
     );
   try {
     makeDirectory(directory);
-    for (const name of names)
-      cpSync(path.join(templatesDirectory, name), path.join(directory, name), { recursive: true });
+    for (const file of files) {
+      const copy = path.join(directory, file);
+      mkdirSync(path.dirname(copy), { recursive: true });
+      writeFileSync(copy, readInstalled(`${templatesDirectory}/${file}`));
+    }
   } catch (error) {
     throw new ConfigurationError(`${shown(directory, 200)} can't be written: ${systemWords(error)}.`);
   }

@@ -2,9 +2,9 @@
 import { existsSync, lstatSync } from 'node:fs';
 import path from 'node:path';
 import { type CosmiconfigResult, cosmiconfig, defaultLoaders, type Loader } from 'cosmiconfig';
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { ConfigurationError } from '../errors.ts';
-import { installationRoot } from '../installation.ts';
+import { installationOwner, installedPath, readInstalled, siteConfigurationPlaces } from '../installation.ts';
 import { suggestion } from '../nearest.ts';
 import { userDirectory } from '../user-directories.ts';
 import { shown } from '../values.ts';
@@ -28,7 +28,7 @@ const projectFileNames = ['.start-jupyter.yaml', '.start-jupyter.yml', '.start-j
 const explorer = cosmiconfig('start-jupyter', { searchPlaces: projectFileNames, loaders, cache: false });
 
 /** The catalogue of systems that the program comes with. */
-export const builtInFile = path.join(installationRoot, 'systems.yaml');
+export const builtInFile = installedPath('systems.yaml');
 
 /** One layer's file, which may turn out to be unreadable or wrong when it is loaded. */
 export interface FoundFile {
@@ -59,6 +59,7 @@ export function findFiles(
 
 /** @throws ConfigurationError for a file that can't be read, isn't YAML, or holds what the schema doesn't know. */
 export async function loadFile({ layer, path: file }: FoundFile): Promise<LoadedFile> {
+  if (layer === 'built in') return loadBuiltIn();
   if (layer === 'project') refuseStrangersFile(file);
   return await load(file, layer === 'project' ? projectFileSchema : fileSchema);
 }
@@ -87,15 +88,30 @@ function projectFile(directory: string): string | undefined {
   return here ?? (parent === directory ? undefined : projectFile(parent));
 }
 
-/** A named site file must exist; the two usual places need not. */
+function loadBuiltIn(): LoadedFile {
+  const config = loadYaml(builtInFile, readInstalled('systems.yaml'));
+  return validated({ filepath: builtInFile, config }, fileSchema);
+}
+
+/** A named site file must exist; the usual places need not. */
 function siteFile(environment: NodeJS.ProcessEnv): string | undefined {
   const named = environment.START_JUPYTER_SITE_CONFIG;
   if (named) return named;
-  return firstExisting([path.join(installationRoot, 'etc', 'config.yaml'), '/etc/start-jupyter/config.yaml']);
+  const beside = siteConfigurationPlaces().filter((place) => !belongsToStranger(place));
+  return firstExisting([...beside, '/etc/start-jupyter/config.yaml']);
 }
 
 function firstExisting(candidates: string[]): string | undefined {
   return candidates.find((candidate) => existsSync(candidate));
+}
+
+/**
+ * Where a copy lies in a directory where anybody writes (/tmp, a shared scratch), so does `etc/` beside it. Its own owner
+ * may configure it.
+ */
+function belongsToStranger(file: string): boolean {
+  const owner = lstatSync(file, { throwIfNoEntry: false })?.uid;
+  return owner !== undefined && ![0, process.getuid?.(), installationOwner()].includes(owner);
 }
 
 /** A file found on the way up may lie in a directory where anybody writes (/tmp, a shared scratch); it could name a venv to run. */

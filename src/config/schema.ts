@@ -1,5 +1,5 @@
 /** The one schema of configuration files; types come from it. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { isSetting, optionKeys, options, typed } from '../options.ts';
 import { parseDuration } from '../values.ts';
 

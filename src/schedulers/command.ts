@@ -2,6 +2,7 @@
 import os from 'node:os';
 import { execa } from 'execa';
 import { endProcessGroup } from 'satellite/process-group';
+import { homeDirectory } from '../user-directories.ts';
 
 export interface CommandOutput {
   readonly stdout: string;
@@ -35,7 +36,7 @@ export async function runCommand(
     ...(input === undefined ? { stdin: 'ignore' as const } : { input }),
     // A Ctrl-C in the terminal must not end a submission half-way: nobody would know whether there is a job.
     detached: true,
-    cwd: os.homedir(),
+    cwd: homeDirectory(),
     extendEnv: false,
     env: { ...submissionEnvironment(process.env), ...env },
   });

@@ -1,5 +1,5 @@
 /** A session as it stands on disk, without its secrets, and the states that it goes through. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { type SchedulerName, schedulerNames } from '../config/schema.ts';
 import { type Access, accessWays } from '../options.ts';
 

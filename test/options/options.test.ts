@@ -1,5 +1,4 @@
 /** Options × schedulers: what is rendered, or why it is refused. The outcome is docs/options.md. */
-import path from 'node:path';
 import { beforeEach, describe, expect, it, test, vi } from 'vitest';
 import { plannedAddress } from '../../src/access/open.ts';
 import { jobScript } from '../../src/batch/job-script.ts';
@@ -7,6 +6,7 @@ import { templatesDirectory } from '../../src/batch/render.ts';
 import { mergeLayers, readOption } from '../../src/config/layers.ts';
 import { type SchedulerName, schedulerNames } from '../../src/config/schema.ts';
 import { PersonError } from '../../src/errors.ts';
+import { installedPath } from '../../src/installation.ts';
 import { launchSpec } from '../../src/launch-spec.ts';
 import {
   environmentVariable,
@@ -147,7 +147,7 @@ test.each(launcherOptions.map((key) => [`--${options[key].flag}`, key] as const)
 describe('which script it is', () => {
   test.each(submitting)('with %s', (scheduler) => {
     const system = systemOf(scheduler);
-    const file = path.join(templatesDirectory, `${scheduler}.sh`);
+    const file = installedPath(`${templatesDirectory}/${scheduler}.sh`);
     expect(script({ batchScript: file, cpus: '1' }, system)).toBe(script({ cpus: '1' }, system));
     expect(directives(script({ batchScript: file, force: true }, system))).toEqual([]);
     expect(refusalOf({ force: true }, system).message).toContain('there is no script to submit');

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { setImmediate } from 'node:timers/promises';
-import { z } from 'zod';
+import * as z from 'zod';
 import { comesFromPage } from '../gate/browser.ts';
 import type { Client } from '../gate/client.ts';
 import { jobIdFrom } from '../jobs/id.ts';

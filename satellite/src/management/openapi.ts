@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import packageJson from '../../package.json' with { type: 'json' };
 import { phases } from '../tokens/record.ts';
 import { bodies, jobSchema, type Route, routes } from './api.ts';

@@ -7,7 +7,7 @@ import { cleanup, DOMAIN } from '../support.ts';
 /** The command that runs the program. */
 export const satelliteCommand = [
   process.execPath,
-  fileURLToPath(new URL('../../src/cli.ts', import.meta.url)),
+  fileURLToPath(new URL('../../src/main.ts', import.meta.url)),
 ] as const;
 
 export interface Program extends ChildProcess {
