@@ -27,14 +27,20 @@ export async function makeAccountingDatabase(): Promise<void> {
 
 /** Tells the accounting about the cluster, its accounts and its users. */
 export async function makeAccounts(): Promise<void> {
-  const add = (...args: string[]): Promise<void> =>
-    run(['sacctmgr', '--immediate', '--quiet', 'add', ...args]);
   await add('cluster', 'lab');
   for (const [account, users] of Object.entries(accounts)) {
     await add('account', account, `Description=${account}`, 'Organization=lab');
-    // The first account that a user is added to is the default.
-    await add('user', users.join(','), `Account=${account}`);
+    await addToAccount(account, users);
   }
+}
+
+/** Lets users charge an account. The first that they are added to is their default. */
+export function addToAccount(account: string, users: readonly string[]): Promise<void> {
+  return add('user', users.join(','), `Account=${account}`);
+}
+
+function add(...args: string[]): Promise<void> {
+  return run(['sacctmgr', '--immediate', '--quiet', 'add', ...args]);
 }
 
 async function run(argv: string[], input = ''): Promise<void> {

@@ -33,6 +33,7 @@ export {
   labExec,
   type Place,
 } from './run.ts';
+export { addUsers } from './users.ts';
 
 /** Is there once the lab has come up for the first time. */
 const completeFile = join(stateDirectory, 'complete');

@@ -14,8 +14,14 @@ import {
 } from './support/launcher.ts';
 import { filesWith, processesWith, schedulerRecords } from './support/secrets.ts';
 
-beforeAll(() => up());
-afterAll(() => stopAll('alice'));
+/** Runs into its time limit beside the tests of everything else. */
+let limited: LaunchReport;
+
+beforeAll(async () => {
+  await up();
+  limited = await launch(['--lab', '-e', 'jupyterlab', '-t', '1', '--', '--nodelist=c2'], { user: 'bob' });
+});
+afterAll(() => stopAll('alice', 'bob'));
 
 /** The proxy's own database keeps a token that is gone, to say why; only the proxy can read it. */
 const proxyDatabase = /^(login|c1|c2):\/var\/lib\/satellite\//;
@@ -33,7 +39,7 @@ async function untilJobIsGone(jobId: string): Promise<void> {
     .toMatch(/^(CANCELLED|COMPLETED|TIMEOUT|FAILED)?$/);
 }
 
-async function expectNothingIsLeft(session: LaunchReport): Promise<void> {
+async function expectNothingIsLeft(session: LaunchReport, user = 'alice'): Promise<void> {
   const { jupyterToken, proxyToken } = secretsIn(session.url);
   const secrets = [jupyterToken, proxyToken];
   expect((await filesWith(secrets)).filter((file) => !proxyDatabase.test(file))).toEqual([]);
@@ -41,12 +47,13 @@ async function expectNothingIsLeft(session: LaunchReport): Promise<void> {
   const records = await schedulerRecords(session.jobId, { user: 'root' });
   for (const secret of secrets) expect(records).not.toContain(secret);
   for (const node of ['c1', 'c2'] as const)
-    expect((await labExec(['ls', '/tmp'], { user: 'root', node })).stdout).not.toMatch(/sj-/);
+    expect(
+      (await labExec(['find', '/tmp', '-user', user, '-name', 'sj-*'], { user: 'root', node })).stdout,
+    ).toBe('');
 }
 
 const endings: {
   name: string;
-  args?: string[];
   end(session: LaunchReport): Promise<unknown>;
   state: string;
   reason: RegExp;
@@ -73,18 +80,11 @@ const endings: {
     state: 'failed',
     reason: /Jupyter was killed on c[12] \(signal 9\)/,
   },
-  {
-    name: 'the time limit',
-    args: ['-t', '1'],
-    end: async () => {},
-    state: 'ended',
-    reason: /The time limit was reached/,
-  },
 ];
 
-describe.each(endings)('$name', ({ args = [], end, state, reason }) => {
+describe.each(endings)('$name', ({ end, state, reason }) => {
   test('ends the job, closes the site with the reason, and leaves no secret', async () => {
-    const session = await launch(['--lab', '-e', 'jupyterlab', '--wait', ...args]);
+    const session = await launch(['--lab', '-e', 'jupyterlab', '--wait']);
     await end(session);
     await untilJobIsGone(session.jobId);
     await expect.poll(() => pageText(session.url), { timeout: 10_000 }).toMatch(reason);
@@ -112,8 +112,8 @@ test('a job that is stopped while it waits in the queue is gone with its token, 
 });
 
 test('a node that goes down: the scheduler knows better than the job why', async () => {
-  const session = await launch(['--notebook', '--wait']);
-  const node = await nodeOf(session.jobId);
+  const node = 'c1';
+  const session = await launch(['--notebook', '--wait', '--', `--nodelist=${node}`]);
   const update = (...change: string[]) =>
     labExec(['scontrol', 'update', `nodename=${node}`, ...change], { user: 'root', reject: false });
   await update('state=down', 'reason=test');
@@ -254,4 +254,17 @@ test('a stranger who knows the name of a site gets nothing from Jupyter without 
     expect((await fetchSite(`${origin}${path}`, { accept: 'application/json' })).status, path).toBe(403);
   }
   await labExec(['start-jupyter', 'stop', session.id]);
+});
+
+test('the time limit ends the job, closes the site with the reason, and leaves no secret', async () => {
+  await untilJobIsGone(limited.jobId);
+  await expect.poll(() => pageText(limited.url), { timeout: 10_000 }).toMatch(/The time limit was reached/);
+  await expectNothingIsLeft(limited, 'bob');
+  expect(await sessionStatus(limited.id, { user: 'bob' })).toMatchObject({
+    state: 'ended',
+    reason: 'The time limit was reached.',
+    url: null,
+  });
+  const { stdout } = await labExec(['sacct', '-X', '-n', '-P', '-j', limited.jobId, '-o', 'state']);
+  expect(stdout).toBe('TIMEOUT');
 });

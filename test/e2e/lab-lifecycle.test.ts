@@ -36,12 +36,20 @@ async function snapshot(): Promise<Record<string, unknown>> {
   };
 }
 
-test('down leaves the machine as it was, whatever runs in the lab', async () => {
+test('down leaves the machine as it was, whatever runs in the lab and whatever was ended from outside', async () => {
   const before = await snapshot();
   expect(before.daemons).toEqual([]);
   await up();
   expect(status().up).toBe(true);
   expect(await snapshot()).not.toEqual(before);
+
+  // As a restart of the machine does: everything is gone but the files.
+  const { stdout } = await execa('pgrep', ['-f', '^start-jupyter-lab-']);
+  for (const pid of stdout.split('\n')) process.kill(Number(pid), 'SIGKILL');
+  await up();
+  expect(status().up).toBe(true);
+  expect((await labExec(['sinfo', '-h', '-o', '%D', '-p', 'compute'])).stdout).toBe('2');
+
   const { stdout: id } = await labExec([
     'sbatch',
     '--parsable',
@@ -61,14 +69,4 @@ test('down of a lab that is not there is no error', async () => {
   await expect(labExec(['true'])).rejects.toThrow(
     'the lab\'s login is not up. Type "npm run lab -- up" first.',
   );
-});
-
-test('a lab whose processes were ended from outside comes up again', async () => {
-  await up();
-  // As a restart of the machine does: everything is gone but the files.
-  const { stdout } = await execa('pgrep', ['-f', '^start-jupyter-lab-']);
-  for (const pid of stdout.split('\n')) process.kill(Number(pid), 'SIGKILL');
-  await up();
-  expect(status().up).toBe(true);
-  expect((await labExec(['sinfo', '-h', '-o', '%D', '-p', 'compute'])).stdout).toBe('2');
 });

@@ -1,16 +1,8 @@
 /** What refuses a launch, or isn't there: one clear line, the right exit code, nothing left behind. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import {
-  killDaemon,
-  labExec,
-  labPath,
-  restartSatellite,
-  startDaemon,
-  startSatellite,
-  stopSatellite,
-  up,
-} from '../../lab/lab.ts';
+import { labExec, labPath, restartSatellite, startSatellite, stopSatellite, up } from '../../lab/lab.ts';
+import { withoutController } from './support/controller.ts';
 import { startJupyter, stopAll } from './support/launcher.ts';
 
 beforeAll(() => up());
@@ -116,27 +108,21 @@ describe('scheduler', () => {
   });
 
   test('a controller that can not be reached', async () => {
-    await killDaemon('slurmctld');
-    try {
-      await expectRefusal(['--notebook'], 5, /Slurm can't be reached: .*Unable to contact slurm controller/);
-    } finally {
-      await startDaemon('slurmctld');
-    }
+    await withoutController(() =>
+      expectRefusal(['--notebook'], 5, /Slurm can't be reached: .*Unable to contact slurm controller/),
+    );
   });
 
   test('a controller that goes away while a session runs: its state is kept, and stop says that nothing was stopped', async () => {
     const { id } = JSON.parse((await startJupyter(['--notebook', '--wait', '--json'])).stdout);
-    await killDaemon('slurmctld');
-    try {
+    await withoutController(async () => {
       const status = JSON.parse((await startJupyter(['status', id, '--json'])).stdout);
       expect(status.state).toBe('ready');
       expect(status.url).toMatch(/^https:/);
       const stop = await startJupyter(['stop', id]);
       expect(stop.exitCode).toBe(5);
       expect(stop.stderr).toMatch(/can't be reached/);
-    } finally {
-      await startDaemon('slurmctld');
-    }
+    });
     await labExec(['start-jupyter', 'stop', id]);
   });
 });

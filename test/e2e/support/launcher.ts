@@ -14,14 +14,22 @@ export interface LaunchReport {
 }
 
 /** Runs `start-jupyter` in the lab as a user on the login host, without throwing when it fails. */
-export function startJupyter(args: readonly string[], place: Place = {}): Promise<ExecResult> {
-  return labExec(['start-jupyter', ...args], { ...place, reject: false, timeout: 150_000 });
+export function startJupyter(
+  args: readonly string[],
+  place: Place = {},
+  program = 'start-jupyter',
+): Promise<ExecResult> {
+  return labExec([program, ...args], { ...place, reject: false, timeout: 150_000 });
 }
 
 /** Launches with `--json` and returns the object; throws with what was said on stderr where that failed. */
-export async function launch(args: readonly string[], place: Place = {}): Promise<LaunchReport> {
+export async function launch(
+  args: readonly string[],
+  place: Place = {},
+  program?: string,
+): Promise<LaunchReport> {
   const [own, scheduler] = splitAtDashes(args);
-  const result = await startJupyter([...own, '--json', ...scheduler], place);
+  const result = await startJupyter([...own, '--json', ...scheduler], place, program);
   if (result.exitCode !== 0)
     throw new Error(`start-jupyter ended with ${result.exitCode}: ${result.stderr}\n${result.stdout}`);
   return JSON.parse(result.stdout);
