@@ -258,6 +258,8 @@ function variables(settings: Settings, environment: NodeJS.ProcessEnv): string[]
     const value = environment[text];
     if (value === undefined)
       refuse(settings, 'env', `${text} has no value here`, `Write ${text}=VALUE, or export it first.`);
+    if (value.includes('\ufffd'))
+      refuse(settings, 'env', `${text} can only hold UTF-8`, `Write ${text}=VALUE, or leave it out.`);
     return `${text}=${value}`;
   });
 }

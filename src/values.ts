@@ -176,7 +176,7 @@ export function parseVariable(text: string): string {
   if (!/^[A-Za-z_]\w{0,127}$/.test(name))
     throw new InvalidValue(`"${shown(name)}" can't be the name of a variable; write NAME=VALUE`);
   if (reservedVariables.test(name)) throw new InvalidValue(`${name} is not yours to set here; leave it out`);
-  if (text.includes('\0')) throw new InvalidValue('a variable cannot hold a NUL character');
+  refuseNoText(text, 'a variable');
   if (text.length > 32_768) throw new InvalidValue(`the value of ${name} is longer than 32768 characters`);
   return text;
 }
@@ -208,6 +208,7 @@ export function parseImage(text: string): string {
 /** What an image sees of the machine: `/data`, `/data:/mnt`, `/data:/mnt:ro`, several with commas between. */
 export function parseBinds(text: string): string[] {
   const specs = text.split(',');
+  refuseNoText(text, 'a path');
   for (const spec of specs) {
     const [source = '', target, mode, ...more] = spec.split(':');
     const isRight =
@@ -225,10 +226,17 @@ export function parseBinds(text: string): string[] {
   return specs;
 }
 
+/** Refuses what can't be written into a script as it is. Node.js reads bytes that are not UTF-8 as U+FFFD. */
+function refuseNoText(text: string, what: string): void {
+  if (text.includes('\0')) throw new InvalidValue(`${what} cannot hold a NUL character`);
+  if (!text.isWellFormed() || text.includes('\ufffd'))
+    throw new InvalidValue(`${what} can only hold UTF-8, and "${shown(text)}" holds something else`);
+}
+
 /** A path as typed; `~/` is home. Refuses only what no path can be. */
 export function parsePath(text: string): string {
   if (text === '') throw new InvalidValue('the path is empty');
-  if (text.includes('\0')) throw new InvalidValue('a path cannot hold a NUL character');
+  refuseNoText(text, 'a path');
   if (text.length > 4096) throw new InvalidValue('the path is longer than 4096 characters');
   return text;
 }

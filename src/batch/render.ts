@@ -101,9 +101,18 @@ function renderAssignment(line: string, values: Readonly<Record<string, Template
     throw new TemplateError(`the template value "${key}" is ${many ? 'not ' : ''}a list`);
   const words =
     many === undefined
-      ? shellQuote(String(value))
-      : `(${(value as readonly string[]).map(shellQuote).join(' ')})`;
+      ? onOneLine(String(value))
+      : `(${(value as readonly string[]).map(onOneLine).join(' ')})`;
   return `${name}=${words === "''" ? '' : words}${comment}`;
+}
+
+/**
+ * A quoted word in one line of the script, whatever lines `text` has: some schedulers look for directives in all lines, and
+ * one that stands in a value is none.
+ */
+function onOneLine(text: string): string {
+  // What shellQuote leaves of line breaks stands between single quotes.
+  return shellQuote(text).replace(/[\n\r]/g, (end) => `'$'${end === '\n' ? '\\n' : '\\r'}''`);
 }
 
 function oneLine(directive: string): string {

@@ -52,9 +52,13 @@ export interface SessionFiles {
 /** @throws ConfigurationError where it lies in a directory that no scheduler could be told of */
 export function sessionsDirectory(): string {
   const directory = path.join(userDirectory('XDG_STATE_HOME'), 'sessions');
-  if (/[\n\r]/.test(directory))
+  // Node.js reads bytes that are not UTF-8 as U+FFFD.
+  const problem = /[\n\r]/.test(directory)
+    ? 'a line break'
+    : directory.includes('\ufffd') && 'what is not UTF-8';
+  if (problem)
     throw new ConfigurationError(
-      `The path of your home directory holds a line break: ${shown(directory, 200)}.`,
+      `The path of your home directory holds ${problem}: ${shown(directory, 200)}.`,
       'Set HOME (or XDG_STATE_HOME) to another name of the same directory, without it.',
     );
   return directory;

@@ -1,10 +1,11 @@
 /** What a person brings along takes effect in the Jupyter that runs: asked from inside of it. */
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { testWith } from '../support/command.ts';
 import { freshHome, type Home, temporaryDirectory } from '../support/directories.ts';
-import { type HereLaunch, launchHere } from '../support/here.ts';
+import { ask, type HereLaunch, launchHere, secretsOf } from '../support/here.ts';
 import { runInKernel } from '../support/kernel.ts';
 import { allEnded, processesWithHome } from '../support/processes.ts';
 import { run, slurmPrograms, usualPrograms } from '../support/program.ts';
@@ -206,6 +207,53 @@ describe.runIf(existsSync('/usr/share/modules/init/bash'))(`--module and --modul
     const nowhere = await run(['--module-path', '/nowhere'], workstation());
     expect(nowhere.exitCode).toBe(6);
     expect(nowhere.stderr).toMatch(/The module path \/nowhere does not exist on /);
+  });
+});
+
+describe(`a home and paths of names that a shell would trip over${note}`, () => {
+  testWithJupyter('are where Jupyter runs, and nothing in them is', async () => {
+    home = freshHome(`it's "home" $(touch pwned) 名前 %d ; touch pwned`);
+    const place = (name: string) => {
+      const directory = path.join(
+        home.path,
+        `${name}'s\n#$ -P x\n $(touch pwned) "${name}" \\ \`touch pwned\` {user} é`,
+      );
+      mkdirSync(directory);
+      return directory;
+    };
+    const [work, venv, scratch, settings] = [
+      place('work'),
+      place('venv'),
+      place('scratch'),
+      place('settings'),
+    ];
+    writeFileSync(path.join(work, 'here.txt'), '');
+    mkdirSync(path.join(venv, 'bin'));
+    for (const [name, text] of [
+      ['python', '#!/bin/sh\nexec /usr/bin/python3 "$@"\n'],
+      ['jupyter-lab', '#!/bin/sh\nexec jupyter-notebook "$@"\n'],
+    ] as const)
+      writeFileSync(path.join(venv, 'bin', name), text, { mode: 0o755 });
+    const setup = path.join(settings, 'set up.sh');
+    writeFileSync(setup, 'export FROM_SETUP="$PWD"');
+    const options = ['--dir', work, '--venv', venv, '--scratch-dir', scratch, '--setup', setup];
+    const launch = launchHere(['-q', '--here', ...options], { ...workstation(), cwd: work });
+    const link = await linkOf(launch);
+    const { jupyterToken } = secretsOf(link);
+    expect((await ask(link, `/api/contents?token=${jupyterToken}`)).body).toContain('here.txt');
+    const [jupyter] = processesWithHome(home.path).filter(({ commandLine }) =>
+      commandLine.includes('jupyter_start_config.py'),
+    );
+    const environment = `\0${jupyter?.environment}`;
+    expect(environment).toContain(`\0VIRTUAL_ENV=${venv}\0`);
+    expect(environment).toContain(`\0FROM_SETUP=${work}\0`);
+    expect(environment).toContain(`\0TMPDIR=${scratch.replace('{user}', os.userInfo().username)}/sj-`);
+    launch.kill('SIGINT');
+    expect((await launch.ended).exitCode).toBe(130);
+    await allEnded(home.path);
+    const left = readdirSync(path.dirname(home.path), { recursive: true, encoding: 'utf8' });
+    expect(left.filter((file) => path.basename(file) === 'pwned')).toEqual([]);
+    expect(left.filter((file) => /(?:^|\/)sj-/.test(file))).toEqual([]);
   });
 });
 

@@ -25,8 +25,8 @@ export interface Home {
 }
 
 /** An empty home directory with XDG directories inside. */
-export function freshHome(): Home {
-  const home = path.join(temporaryDirectory(), 'home');
+export function freshHome(name = 'home'): Home {
+  const home = path.join(temporaryDirectory(), name);
   mkdirSync(home, { mode: 0o700 });
   return {
     path: home,
