@@ -6,6 +6,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, vi } from 'vitest';
 import { testWith } from '../support/command.ts';
 import { freshHome, type Home, temporaryDirectory } from '../support/directories.ts';
 import { secretsOf } from '../support/here.ts';
+import { baggage } from '../support/job-report.ts';
 import { type Lsf, standInForLsf } from '../support/lsf.ts';
 import { allEnded, filesHolding, processesWithHome } from '../support/processes.ts';
 import { type Ran, run, usualPrograms } from '../support/program.ts';
@@ -91,7 +92,11 @@ async function expectNothingLeft(url: string): Promise<void> {
 
 describe(`on LSF${note}`, () => {
   test('a launch ends at a link behind which Jupyter answers, and "stop" ends all of it', async () => {
-    const report = await launched('--wait', '-t', '20', '-c', '2', '-m', '1', '-A', 'abc123', '-p', 'short');
+    const brought = baggage(home);
+    const report = await launched(
+      ...['--wait', '-t', '20', '-N', '1', '-c', '2', '-m', '1', '-g', 'a100:1', '-R', 'course', '-C', 'ib'],
+      ...['-A', 'abc123', '-p', 'short', ...brought.options],
+    );
     expect(Object.keys(report)).toEqual(reportKeys);
     expect(report).toMatchObject({ scheduler: 'lsf', state: 'ready', jobId: '101' });
     const { jupyterToken, words } = secretsOf(report.url);
@@ -108,8 +113,11 @@ describe(`on LSF${note}`, () => {
       '-W': '0:20',
       '-n': '2',
       '-M': '1024MB',
-      '-R': 'span[hosts=1] rusage[mem=1024MB]',
+      '-U': 'course',
+      '-R': 'span[hosts=1] rusage[mem=1024MB] select[ib]',
+      '-gpu': 'num=1:gmodel=a100',
     });
+    expect(brought.report()).toMatchObject({ ...brought.expected('101'), LSB_QUEUE: 'short' });
     expect((await call('logs')).stdout).toMatch(/LSF job 101 on .*\n(?:.*\n)*.*The site is open\./);
 
     // The scheduler knows neither of the two secrets, and the log is the user's alone.

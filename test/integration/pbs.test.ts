@@ -4,6 +4,7 @@ import { describe, expect, vi } from 'vitest';
 import { clusterOfOne } from '../support/batch-cluster.ts';
 import { testWith } from '../support/command.ts';
 import { runtimeDirectories, secretsOf } from '../support/here.ts';
+import { baggage } from '../support/job-report.ts';
 import { filesHolding, processesWithHome } from '../support/processes.ts';
 import { reportKeys } from '../support/sessions.ts';
 
@@ -13,7 +14,11 @@ const { call, command, expectNothingLeft, launched, status, untilStatus, untilTo
 
 describe(`on PBS${note}`, () => {
   test('a launch ends at a link behind which Jupyter answers, and "stop" ends all of it', async () => {
-    const report = await launched('--wait', '-t', '20', '-c', '1', '-m', '512M', '-A', 'abc123');
+    const brought = baggage(cluster.home);
+    const report = await launched(
+      ...['--wait', '-t', '20', '-N', '1', '-c', '1', '-m', '512M', '-A', 'abc123', '-p', 'debug'],
+      ...brought.options,
+    );
     expect(Object.keys(report)).toEqual(reportKeys);
     expect(report).toMatchObject({ scheduler: 'pbs', state: 'ready', jobId: '1.pbs-head' });
     const { jupyterToken, words } = secretsOf(report.url);
@@ -25,9 +30,15 @@ describe(`on PBS${note}`, () => {
     expect(cluster.pbs.state.job('1.pbs-head')).toMatchObject({
       name: 'start-jupyter',
       account: 'abc123',
+      queue: 'debug',
       rerunable: false,
       shell: '/bin/bash',
       resources: { ncpus: 1, mem: '512mb', walltime: '00:20:00' },
+    });
+    expect(brought.report()).toMatchObject({
+      ...brought.expected('1.pbs-head'),
+      PBS_JOBNAME: 'start-jupyter',
+      PBS_QUEUE: 'debug',
     });
     expect(JSON.parse((await call('list', '--json')).stdout)).toMatchObject([
       { id: report.id, state: 'ready' },

@@ -4,6 +4,7 @@ import { describe, expect, vi } from 'vitest';
 import { clusterOfOne } from '../support/batch-cluster.ts';
 import { testWith } from '../support/command.ts';
 import { secretsOf } from '../support/here.ts';
+import { baggage } from '../support/job-report.ts';
 
 const { run: test, note } = testWith('jupyter-notebook');
 const cluster = clusterOfOne('torque');
@@ -11,16 +12,27 @@ const { call, command, expectNothingLeft, launched, status, untilStatus, untilTo
 
 describe(`on Torque${note}`, () => {
   test('a launch ends at a link behind which Jupyter answers, and "stop" ends all of it', async () => {
-    const report = await launched('--wait', '-t', '20', '-c', '2', '-m', '512M');
+    const brought = baggage(cluster.home);
+    const report = await launched(
+      ...['--wait', '-t', '20', '-N', '1', '-c', '2', '-m', '512M', '-A', 'abc123', '-p', 'debug'],
+      ...brought.options,
+    );
     expect(report).toMatchObject({ scheduler: 'torque', state: 'ready', jobId: '1.pbs-head' });
     const { jupyterToken } = secretsOf(report.url);
     const { origin } = new URL(report.url);
     expect((await cluster.satellite.ask(`${origin}/api/sessions?token=${jupyterToken}`)).status).toBe(200);
     expect((await cluster.satellite.ask(`${origin}/api/sessions`)).status).toBe(403);
-    expect(cluster.pbs.state.job('1.pbs-head')?.resources).toMatchObject({
-      nodes: '1:ppn=2',
-      mem: '512mb',
-      walltime: '00:20:00',
+    expect(cluster.pbs.state.job('1.pbs-head')).toMatchObject({
+      name: 'start-jupyter',
+      account: 'abc123',
+      queue: 'debug',
+      rerunable: false,
+      resources: { nodes: '1:ppn=2', mem: '512mb', walltime: '00:20:00' },
+    });
+    expect(brought.report()).toMatchObject({
+      ...brought.expected('1.pbs-head'),
+      PBS_JOBNAME: 'start-jupyter',
+      PBS_QUEUE: 'debug',
     });
     expect(await status()).toMatchObject({ state: 'ready', url: report.url });
     expect((await call('logs')).stdout).toContain('Torque job 1.pbs-head');
