@@ -14,7 +14,7 @@ export interface CommandOutput {
 /**
  * Runs a scheduler's command with an environment that a job may inherit. One that doesn't answer in time is ended with all
  * that it has started: below a wrapper script, the real command would live on and keep its output open.
- * @param timeout milliseconds
+ * @param timeout milliseconds; half a minute unless given
  * @param env what the command gets on top
  * @param input what it reads on its standard input; nothing unless given
  */
@@ -26,7 +26,7 @@ export async function runCommand(
     env = {},
     input,
   }: {
-    readonly timeout?: number;
+    readonly timeout?: number | undefined;
     readonly env?: Readonly<Record<string, string>>;
     readonly input?: string;
   } = {},

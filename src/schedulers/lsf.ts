@@ -17,6 +17,7 @@ import {
   unreachablePattern,
 } from 'satellite/bjobs';
 import type { LaunchSpec } from '../launch-spec.ts';
+import { capacityOf, type NodeReport } from './capacity.ts';
 import { type CommandOutput, lines, runCommand } from './command.ts';
 import {
   type CancelOutcome,
@@ -26,6 +27,7 @@ import {
   type Scheduler,
   type SubmitOutcome,
   type Unsupported,
+  type Vacancies,
   wordOfSlurm,
 } from './scheduler.ts';
 
@@ -39,6 +41,7 @@ export const lsf: Scheduler = {
   jobs,
   cancel,
   offers,
+  vacancies: async (_, patience) => vacancies(patience),
 };
 
 // ---- Dialect --------------------------------------------------------------------------------------------------------
@@ -137,11 +140,19 @@ async function cancel(jobId: string): Promise<CancelOutcome> {
   return parseCancel(await runCommand('bkill', [jobId], { timeout: 60_000, env: queryEnvironment }));
 }
 
-async function offers(): Promise<Offers | { kind: 'unreachable'; message: string }> {
-  const output = await runCommand('bqueues', ['-o', 'queue_name status', '-json'], { env: queryEnvironment });
+async function offers(timeout?: number): Promise<Offers | { kind: 'unreachable'; message: string }> {
+  const output = await runCommand('bqueues', ['-o', 'queue_name status', '-json'], {
+    env: queryEnvironment,
+    timeout,
+  });
   if (isUnreachable(output)) return { kind: 'unreachable', message: complaint(output) };
   // Projects are written down by LSF and mean nothing to it.
   return { partitions: parseQueues(output), accounts: undefined };
+}
+
+async function vacancies(timeout: number): Promise<Vacancies | undefined> {
+  const { stdout, exitCode } = await runCommand('bhosts', ['-w'], { env: queryEnvironment, timeout });
+  return exitCode === 0 ? parseHosts(stdout) : undefined;
 }
 
 // ---- What the commands say ------------------------------------------------------------------------------------------
@@ -216,6 +227,32 @@ export function parseQueues({ exitCode, stdout }: CommandOutput): Offers['partit
       ? []
       : [{ name, isDefault: false, available: /^Open:Active/i.test(STATUS), maxSeconds: undefined }],
   );
+}
+
+/**
+ * Reads `bhosts -w`: job slots of each host, under `HOST_NAME STATUS JL/U MAX NJOBS …`; `-` is no limit. Which queues a host
+ * is for, and what GPUs it has, isn't said there.
+ */
+export function parseHosts(stdout: string): Vacancies | undefined {
+  const [header = '', ...rows] = lines(stdout);
+  const columns = header.split(/\s+/);
+  const [status, max, used] = ['STATUS', 'MAX', 'NJOBS'].map((name) => columns.indexOf(name));
+  const hosts = rows.flatMap((row): NodeReport[] => {
+    const cells = row.split(/\s+/);
+    const slots = Number(cells[max ?? -1]);
+    const taken = Number(cells[used ?? -1]);
+    if (!(slots > 0) || Number.isNaN(taken)) return [];
+    return [
+      {
+        usable: cells[status ?? -1] === 'ok',
+        idle: taken === 0,
+        cpus: { free: slots - taken, total: slots },
+        memory: undefined,
+        gpus: undefined,
+      },
+    ];
+  });
+  return hosts.length === 0 ? undefined : { all: capacityOf(hosts), partitions: new Map() };
 }
 
 const endings: Readonly<Record<Ending, { readonly failed: boolean; readonly reason: string }>> = {

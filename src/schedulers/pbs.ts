@@ -5,6 +5,7 @@
 import { type Attributes, parseQstat, qstatSeconds, qstatTime } from 'satellite/qstat';
 import type { LaunchSpec } from '../launch-spec.ts';
 import type { PbsDialect } from '../systems/system.ts';
+import { type Capacity, capacityOf, type GpuShare, mebibytes, type NodeReport } from './capacity.ts';
 import { type CommandOutput, lines, runCommand } from './command.ts';
 import {
   type CancelOutcome,
@@ -14,6 +15,7 @@ import {
   type Scheduler,
   type SubmitOutcome,
   type Unsupported,
+  type Vacancies,
   wordOfSlurm,
 } from './scheduler.ts';
 
@@ -27,6 +29,7 @@ export const pbs: Scheduler = {
   jobs,
   cancel,
   offers,
+  vacancies: async ({ pbs: dialect }, patience) => vacancies(dialect, patience),
 };
 
 // ---- Dialect --------------------------------------------------------------------------------------------------------
@@ -192,9 +195,13 @@ async function qstat(
   options: readonly string[],
   operands: readonly string[],
   kind: 'jobs' | 'queues' = 'jobs',
+  timeout?: number,
 ): Promise<({ kind: 'answered' } & QstatAnswer) | { kind: 'unreachable'; message: string }> {
   for (const format of [['-f', '-F', 'json'], ['-f']]) {
-    const output = await runCommand('qstat', [...options, ...format, ...operands], { env: qstatEnvironment });
+    const output = await runCommand('qstat', [...options, ...format, ...operands], {
+      env: qstatEnvironment,
+      timeout,
+    });
     if (output.exitCode === undefined) return { kind: 'unreachable', message: complaint(output) };
     const isUsage = output.exitCode === 2;
     const shown = isUsage ? undefined : parseQstat(output.stdout, kind);
@@ -207,12 +214,20 @@ export async function cancel(jobId: string): Promise<CancelOutcome> {
   return parseCancel(await runCommand('qdel', [jobId], { timeout: 60_000 }));
 }
 
-async function offers(): Promise<Offers | { kind: 'unreachable'; message: string }> {
-  const queues = await qstat(['-Q'], [], 'queues');
+async function offers(patience?: number): Promise<Offers | { kind: 'unreachable'; message: string }> {
+  const queues = await qstat(['-Q'], [], 'queues', patience);
   if (queues.kind === 'unreachable') return queues;
   if (queues.output.exitCode !== 0) return { kind: 'unreachable', message: complaint(queues.output) };
   // PBS knows no accounts: it writes the name down and leaves it to the site's own bookkeeping.
   return { partitions: queueOffers(queues.shown), accounts: undefined };
+}
+
+async function vacancies(dialect: PbsDialect | undefined, timeout: number): Promise<Vacancies | undefined> {
+  const { stdout, exitCode } = await runCommand('pbsnodes', ['-a', '-F', 'json'], {
+    env: qstatEnvironment,
+    timeout,
+  });
+  return exitCode === 0 ? parseNodes(stdout, dialect) : undefined;
 }
 
 // ---- What the commands say ------------------------------------------------------------------------------------------
@@ -403,9 +418,59 @@ export function queueOffers(queues: ReadonlyMap<string, Attributes>): Offers['pa
   return [...queues].map(([name, attributes]) => ({
     name,
     isDefault: false,
-    available: attributes.enabled === 'True' && attributes.started === 'True',
+    available:
+      attributes.enabled === 'True' && attributes.started === 'True' && attributes.from_route_only !== 'True',
     maxSeconds: qstatSeconds(attributes['resources_max.walltime']),
   }));
+}
+
+interface PbsNode {
+  readonly state?: string;
+  /** The only queue whose jobs may run there. */
+  readonly queue?: string;
+  readonly resources_available?: Readonly<Record<string, unknown>>;
+  readonly resources_assigned?: Readonly<Record<string, unknown>>;
+}
+
+/** Reads `pbsnodes -a -F json`; undefined for what is no JSON. */
+export function parseNodes(stdout: string, dialect: PbsDialect = {}): Vacancies | undefined {
+  let nodes: PbsNode[];
+  try {
+    nodes = Object.values((JSON.parse(stdout) as { nodes?: Record<string, PbsNode> }).nodes ?? {});
+  } catch {
+    return undefined;
+  }
+  const reports = nodes
+    .map(({ queue, ...node }) => ({ queue, report: nodeReport(node, dialect) }))
+    // The natural vnode of a host whose parts are vnodes of their own has nothing to give.
+    .filter(({ report }) => report.cpus.total > 0);
+  const queues = new Set(reports.flatMap(({ queue }) => queue ?? []));
+  const of = (wanted: string | undefined): Capacity =>
+    capacityOf(reports.filter(({ queue }) => queue === wanted).map(({ report }) => report));
+  return { all: of(undefined), partitions: new Map([...queues].map((queue) => [queue, of(queue)])) };
+}
+
+/** States as in pbs_node_attributes(7B); several stand together with commas between. */
+function nodeReport(
+  { state = '', resources_available: has = {}, resources_assigned: given = {} }: PbsNode,
+  { gpu = 'ngpus', gpuType }: PbsDialect,
+): NodeReport {
+  const count = (resources: Readonly<Record<string, unknown>>, name: string) => Number(resources[name] ?? 0);
+  const share = (name: string) => ({
+    free: count(has, name) - count(given, name),
+    total: count(has, name),
+  });
+  const gpus: GpuShare = {
+    ...share(gpu),
+    type: gpuType === undefined || has[gpuType] === undefined ? undefined : String(has[gpuType]),
+  };
+  return {
+    usable: state === 'free',
+    idle: count(given, 'ncpus') === 0,
+    cpus: share('ncpus'),
+    memory: mebibytes(String(has.mem ?? '')),
+    gpus: gpus.total > 0 ? [gpus] : [],
+  };
 }
 
 /** PBS's own words: the line that the command itself wrote, without its name; else the first. */

@@ -1,6 +1,8 @@
 /** The contract of a scheduler. Each is one file: its dialect as data, the commands it runs, pure functions that read their output. */
 import type { LaunchSpec } from '../launch-spec.ts';
 import type { OptionKey } from '../options.ts';
+import type { System } from '../systems/system.ts';
+import type { Capacity } from './capacity.ts';
 
 export type SubmitOutcome =
   | { readonly kind: 'submitted'; readonly jobId: string }
@@ -46,6 +48,13 @@ export interface Offers {
       }[]
     | undefined;
   readonly accounts: readonly string[] | undefined;
+}
+
+/** What the nodes have and how much of it is free at the moment, for people who choose. */
+export interface Vacancies {
+  readonly all: Capacity;
+  /** Of the partitions whose nodes the scheduler names; the others' are anywhere. */
+  readonly partitions: ReadonlyMap<string, Capacity>;
 }
 
 export interface Findings {
@@ -94,7 +103,13 @@ export interface Scheduler {
   /** Reports on several jobs with as few commands as the scheduler needs. */
   jobs(jobIds: readonly string[]): Promise<ReadonlyMap<string, JobReport>>;
   cancel(jobId: string): Promise<CancelOutcome>;
-  offers(): Promise<Offers | { readonly kind: 'unreachable'; readonly message: string }>;
+  /** @param patience milliseconds for each command, where somebody waits for the answer */
+  offers(patience?: number): Promise<Offers | { readonly kind: 'unreachable'; readonly message: string }>;
+  /**
+   * What is free; undefined where the scheduler doesn't say.
+   * @param patience milliseconds
+   */
+  vacancies(system: System, patience: number): Promise<Vacancies | undefined>;
   /** What a description of the system can hold beside what is offered; what it doesn't say is left out. */
   findings?(): Promise<Findings>;
 }

@@ -5,6 +5,7 @@
 import { type Ending, parseMessages, parseQacct, parseQstat, stageOf } from 'satellite/gridengine';
 import type { LaunchSpec } from '../launch-spec.ts';
 import { commandOnPath } from '../systems/detect.ts';
+import { unknownCapacity } from './capacity.ts';
 import { type CommandOutput, lines, runCommand, userName } from './command.ts';
 import {
   type CancelOutcome,
@@ -15,6 +16,7 @@ import {
   type Scheduler,
   type SubmitOutcome,
   type Unsupported,
+  type Vacancies,
   wordOfSlurm,
 } from './scheduler.ts';
 
@@ -28,6 +30,7 @@ export const sge: Scheduler = {
   jobs,
   cancel,
   offers,
+  vacancies: async (_, patience) => vacancies(patience),
   findings,
 };
 
@@ -161,12 +164,12 @@ async function cancel(jobId: string): Promise<CancelOutcome> {
   return parseCancel(await runCommand('qdel', [jobId], { timeout: 60_000, env: queryEnvironment }));
 }
 
-async function offers(): Promise<Offers | { kind: 'unreachable'; message: string }> {
+async function offers(timeout?: number): Promise<Offers | { kind: 'unreachable'; message: string }> {
   // Sites may keep qconf from their users, or not even install it for them.
   if (commandOnPath('qconf', process.env) === undefined)
     return { partitions: undefined, accounts: undefined };
   const [queues, projects] = await Promise.all(
-    [['-sq', '*'], ['-sprjl']].map((args) => runCommand('qconf', args, { env: queryEnvironment })),
+    [['-sq', '*'], ['-sprjl']].map((args) => runCommand('qconf', args, { env: queryEnvironment, timeout })),
   );
   if (queues === undefined || isUnreachable(queues))
     return { kind: 'unreachable', message: queues ? complaint(queues) : '' };
@@ -175,6 +178,11 @@ async function offers(): Promise<Offers | { kind: 'unreachable'; message: string
     partitions: queues.exitCode === 0 ? parseQueues(queues.stdout) : undefined,
     accounts: names.length === 0 ? undefined : names,
   };
+}
+
+async function vacancies(timeout: number): Promise<Vacancies | undefined> {
+  const { stdout, exitCode } = await runCommand('qstat', ['-g', 'c'], { env: queryEnvironment, timeout });
+  return exitCode === 0 ? parseSlots(stdout) : undefined;
 }
 
 async function findings(): Promise<Findings> {
@@ -263,6 +271,25 @@ export function parseQueues(stdout: string): NonNullable<Offers['partitions']> {
     available: true,
     maxSeconds: longest(/^h_rt\s+(.*)$/m.exec(text)?.[1]),
   }));
+}
+
+/** Reads `qstat -g c`: slots of each cluster queue. Queues share hosts, so that they can't be added up. */
+export function parseSlots(stdout: string): Vacancies | undefined {
+  const [header = '', ...rows] = lines(stdout).filter((line) => !line.startsWith('---'));
+  const columns = header.replace(/^CLUSTER QUEUE/, 'QUEUE').split(/\s+/);
+  const [free, total] = [columns.indexOf('AVAIL'), columns.indexOf('TOTAL')];
+  if (free === -1 || total === -1) return undefined;
+  return {
+    all: unknownCapacity,
+    partitions: new Map(
+      rows.flatMap((row) => {
+        const cells = row.split(/\s+/);
+        const [name = ''] = cells;
+        const cpus = { free: Number(cells[free]), total: Number(cells[total]) };
+        return Number.isNaN(cpus.free + cpus.total) ? [] : [[name, { ...unknownCapacity, cpus }]];
+      }),
+    ),
+  };
 }
 
 /** `0:30:0`, or with exceptions for hosts `INFINITY,[@short=1:0:0]`: a job goes where it may run longest. */

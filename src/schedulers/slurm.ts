@@ -1,5 +1,6 @@
 /** Slurm: sbatch(1), squeue(1), sacct(1), scontrol(1), scancel(1). Recorded with 22.05. */
 import type { LaunchSpec } from '../launch-spec.ts';
+import { capacityOf, type GpuShare, type NodeReport } from './capacity.ts';
 import { type CommandOutput, lines, runCommand, userName } from './command.ts';
 import {
   type CancelOutcome,
@@ -9,6 +10,7 @@ import {
   type Offers,
   type Scheduler,
   type SubmitOutcome,
+  type Vacancies,
 } from './scheduler.ts';
 
 /** Seconds before the time limit at which the job is told. */
@@ -27,6 +29,7 @@ export const slurm: Scheduler = {
   jobs,
   cancel,
   offers,
+  vacancies: async (_, patience) => vacancies(patience),
   findings,
 };
 
@@ -140,18 +143,11 @@ async function cancel(jobId: string): Promise<CancelOutcome> {
   return parseCancel(await run('scancel', [jobId], 60_000));
 }
 
-async function offers(): Promise<Offers | { kind: 'unreachable'; message: string }> {
+async function offers(patience?: number): Promise<Offers | { kind: 'unreachable'; message: string }> {
+  const associations = ['show', 'associations', `user=${userName()}`, 'format=account'];
   const [partitions, accounts] = await Promise.all([
-    run('sinfo', ['--noheader', '--format=%P|%a|%l']),
-    run('sacctmgr', [
-      '--noheader',
-      '--parsable2',
-      '--readonly',
-      'show',
-      'associations',
-      `user=${userName()}`,
-      'format=account',
-    ]),
+    run('sinfo', ['--noheader', '--format=%P|%a|%l'], patience),
+    run('sacctmgr', ['--noheader', '--parsable2', '--readonly', ...associations], patience),
   ]);
   if (partitions.exitCode !== 0) return { kind: 'unreachable', message: complaint(partitions) };
   return {
@@ -159,6 +155,23 @@ async function offers(): Promise<Offers | { kind: 'unreachable'; message: string
     // No accounting is no reason to refuse an account.
     accounts: accounts.exitCode === 0 ? lines(accounts.stdout) : undefined,
   };
+}
+
+/** Widths, since a field is cut to twenty characters without one. */
+const nodeFields = [
+  'NodeHost:80',
+  'Partition:100',
+  'StateCompact:20',
+  'CPUsState:40',
+  'Memory:20',
+  'Gres:400',
+  'GresUsed:400',
+];
+
+async function vacancies(patience: number): Promise<Vacancies | undefined> {
+  const args = ['--noheader', '--Node', `--Format=${nodeFields.join(',')}`];
+  const { stdout, exitCode } = await run('sinfo', args, patience);
+  return exitCode === 0 ? parseNodes(stdout) : undefined;
 }
 
 async function findings(): Promise<Findings> {
@@ -252,6 +265,61 @@ export function parseGpuPartitions(stdout: string): string[] {
     .filter(([, gres = '']) => /(?:^|,)gpu:/.test(gres))
     .map(([name = '']) => name.replace(/\*$/, ''));
   return [...new Set(withGpus)];
+}
+
+/**
+ * One line for each node in each of its partitions: `c1 compute* mix 4/12/0/16 32000 gpu:v100:4(S:0-1) gpu:v100:1(IDX:0)`.
+ * None of the fields holds a space; undefined where nothing can be read.
+ */
+export function parseNodes(stdout: string): Vacancies | undefined {
+  const nodes = lines(stdout).flatMap((line) => {
+    const [name, partition, state = '', cpus = '', memory, gres = '', used = ''] = line.split(/\s+/);
+    const [, idleCpus, allCpus] = /^\d+\/(\d+)\/\d+\/(\d+)$/.exec(cpus) ?? [];
+    if (partition === undefined || allCpus === undefined) return [];
+    const report: NodeReport = {
+      // The rest is down, drained, in maintenance or reserved; "*" is for nodes that do not respond.
+      usable: /^(?:idle|mix|alloc|comp|plnd)/.test(state) && !state.includes('*'),
+      idle: state.startsWith('idle'),
+      cpus: { free: Number(idleCpus), total: Number(allCpus) },
+      memory: Number(memory) || undefined,
+      gpus: gpuShares(gres, used),
+    };
+    return [{ name, partition: partition.replace(/\*$/, ''), report }];
+  });
+  if (nodes.length === 0) return undefined;
+  const names = [...new Set(nodes.map(({ partition }) => partition))];
+  return {
+    all: capacityOf([...new Map(nodes.map(({ name, report }) => [name, report])).values()]),
+    partitions: new Map(
+      names.map((name) => [
+        name,
+        capacityOf(nodes.filter(({ partition }) => partition === name).map(({ report }) => report)),
+      ]),
+    ),
+  };
+}
+
+/** A node's GPUs by type, from its generic resources and those in use. */
+function gpuShares(gres: string, used: string): GpuShare[] {
+  const inUse = gpuCounts(used);
+  // Where types are not told apart in what is used, neither can they be in what is free.
+  return [...gpuCounts(gres)].map(([type, total]) => ({
+    type,
+    total,
+    free: total - (inUse.get(type) ?? inUse.get(undefined) ?? 0),
+  }));
+}
+
+/** `gpu:a100:4(S:0-1),gpu:2,nvme:1` by type; what stands in parentheses are sockets and indices. */
+function gpuCounts(gres: string): Map<string | undefined, number> {
+  const counts = new Map<string | undefined, number>();
+  for (const item of gres.replace(/\([^)]*\)/g, '').split(',')) {
+    const match = /^gpu(?::([^:]+))??(?::(\d+))?$/.exec(item);
+    if (match === null) continue;
+    const [, type, count = '1'] = match;
+    counts.set(type, (counts.get(type) ?? 0) + Number(count));
+  }
+  return counts;
 }
 
 /** `30:00`, `1-00:00:00`, `infinite`. */

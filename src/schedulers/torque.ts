@@ -5,6 +5,7 @@
  */
 import { type Attributes, parseQstat, qstatTime } from 'satellite/qstat';
 import type { LaunchSpec } from '../launch-spec.ts';
+import { capacityOf, mebibytes, type NodeReport } from './capacity.ts';
 import { runCommand } from './command.ts';
 import {
   cancel,
@@ -27,7 +28,7 @@ import {
   unclearReport,
   walltime,
 } from './pbs.ts';
-import type { JobReport, Offers, Scheduler, Unsupported } from './scheduler.ts';
+import type { JobReport, Offers, Scheduler, Unsupported, Vacancies } from './scheduler.ts';
 
 export const torque: Scheduler = {
   title: 'Torque',
@@ -39,6 +40,7 @@ export const torque: Scheduler = {
   jobs,
   cancel,
   offers,
+  vacancies: async (_, patience) => vacancies(patience),
 };
 
 // ---- Dialect --------------------------------------------------------------------------------------------------------
@@ -89,11 +91,16 @@ async function jobs(jobIds: readonly string[]): Promise<ReadonlyMap<string, JobR
   return new Map(jobIds.map((id) => [id, reportFrom({ shown, output }, id, jobReport)]));
 }
 
-async function offers(): Promise<Offers | { kind: 'unreachable'; message: string }> {
-  const output = await runCommand('qstat', ['-Q', '-f'], { env: qstatEnvironment });
+async function offers(timeout?: number): Promise<Offers | { kind: 'unreachable'; message: string }> {
+  const output = await runCommand('qstat', ['-Q', '-f'], { env: qstatEnvironment, timeout });
   if (output.exitCode !== 0) return { kind: 'unreachable', message: complaint(output) };
   const queues = parseQstat(output.stdout, 'queues');
   return { partitions: queues && queueOffers(queues), accounts: undefined };
+}
+
+async function vacancies(timeout: number): Promise<Vacancies | undefined> {
+  const { stdout, exitCode } = await runCommand('pbsnodes', ['-a'], { env: qstatEnvironment, timeout });
+  return exitCode === 0 ? parseNodes(stdout) : undefined;
 }
 
 // ---- What the commands say ------------------------------------------------------------------------------------------
@@ -132,4 +139,35 @@ function ending(attributes: Attributes): Ending {
   if (node === undefined || status === undefined)
     return { failed: false, reason: 'The job was deleted before it ran.' };
   return endingWith(Number(status), attributes, ownStatuses);
+}
+
+/** Reads the text of `pbsnodes -a`: a node's name, then its attributes, then an empty line. Which queue it is for isn't said. */
+export function parseNodes(stdout: string): Vacancies | undefined {
+  const nodes = stdout.split(/\n\s*\n/).flatMap((section): NodeReport[] => {
+    const attribute = (name: string) => new RegExp(`^\\s+${name} = (.*)$`, 'm').exec(section)?.[1];
+    const slots = Number(attribute('np'));
+    if (!(slots > 0)) return [];
+    const used = slotsOf(attribute('jobs') ?? '');
+    const gpus = Number(attribute('gpus') ?? 0);
+    const unallocated = attribute('gpu_status')?.match(/gpu_state=Unallocated/g)?.length;
+    return [
+      {
+        usable: attribute('state') === 'free',
+        idle: used === 0,
+        cpus: { free: slots - used, total: slots },
+        memory: mebibytes(/(?:^|,)physmem=(\w+)/.exec(attribute('status') ?? '')?.[1]),
+        gpus: gpus > 0 ? [{ type: undefined, free: unallocated, total: gpus }] : [],
+      },
+    ];
+  });
+  return nodes.length === 0 ? undefined : { all: capacityOf(nodes), partitions: new Map() };
+}
+
+/** `0/12.server, 1/12.server` in older versions, `0-3,6/12.server` in newer ones. */
+function slotsOf(jobs: string): number {
+  const ranges = jobs.split(',').flatMap((part) => part.trim().split('/')[0] || []);
+  return ranges.reduce((sum, range) => {
+    const [first = 0, last = first] = range.split('-').map(Number);
+    return sum + (last - first + 1);
+  }, 0);
 }

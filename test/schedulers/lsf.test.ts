@@ -5,6 +5,7 @@ import {
   directives,
   lsf,
   parseCancel,
+  parseHosts,
   parseQueues,
   parseSubmit,
   reportFrom,
@@ -229,4 +230,32 @@ test.each([
   [['-H', '-G', 'group', '-sla', 'gold'], undefined],
 ])('%j after the dashes: %s', (args, own) => {
   expect(lsf.ownOption(args)).toBe(own);
+});
+
+describe('what is free', () => {
+  // In the columns of bhosts(1).
+  const hosts = [
+    'HOST_NAME          STATUS          JL/U    MAX  NJOBS    RUN  SSUSP  USUSP    RSV ',
+    'c1                 ok              -      16      4      4      0      0      0',
+    'c2                 ok              -      16      0      0      0      0      0',
+    'c3                 closed_Adm      -      32      0      0      0      0      0',
+    'c4                 unavail         -       -      0      0      0      0      0',
+    '',
+  ].join('\n');
+
+  it('is slots, of hosts that take jobs', () => {
+    expect(parseHosts(hosts)).toEqual({
+      all: {
+        nodes: { free: 1, total: 3 },
+        cpus: { free: 28, total: 64 },
+        gpus: undefined,
+        largest: { cpus: 32, memory: undefined },
+      },
+      partitions: new Map(),
+    });
+  });
+
+  it('is not known from anything else', () => {
+    expect(parseHosts('LSF is down. Please wait ...')).toBeUndefined();
+  });
 });

@@ -4,6 +4,7 @@ import {
   directives,
   jobReport,
   parseCancel,
+  parseNodes,
   parseSubmit,
   pbs,
   unsupported,
@@ -253,5 +254,54 @@ describe('what PBS has no words for', () => {
     [['-h', '-W', 'umask=022', '-l', 'software=x', '-q', 'debug', '-m', 'n', '-a', '2300'], undefined],
   ])('after "--", %j: %s is the launcher\'s own', (args, own) => {
     expect(pbs.ownOption(args)).toBe(own);
+  });
+});
+
+describe('what is free', () => {
+  const answer = (nodes: object) => JSON.stringify({ nodes });
+
+  it('is what the recorded server says of its one node', () => {
+    expect(parseNodes(recording('openpbs-23.06/pbsnodes-json').stdout)).toEqual({
+      all: {
+        nodes: { free: 0, total: 1 },
+        cpus: { free: 1, total: 2 },
+        gpus: [],
+        largest: { cpus: 2, memory: 24_105 },
+      },
+      partitions: new Map(),
+    });
+  });
+
+  it('has GPUs under the names of the site, and nodes of one queue only', () => {
+    const a100 = { ncpus: 64, mem: '512gb', ngpus: 4, gpu_model: 'a100' };
+    const nodes = parseNodes(
+      answer({
+        g1: {
+          state: 'free',
+          queue: 'gpu',
+          resources_available: a100,
+          resources_assigned: { ncpus: 8, ngpus: 3 },
+        },
+        g2: { state: 'job-busy', queue: 'gpu', resources_available: a100, resources_assigned: { ncpus: 64 } },
+        c1: { state: 'offline,down', resources_available: { ncpus: 64 } },
+        natural: { state: 'free', resources_available: { ncpus: 0 } },
+      }),
+      { gpuType: 'gpu_model' },
+    );
+    expect(nodes?.partitions.get('gpu')).toEqual({
+      nodes: { free: 0, total: 2 },
+      cpus: { free: 56, total: 128 },
+      gpus: [{ type: 'a100', free: 1, total: 8 }],
+      largest: { cpus: 64, memory: 524_288 },
+    });
+    expect(nodes?.all).toMatchObject({
+      nodes: { free: 0, total: 1 },
+      cpus: { free: 0, total: 64 },
+      gpus: [],
+    });
+  });
+
+  it('is not known where the answer is no JSON', () => {
+    expect(parseNodes('pbsnodes: Unknown option')).toBeUndefined();
   });
 });

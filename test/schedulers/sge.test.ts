@@ -5,6 +5,7 @@ import {
   parseCancel,
   parseQueue,
   parseQueues,
+  parseSlots,
   parseSubmit,
   sge,
   unsupported,
@@ -276,5 +277,28 @@ describe('what can not be asked', () => {
     [['-l', 'h_vmem=4G', '-h', '-m', 'e'], undefined],
   ])('%j after the dashes: %s', (args, own) => {
     expect(sge.ownOption(args)).toBe(own);
+  });
+});
+
+describe('what is free', () => {
+  // As users have published it.
+  const summary = [
+    'CLUSTER QUEUE                   CQLOAD   USED    RES  AVAIL  TOTAL aoACDS  cdsuE  ',
+    '--------------------------------------------------------------------------------',
+    'epyc.q                            0.00      1      0   4159   4224      0     64 ',
+    'gpu.q                             -NA-      0      0      0      1      0      1 ',
+    '',
+  ].join('\n');
+
+  it('is the slots of each queue, which share hosts and are not added up', () => {
+    const slots = parseSlots(summary);
+    expect(slots?.partitions.get('epyc.q')?.cpus).toEqual({ free: 4159, total: 4224 });
+    expect(slots?.partitions.get('gpu.q')?.cpus).toEqual({ free: 0, total: 1 });
+    expect(slots?.all.cpus).toBeUndefined();
+  });
+
+  it('is not known from anything else', () => {
+    expect(parseSlots('')).toBeUndefined();
+    expect(parseSlots('error: commlib error: got select error')).toBeUndefined();
   });
 });

@@ -1,6 +1,9 @@
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { slurm } from '../../src/schedulers/slurm.ts';
 import { freshHome } from '../support/directories.ts';
+import { plainLaunch } from '../support/launch-spec.ts';
 import { recording } from '../support/recordings.ts';
 import { type Stubs, stubCommands } from '../support/stubs.ts';
 
@@ -95,4 +98,15 @@ it('cancels by job id', async () => {
   const stubs = recordedSlurm({ scancel: 'scancel-ok' });
   expect(await slurm.cancel('9')).toEqual({ kind: 'cancelled' });
   expect(stubs.calls()).toEqual(['scancel 9']);
+});
+
+it('does not keep anybody waiting longer than they have patience for', async () => {
+  const stubs = recordedSlurm({ sacctmgr: 'sacctmgr-accounts' });
+  const file = path.join(stubs.directory, 'sinfo');
+  writeFileSync(file, '#!/bin/sh\nsleep 600 & wait\n', { mode: 0o755 });
+  expect(await slurm.offers(50)).toEqual({
+    kind: 'unreachable',
+    message: 'the command did not answer in time',
+  });
+  expect(await slurm.vacancies(plainLaunch.system, 50)).toBeUndefined();
 });

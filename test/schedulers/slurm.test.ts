@@ -3,6 +3,7 @@ import {
   parseAccounting,
   parseCancel,
   parseGpuPartitions,
+  parseNodes,
   parsePartitions,
   parseQueue,
   parseSubmit,
@@ -187,4 +188,49 @@ it('knows which partitions have GPUs, whatever stands beside them', () => {
     'compute*|(null)\ngpu|gpu:a100:4(S:0-1),nvme:1\ngpu|gpu:2\nscratch|nvme:1,gpu:v100:1\nodd|gpudirect:1\n\n';
   expect(parseGpuPartitions(said)).toEqual(['gpu', 'scratch']);
   expect(parseGpuPartitions('all*|gpu:1\n')).toEqual(['all']);
+});
+
+describe('what is free', () => {
+  // In the columns of sinfo(1); resources in use as users of 22.05 have published them.
+  const nodes = [
+    'c1  compute*  mix    4/12/0/16   32000   (null)                      (null)',
+    'c2  compute*  idle   0/16/0/16   32000   gpu:V100:4                  gpu:V100:0(IDX:N/A)',
+    'c3  compute*  drain  0/0/40/40   180000  gpu:V100:4                  gpu:V100:0(IDX:N/A)',
+    'c4  gpu       mix    20/20/0/40  180000  gpu:V100:4(S:0-1),nvme:1    gpu:V100:3(IDX:0-1,3),nvme:0',
+    'c5  gpu       idle*  0/40/0/40   180000  gpu:V100:4,gpu:a100:2       gpu:V100:0,gpu:a100:0',
+    'c6  gpu       alloc  40/0/0/40   180000  gpu:a100:2,gpu:1            gpu:a100:1(IDX:1),gpu:0',
+    'c1  debug     mix    4/12/0/16   32000   (null)                      (null)',
+    '',
+  ].join('\n');
+
+  it('is summed up by partition; what is down, drained or does not respond has nothing free', () => {
+    const vacancies = parseNodes(nodes);
+    expect(vacancies?.partitions.get('compute')).toEqual({
+      nodes: { free: 1, total: 3 },
+      cpus: { free: 28, total: 72 },
+      gpus: [{ type: 'V100', free: 4, total: 8 }],
+      largest: { cpus: 40, memory: 180_000 },
+    });
+    expect(vacancies?.partitions.get('gpu')).toMatchObject({
+      nodes: { free: 0, total: 3 },
+      cpus: { free: 20, total: 120 },
+      gpus: [
+        { type: 'V100', free: 1, total: 8 },
+        { type: 'a100', free: 1, total: 4 },
+        { type: undefined, free: 1, total: 1 },
+      ],
+    });
+    expect(vacancies?.partitions.get('debug')?.gpus).toEqual([]);
+  });
+
+  it('counts a node of several partitions once in all', () => {
+    expect(parseNodes(nodes)?.all).toMatchObject({ nodes: { free: 1, total: 6 } });
+  });
+
+  test.each(['', 'sinfo: fatal: Invalid node format specification: GresUsed'])(
+    'is not known from %j',
+    (said) => {
+      expect(parseNodes(said)).toBeUndefined();
+    },
+  );
 });

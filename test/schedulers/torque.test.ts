@@ -1,7 +1,7 @@
 /** What these answers look like is from Torque's manuals and its source (6.1): nobody has recorded a real one. */
 import { afterEach, describe, expect, it, test, vi } from 'vitest';
 import type { LaunchSpec } from '../../src/launch-spec.ts';
-import { directives, jobReport, torque, unsupported } from '../../src/schedulers/torque.ts';
+import { directives, jobReport, parseNodes, torque, unsupported } from '../../src/schedulers/torque.ts';
 import { freshHome } from '../support/directories.ts';
 import { plainLaunch } from '../support/launch-spec.ts';
 import { type Stubs, stubCommands } from '../support/stubs.ts';
@@ -192,4 +192,53 @@ it.each<[Change, string | undefined]>([
   [{ gpu: { type: 'k80', count: 1 } }, undefined],
 ])('has words for %j, but for %s', (change, option) => {
   expect(unsupported(asking(change))?.option).toBe(option);
+});
+
+describe('what is free', () => {
+  // As users have published it: of 6.1, with its ranges of slots, and of 2.5.
+  const nodes = `g1
+     state = free
+     power_state = Running
+     np = 28
+     properties = gpuQ
+     ntype = cluster
+     jobs = 0-3,6/12.head,7/13.head
+     status = opsys=linux,uname=Linux g1 3.10.0,totmem=402281596kb,availmem=390304804kb,physmem=395990144kb,ncpus=28,state=free
+     mom_service_port = 15002
+     gpus = 2
+     gpu_status = gpu[1]=gpu_id=0000:82:00.0;gpu_product_name=Tesla P100;gpu_state=Unallocated;gpu_temperature=28 C,gpu[0]=gpu_id=0000:03:00.0;gpu_state=Exclusive,driver_ver=460.27
+
+c1
+     state = free
+     np = 8
+     ntype = cluster
+     status = rectime=1382650172,physmem=65941488kb
+
+c2
+     state = job-exclusive
+     np = 2
+     ntype = cluster
+     jobs = 0/14.head, 1/14.head
+
+c3
+     state = down,offline
+     np = 8
+     ntype = cluster
+`;
+
+  it('is summed up over the nodes', () => {
+    expect(parseNodes(nodes)).toEqual({
+      all: {
+        nodes: { free: 1, total: 4 },
+        cpus: { free: 30, total: 46 },
+        gpus: [{ type: undefined, free: 1, total: 2 }],
+        largest: { cpus: 28, memory: 386_709 },
+      },
+      partitions: new Map(),
+    });
+  });
+
+  it('is not known where there are no nodes', () => {
+    expect(parseNodes('')).toBeUndefined();
+  });
 });
