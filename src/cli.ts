@@ -12,6 +12,7 @@ Examples:
   start-jupyter                         this system's defaults, 30 minutes
   start-jupyter --gpu 1 --lab -t 2h     one GPU for two hours
   start-jupyter -A abc123 -p debug -w   an account; stay until the link works
+  start-jupyter --interactive           asks for what matters
   start-jupyter --here                  on this machine, ended with Ctrl-C
 
 Settings can stand in ~/.config/start-jupyter/config.yaml (partition: debug)

@@ -409,6 +409,13 @@ export const options = {
     type: typed(parsePath),
     commandLineOnly: true,
   },
+  interactive: {
+    flag: 'interactive',
+    group: 'Where and how',
+    help: 'ask for what matters, and offer what the scheduler has free',
+    type: switchType,
+    commandLineOnly: true,
+  },
   yes: {
     flag: 'yes',
     short: 'y',

@@ -44,7 +44,7 @@ export async function resolve(
   const system = await findSystem(systems, named, machineFacts(process.env, { offline }));
   const entry = systems.get(system.name);
   const defaults: Layer = {
-    origin: `defaults of ${system.name}`,
+    origin: defaultsOrigin(system),
     values: (entry?.defaults ?? {}) as OptionValues,
   };
   const chosen = profile === undefined ? [] : [profileLayer(entry?.profiles ?? {}, profile, system)];
@@ -53,6 +53,15 @@ export async function resolve(
     system,
     files: files.map((file) => file.path),
   };
+}
+
+function defaultsOrigin({ name }: System): string {
+  return `defaults of ${name}`;
+}
+
+/** Whether a setting is what holds where nobody says anything: built in, or one of the system's defaults. */
+export function isDefault({ origin }: Setting, system: System): boolean {
+  return origin === builtIn.origin || origin === defaultsOrigin(system);
 }
 
 /** The settings of a profile. They go before those of files, and what is typed beside it goes before them. */
@@ -103,6 +112,11 @@ const conflicts: readonly (readonly [OptionKey, OptionKey, string])[] = [
   ['batchScript', 'lab', 'The script says itself what it starts; leave one of them out.'],
   ['batchScript', 'notebook', 'The script says itself what it starts; leave one of them out.'],
   ['batchScript', 'voila', 'The script says itself what it starts; leave one of them out.'],
+  ['interactive', 'quiet', 'Questions need somebody who reads them; leave one of them out.'],
+  ['interactive', 'json', 'Questions need somebody who reads them; leave one of them out.'],
+  ['interactive', 'info', 'Leave one of them out.'],
+  ['interactive', 'dryRun', 'The questions ask the scheduler, and --dry-run contacts nobody.'],
+  ['interactive', 'force', 'The script asks for what it needs by itself; leave one of them out.'],
   ['quiet', 'qr', '--quiet prints the URL alone; leave one of them out.'],
   ['open', 'dryRun', 'Nothing starts with --dry-run, so there is nothing to open.'],
   ['open', 'info', 'Nothing starts with --info, so there is nothing to open.'],
@@ -110,7 +124,8 @@ const conflicts: readonly (readonly [OptionKey, OptionKey, string])[] = [
   ['wait', 'info', 'Nothing starts with --info, so there is nothing to wait for.'],
 ];
 
-function refuseConflicts(typed: OptionValues): void {
+/** @throws UsageError for options that can't be meant together */
+export function refuseConflicts(typed: OptionValues): void {
   for (const [one, other, hint] of conflicts) {
     if (typed[one] && typed[other])
       throw new UsageError(

@@ -8,7 +8,7 @@ import { interruption } from '../interruption.ts';
 import { offerJupyter } from '../jupyter-offer.ts';
 import { launchHere } from '../launch/here.ts';
 import { launchJob } from '../launch/job.ts';
-import { launchSpec } from '../launch-spec.ts';
+import { type LaunchSpec, launchSpec } from '../launch-spec.ts';
 import type { OptionValues } from '../options.ts';
 import { checkThisMachine } from '../preflight.ts';
 import { resolve } from '../resolve.ts';
@@ -22,27 +22,26 @@ import { printInfo } from './launch-info.ts';
  * @returns the exit code
  */
 export async function run(typed: OptionValues, schedulerArguments: readonly string[]): Promise<number> {
+  if (!typed.interactive) return await launchAs(typed, schedulerArguments);
+  const { interview } = await import('../interactive/interview.ts');
+  const interrupted = interruption();
+  const check = (spec: LaunchSpec) => checkSchedulerArguments(spec, schedulerArguments);
+  const answered = await interview(typed, schedulerArguments, check, interrupted);
+  return answered === undefined ? 0 : await launchAs(answered, schedulerArguments, interrupted);
+}
+
+async function launchAs(
+  typed: OptionValues,
+  schedulerArguments: readonly string[],
+  earlierInterruption?: AbortSignal,
+): Promise<number> {
   const { settings, system } = await resolve(typed, { offline: Boolean(typed.dryRun ?? typed.info) });
   if (typed.info) {
     printInfo(settings, system, { json: Boolean(typed.json) });
     return 0;
   }
   const spec = launchSpec(settings, system, process.cwd());
-  if (schedulerArguments.length > 0 && spec.here) {
-    throw new UsageError(
-      `"-- ${schedulerArguments.join(' ')}" is for a scheduler, and nothing is submitted here.`,
-      'Leave it out.',
-    );
-  }
-  const own = spec.here
-    ? undefined
-    : schedulers[spec.system.scheduler as SubmittingScheduler].ownOption(schedulerArguments);
-  if (own !== undefined) {
-    throw new UsageError(
-      `"-- ${own}": start-jupyter sets this option itself; the session would not work without.`,
-      'Leave it out.',
-    );
-  }
+  checkSchedulerArguments(spec, schedulerArguments);
   // A template that can't be used is refused before anybody is contacted.
   const planned = typed.dryRun || spec.template ? jobScript(spec, 'dryrun', plannedAddress(spec)) : '';
   if (typed.dryRun) {
@@ -58,7 +57,7 @@ export async function run(typed: OptionValues, schedulerArguments: readonly stri
   const quiet = settings.quiet?.value ?? false;
   const output = { quiet, json: Boolean(typed.json) };
   const progress = createProgress(process.stderr, quiet);
-  const interrupted = interruption();
+  const interrupted = earlierInterruption ?? interruption();
   try {
     const ready = spec.here
       ? await offerJupyter(spec, {
@@ -72,5 +71,24 @@ export async function run(typed: OptionValues, schedulerArguments: readonly stri
     return ready.here ? await launchHere(launch) : await launchJob(launch, schedulerArguments);
   } finally {
     progress.end();
+  }
+}
+
+/** @throws UsageError for arguments that nobody takes, or that the launcher must set itself */
+function checkSchedulerArguments(spec: LaunchSpec, schedulerArguments: readonly string[]): void {
+  if (schedulerArguments.length > 0 && spec.here) {
+    throw new UsageError(
+      `"-- ${schedulerArguments.join(' ')}" is for a scheduler, and nothing is submitted here.`,
+      'Leave it out.',
+    );
+  }
+  const own = spec.here
+    ? undefined
+    : schedulers[spec.system.scheduler as SubmittingScheduler].ownOption(schedulerArguments);
+  if (own !== undefined) {
+    throw new UsageError(
+      `"-- ${own}": start-jupyter sets this option itself; the session would not work without.`,
+      'Leave it out.',
+    );
   }
 }

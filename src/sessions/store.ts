@@ -107,12 +107,17 @@ export function createSession(record: SessionRecord, secrets: SessionSecrets, sc
   }
 }
 
-/** Replaces the record as a whole: a reader sees the old one or the new one. */
+/** A reader sees the old record or the new one. */
 export function writeRecord(record: SessionRecord): void {
   const file = path.join(sessionFiles(record.id).directory, 'session.json');
+  replaceFile(file, `${JSON.stringify(record, null, 2)}\n`);
+}
+
+/** Replaces a private file as a whole, in one step. */
+export function replaceFile(file: string, content: string): void {
   const next = `${file}.${process.pid}`;
   try {
-    writePrivate(next, `${JSON.stringify(record, null, 2)}\n`);
+    writePrivate(next, content);
     renameSync(next, file);
   } catch (error) {
     rmSync(next, { force: true });

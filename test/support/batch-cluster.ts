@@ -7,7 +7,7 @@ import { secretsOf } from './here.ts';
 import type { Settings } from './pbs/state.ts';
 import { type Pbs, standInForPbs } from './pbs.ts';
 import { allEnded, filesHolding } from './processes.ts';
-import { type Ran, run, usualPrograms } from './program.ts';
+import { type Ran, type RunOptions, run, usualPrograms } from './program.ts';
 import { type SatelliteProcess, startSatelliteProcess } from './satellite.ts';
 
 /** What a launch prints with `--json`. */
@@ -60,12 +60,12 @@ export function clusterOfOne(flavour: Settings['flavour']) {
     env = { ...satellite.env, START_JUPYTER_SITE_CONFIG: site, TEST_CLUSTER: 'yes' };
   });
 
-  const call = (...args: string[]): Promise<Ran> =>
-    run(args, {
-      home,
-      path: `${pbs.commands}:${usualPrograms({ without: schedulerPrograms })}`,
-      env,
-    });
+  const login = (): RunOptions => ({
+    home,
+    path: `${pbs.commands}:${usualPrograms({ without: schedulerPrograms })}`,
+    env,
+  });
+  const call = (...args: string[]): Promise<Ran> => run(args, login());
   const status = async () => JSON.parse((await call('status', '--json')).stdout);
   /** Those of this test: what another one left in use is that one's failure. */
   const untilTokensAreBack = () =>
@@ -83,6 +83,7 @@ export function clusterOfOne(flavour: Settings['flavour']) {
     get satellite() {
       return satellite;
     },
+    login,
     call,
     status,
     untilTokensAreBack,
