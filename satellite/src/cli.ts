@@ -44,6 +44,8 @@ const lists: ReadonlySet<string> = new Set(['internalNetworks', 'jobStateNetwork
 function configOptions(): Option[] {
   return Object.entries(configSchema.shape).flatMap(([key, schema]) => {
     const text = schema.description ?? '';
+    // They have a structure that no option has.
+    if (key === 'routes' || key === 'directHosts') return [];
     if (key === 'limits') {
       return Object.entries(limitsSchema.shape).map(
         ([limit, { description = '' }]) => new Option(`--limits-${kebab(limit)} <value>`, description),

@@ -1,6 +1,8 @@
 import * as z from 'zod';
 import { editDistance } from './edit-distance.ts';
-import { Networks } from './gate/networks.ts';
+import { directHostsSchema } from './gate/direct.ts';
+import { Networks, networksSchema as networks } from './gate/networks.ts';
+import { routeFaults, routeSchema, routesSchema } from './gate/routes.ts';
 
 /** "host:port", "[::1]:port". Port 0 takes a free one. */
 function parseListen(text: string): { host: string; port: number } | undefined {
@@ -32,15 +34,6 @@ const listen = z.string().transform((text, context) => {
 const flag = z
   .union([z.boolean(), z.literal('true'), z.literal('false')], { error: 'is true or false' })
   .transform((value) => value === true || value === 'true');
-
-const networks = z.array(z.string(), 'is a list; write it as [10.21.0.0/16]').transform((cidrs, context) => {
-  try {
-    return new Networks(cidrs);
-  } catch (error) {
-    context.addIssue(`${(error as RangeError).message}; write it as 10.21.0.0/16`);
-    return z.NEVER;
-  }
-});
 
 const DAY_MS = 86_400_000;
 /** Node's timers end at 2^31 - 1 ms, and fire at once where they are set to more. */
@@ -104,6 +97,8 @@ const link = z.string().transform((text, context) => {
   return z.NEVER;
 });
 
+const pairSchema = z.strictObject({ cert: z.string(), key: z.string() });
+
 /** The configuration, declared once: file keys, their meaning, and (in options.ts) the command line come from here. */
 export const configSchema = z.strictObject({
   domain: domain.describe('sites are WORDS.DOMAIN (or DOMAIN/WORDS/), management is manage.DOMAIN'),
@@ -116,14 +111,18 @@ export const configSchema = z.strictObject({
       [
         z.literal('off'),
         z.strictObject({ selfSigned: z.literal(true) }),
-        z.strictObject({ cert: z.string(), key: z.string() }),
+        pairSchema.transform((pair) => ({ pairs: [pair] })),
+        z
+          .array(pairSchema)
+          .min(1)
+          .transform((pairs) => ({ pairs })),
       ],
       {
         error:
           'is needed: cert and key files, selfSigned: true to try it out, or off behind a front that does TLS',
       },
     )
-    .describe('certificate chain and key files (PEM), selfSigned: true, or off'),
+    .describe('certificate chain and key files (PEM), a list of such pairs, selfSigned: true, or off'),
   hsts: z
     .union([z.literal('off'), durationUpTo(LONGEST_DAYS)], {
       error: `is a duration such as 365d, of ${LONGEST_DAYS}d at most, or off`,
@@ -158,6 +157,12 @@ export const configSchema = z.strictObject({
     .enum(['host', 'path'], { error: 'is host (https://WORDS.DOMAIN/) or path (https://DOMAIN/WORDS/)' })
     .default('host')
     .describe('host: sites are https://WORDS.DOMAIN/; path: https://DOMAIN/WORDS/, without wildcards'),
+  routes: routesSchema
+    .default([])
+    .describe('fixed sites by host or host/path, each with its server (only in a configuration file)'),
+  directHosts: directHostsSchema
+    .default([])
+    .describe('who may be visited as HOST-PORT.DOMAIN (only in a configuration file)'),
   tokenTtl: durationUpTo(LONGEST_DAYS)
     .default(49 * 3600_000)
     .describe('how long a token lives while nobody reports its job'),
@@ -176,7 +181,14 @@ export class ConfigError extends Error {
 /** Checks and completes a configuration. Throws a ConfigError that names every fault and, for an unknown key, the nearest known one. */
 export function parseConfig(input: unknown): SatelliteConfig {
   const result = configSchema.safeParse(input ?? {});
-  if (result.success) return result.data;
+  if (result.success) {
+    const { routes, domain, siteStyle, directHosts } = result.data;
+    const faults = routeFaults(routes, domain, siteStyle);
+    if (siteStyle === 'path' && directHosts.length > 0)
+      faults.push('directHosts: they are host names below the domain, which siteStyle: path does without');
+    if (faults.length > 0) throw new ConfigError(faults.join('\n'));
+    return result.data;
+  }
   const faults = result.error.issues.flatMap((issue) => {
     const path = issue.path.join('.');
     if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => unknownKey(path, key));
@@ -186,11 +198,15 @@ export function parseConfig(input: unknown): SatelliteConfig {
   throw new ConfigError(faults.join('\n'));
 }
 
+const knownKeys: Readonly<Record<string, readonly string[]>> = {
+  tls: ['cert', 'key', 'selfSigned'],
+  limits: Object.keys(limitsSchema.shape),
+  routes: Object.keys(routeSchema.shape),
+  directHosts: Object.keys(directHostsSchema.element.shape),
+};
+
 function unknownKey(path: string, key: string): string {
-  const known =
-    path === 'tls'
-      ? ['cert', 'key', 'selfSigned']
-      : Object.keys(path === 'limits' ? limitsSchema.shape : configSchema.shape);
+  const known = knownKeys[path.split('.', 1)[0] ?? ''] ?? Object.keys(configSchema.shape);
   const nearest = known
     .map((name) => ({ name, distance: editDistance(key.toLowerCase(), name.toLowerCase()) }))
     .sort((a, b) => a.distance - b.distance)[0];

@@ -6,7 +6,7 @@ import type { SatelliteConfig } from './config.ts';
 import type { Engine, Failure, Target, Visit } from './dataplane/engine.ts';
 import { comesFromSibling, sharedOriginEdits } from './dataplane/shared-origin.ts';
 import { type Client, identifyClient } from './gate/client.ts';
-import { type Destination, findDestination, type Stranger } from './gate/destination.ts';
+import { type Destination, Destinations, type Stranger } from './gate/destination.ts';
 import { hostName } from './gate/host.ts';
 import { inspectRequest, type Refusal } from './gate/hygiene.ts';
 import type { ClientConnections } from './gate/limits.ts';
@@ -20,6 +20,7 @@ import { OWN_PREFIX } from './pages/paths.ts';
 import { type Pages, send, sendRaw } from './pages/respond.ts';
 import type { TokenRecord } from './tokens/record.ts';
 import type { TokenRegistry } from './tokens/registry.ts';
+import { directKey, type Elsewhere, type Ways } from './ways.ts';
 
 const DOCUMENTATION = 'Please see documentation on how to use this service.\n';
 
@@ -54,6 +55,7 @@ export interface FrontParts {
   readonly management: Management;
   readonly engine: Engine;
   readonly pages: Pages;
+  readonly ways: Ways;
   readonly traffic: Traffic;
   readonly connections: ClientConnections;
   /** The value of Strict-Transport-Security, where it is sent. */
@@ -76,6 +78,7 @@ const MAX_PIPELINED = 64;
 /** The door: looks at every request once, and sends it to management, a live site, or a page. */
 export class Front {
   readonly #parts: FrontParts;
+  readonly #destinations: Destinations;
   readonly #turns = new WeakMap<Duplex, Turns>();
   /** Connections that close after their answer: what else has arrived on them is nobody's request. */
   readonly #closing = new WeakSet<Duplex>();
@@ -84,6 +87,7 @@ export class Front {
 
   constructor(parts: FrontParts) {
     this.#parts = parts;
+    this.#destinations = new Destinations(parts.config);
   }
 
   readonly onSecure = (socket: Duplex): void => {
@@ -141,6 +145,10 @@ export class Front {
       this.#site(request, response, destination, client);
       return;
     }
+    if (destination.kind === 'route' || destination.kind === 'direct') {
+      void this.#elsewhere(request, response, destination, client);
+      return;
+    }
     this.#insist(response);
     switch (destination.kind) {
       case 'manage':
@@ -154,7 +162,8 @@ export class Front {
         send(request, response, 307, { 'Content-Type': 'text/plain', Location: destination.path }, '');
         break;
       case 'nowhere':
-        this.#parts.pages.unknown(request, response, destination.name);
+        if (destination.name !== undefined) this.#parts.pages.unknown(request, response, destination.name);
+        else send(request, response, 404, { 'Content-Type': 'text/plain' }, 'There is nothing here.\n');
     }
   }
 
@@ -181,6 +190,10 @@ export class Front {
       return;
     }
     const { destination, client } = admitted;
+    if (destination.kind === 'route' || destination.kind === 'direct') {
+      void this.#upgradeElsewhere(request, socket, head, destination, client, fail);
+      return;
+    }
     if (destination.kind !== 'site') {
       fail(404, 'There is no live site here.\n');
       return;
@@ -222,7 +235,7 @@ export class Front {
     (request: IncomingMessage, response: ServerResponse): void => {
       if (this.#closing.has(request.socket)) return;
       const name = hostName(request.headers.host ?? '');
-      const found = findDestination(this.#parts.config, name, request.url ?? '');
+      const found = this.#destinations.find(name, request.url ?? '');
       const refusal = inspectRequest(request) ?? (isOwn(found) ? undefined : refuseHost(found));
       if (refusal) {
         this.#refuse(request, response, refusal);
@@ -331,12 +344,112 @@ export class Front {
     });
   }
 
+  /** A request to a fixed site, or to a host that is named directly. */
+  async #elsewhere(
+    request: IncomingMessage,
+    response: ServerResponse,
+    where: Elsewhere,
+    client: Client,
+  ): Promise<void> {
+    const { config, engine, management, pages, traffic, ways } = this.#parts;
+    const key = where.kind === 'direct' ? directKey(where.direct) : undefined;
+    if (key !== undefined && !mayLookUp(management, client.address, key)) {
+      this.#insist(response);
+      pages.busy(request, response, 429, TOO_MANY.message, Number(TOO_MANY.retryAfter));
+      return;
+    }
+    const way = await ways.to(where, request.url ?? '', connectionOf(request, client));
+    if (response.destroyed) return;
+    if (way === undefined) {
+      management.lookups.take(client.address);
+      this.#insist(response);
+      send(request, response, 404, { 'Content-Type': 'text/plain' }, 'There is nothing here.\n');
+      return;
+    }
+    if (
+      key !== undefined &&
+      traffic.visit(key, client.address).openRequests >= config.limits.requestsPerSite
+    ) {
+      traffic.limited('requests');
+      this.#insist(response);
+      pages.busy(request, response, 503, 'This site has too many requests under way.', 1);
+      return;
+    }
+    engine.request(request, response, way.target, way.visit, (failure) => {
+      this.#failedElsewhere(where, client, failure, response);
+      this.#insist(response);
+      pages.unreachable(
+        request,
+        response,
+        failure,
+        where.kind === 'direct' ? where.direct.rule.frameAncestors : undefined,
+      );
+    });
+  }
+
+  async #upgradeElsewhere(
+    request: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+    where: Elsewhere,
+    client: Client,
+    fail: (status: number, text: string) => void,
+  ): Promise<void> {
+    const { config, connections, engine, management, traffic, ways } = this.#parts;
+    const key = where.kind === 'direct' ? directKey(where.direct) : undefined;
+    if (key !== undefined && !mayLookUp(management, client.address, key)) {
+      fail(429, `${TOO_MANY.message}\n`);
+      return;
+    }
+    const way = await ways.to(where, request.url ?? '', connectionOf(request, client));
+    if (socket.destroyed) return;
+    if (way === undefined) {
+      management.lookups.take(client.address);
+      fail(404, 'There is nothing here.\n');
+      return;
+    }
+    if (
+      key !== undefined &&
+      traffic.visit(key, client.address).openWebSockets >= config.limits.webSocketsPerSite
+    ) {
+      traffic.limited('websockets');
+      fail(503, 'This site has too many WebSockets open.\n');
+      return;
+    }
+    engine.upgrade(
+      request,
+      socket,
+      head,
+      way.target,
+      way.visit,
+      () => connections.onTunnel(socket as Socket),
+      (failure) => {
+        this.#failedElsewhere(where, client, failure, socket);
+        fail(failureStatus[failure], 'The server does not answer.\n');
+      },
+    );
+  }
+
+  /** Trying which hosts and ports there are is guessing, too. */
+  #failedElsewhere(
+    where: Elsewhere,
+    client: Client,
+    failure: Failure,
+    channel: ServerResponse | Duplex,
+  ): void {
+    const { management, traffic } = this.#parts;
+    traffic.failure(failure);
+    if (where.kind !== 'direct') return;
+    management.lookups.take(client.address);
+    channel.once('close', () => traffic.forgetIdle(directKey(where.direct)));
+  }
+
   /** Everything that has to be right before anybody looks at what a request wants. */
   #admit(request: IncomingMessage): Admitted | Refusal {
     const refusal = inspectRequest(request);
     if (refusal) return refusal;
     const name = hostName(request.headers.host ?? '');
-    const destination = findDestination(this.#parts.config, name, request.url ?? '');
+    const destination = this.#destinations.find(name, request.url ?? '');
     if (!isOwn(destination)) return refuseHost(destination);
     const { servername } = request.socket as Partial<TLSSocket>;
     // RFC 9110 section 7.4: what the TLS handshake was made for and what is asked for must be the same site.
@@ -361,14 +474,18 @@ export class Front {
   }
 }
 
+const refusals: Readonly<Record<Stranger['kind'], Refusal>> = {
+  invalid: { status: 400, message: 'The Host header is not a host name.' },
+  foreign: { status: 421, message: 'This host is not served here.' },
+  'way-out': { status: 400, message: 'This path leads out of its place.' },
+};
+
 function isOwn(found: Destination | Stranger): found is Destination {
-  return found.kind !== 'invalid' && found.kind !== 'foreign';
+  return !(found.kind in refusals);
 }
 
 function refuseHost({ kind }: Stranger): Refusal {
-  return kind === 'invalid'
-    ? { status: 400, message: 'The Host header is not a host name.' }
-    : { status: 421, message: 'This host is not served here.' };
+  return refusals[kind];
 }
 
 function targetOf({ token, state, host, port }: TokenRecord): Target | undefined {
@@ -376,10 +493,14 @@ function targetOf({ token, state, host, port }: TokenRecord): Target | undefined
 }
 
 function visitOf(request: IncomingMessage, client: Client, { prefix }: SiteDestination): Visit {
+  const visit = connectionOf(request, client);
+  return prefix === '' ? visit : { ...visit, edits: sharedOriginEdits(prefix) };
+}
+
+function connectionOf(request: IncomingMessage, client: Client): Visit {
   return {
     client,
     proto: client.proto ?? ((request.socket as Partial<TLSSocket>).encrypted ? 'https' : 'http'),
-    ...(prefix !== '' && { edits: sharedOriginEdits(prefix) }),
   };
 }
 
@@ -399,9 +520,18 @@ function describe(request: IncomingMessage, admitted: Admitted | Refusal, kind?:
 }
 
 function kindOf({ kind }: Destination): RequestKind {
-  return kind === 'site' || kind === 'manage' ? kind : 'apex';
+  return kind === 'unslashed' || kind === 'nowhere' ? 'apex' : kind;
 }
 
 function describeDestination(destination: Destination): string {
-  return destination.kind === 'site' ? shortToken(destination.label) : kindOf(destination);
+  switch (destination.kind) {
+    case 'site':
+      return shortToken(destination.label);
+    case 'route':
+      return `${destination.route.host}${destination.route.path}`;
+    case 'direct':
+      return destination.direct.label;
+    default:
+      return kindOf(destination);
+  }
 }

@@ -6,6 +6,7 @@ import { type Limits, parseConfig, type SatelliteConfig, type SatelliteConfigInp
 import { NodeEngine } from './dataplane/node/engine.ts';
 import { Prober } from './dataplane/probe.ts';
 import { Front } from './front.ts';
+import { DirectAddresses } from './gate/direct.ts';
 import { ClientConnections, descriptorLimit, RateLimit } from './gate/limits.ts';
 import { Http2Sessions } from './http2/sessions.ts';
 import { type Log, shortToken } from './log.ts';
@@ -15,10 +16,17 @@ import { serveStatus, statusOf } from './operation/status.ts';
 import type { HandedSockets } from './operation/systemd.ts';
 import { Traffic } from './operation/traffic.ts';
 import { Pages, sendRaw } from './pages/respond.ts';
-import { followCertificate, readCertificate, selfSignedCertificate, tlsOptions } from './tls.ts';
+import {
+  Certificates,
+  followCertificates,
+  type ServerCertificate,
+  selfSignedCertificate,
+  tlsOptions,
+} from './tls.ts';
 import type { TokenRecord } from './tokens/record.ts';
 import { TokenRegistry } from './tokens/registry.ts';
 import { SqliteStore, StoreError } from './tokens/store.ts';
+import { Ways } from './ways.ts';
 
 interface Address {
   readonly host: string;
@@ -80,6 +88,12 @@ export async function startSatellite(
   const config = parseConfig(input);
   const { log = () => undefined, sockets = {} } = options;
   const certificate = openCertificate(config, log);
+  let ownAddresses: readonly Address[] = [];
+  const isOwnAddress = (host: string, port: number): boolean =>
+    ownAddresses.some(
+      (own) => own.port === port && (own.host === host || (isWildcard(own.host) && isLocal(host))),
+    );
+  const ways = new Ways(config.routes, new DirectAddresses(isOwnAddress));
   const traffic = new Traffic();
   const registry = new TokenRegistry(new SqliteStore(config.state), config.tokenTtl, (error) => {
     if (error instanceof StoreError) {
@@ -91,7 +105,9 @@ export async function startSatellite(
     ? createSecureServer({
         ...serverOptions(config.limits),
         ...tlsOptions,
-        ...certificate,
+        cert: certificate.cert,
+        key: certificate.key,
+        ...(certificate.SNICallback && { SNICallback: certificate.SNICallback }),
         ALPNProtocols: config.http2 ? ['h2', 'http/1.1'] : ['http/1.1'],
         handshakeTimeout: config.limits.headerTime,
       })
@@ -115,20 +131,15 @@ export async function startSatellite(
 
   const address = addressOf(server);
   const all = metrics ? [...servers, metrics] : servers;
-  const ownAddresses = all.map(addressOf);
+  ownAddresses = all.map(addressOf);
   const { scheme, portSuffix } = publicFace(config, address.port);
   const hostUrl = (host: string): string => `${scheme}://${host}${portSuffix}/`;
   const manageUrl = hostUrl(`manage.${config.domain}`);
   const siteUrl = (token: string): string =>
     config.siteStyle === 'host' ? hostUrl(`${token}.${config.domain}`) : `${hostUrl(config.domain)}${token}/`;
-  const isOwnAddress = (host: string, port: number): boolean => {
-    return ownAddresses.some(
-      (own) => own.port === port && (own.host === host || (isWildcard(own.host) && isLocal(host))),
-    );
-  };
   // A browser that must insist on HTTPS lets nobody past a certificate it doesn't trust.
   const hsts =
-    config.tls !== 'off' && 'cert' in config.tls && config.hsts !== 'off'
+    config.tls !== 'off' && 'pairs' in config.tls && config.hsts !== 'off'
       ? `max-age=${Math.round(config.hsts / 1000)}`
       : undefined;
   const engine = new NodeEngine(config.limits, traffic, hsts);
@@ -163,7 +174,18 @@ export async function startSatellite(
       }
     },
   );
-  const front = new Front({ config, registry, management, engine, pages, traffic, connections, hsts, log });
+  const front = new Front({
+    config,
+    registry,
+    management,
+    engine,
+    pages,
+    ways,
+    traffic,
+    connections,
+    hsts,
+    log,
+  });
   const underWay = new UnderWay();
   for (const one of servers) underWay.follow(one);
   server.on('request', front.onRequest);
@@ -195,8 +217,8 @@ export async function startSatellite(
   });
   if (certificate) http2.divert(server as SecureServer);
   const following =
-    config.tls !== 'off' && 'cert' in config.tls
-      ? followCertificate(server as SecureServer, config.tls, log)
+    certificate instanceof Certificates
+      ? followCertificates(server as SecureServer, certificate, log)
       : undefined;
   const status = serveStatus(config.state, () => statusOf(registry, traffic), log);
   if (metrics) log({ event: 'serving-metrics', ...addressOf(metrics) });
@@ -271,12 +293,9 @@ function addressOf(server: Server | SecureServer): Address {
   return { host: address, port };
 }
 
-function openCertificate(
-  { tls, domain, state }: SatelliteConfig,
-  log: Log,
-): { cert: Buffer | string; key: Buffer | string } | undefined {
+function openCertificate({ tls, domain, state }: SatelliteConfig, log: Log): ServerCertificate | undefined {
   if (tls === 'off') return undefined;
-  if ('cert' in tls) return readCertificate(tls);
+  if ('pairs' in tls) return new Certificates(tls.pairs);
   const file = state === ':memory:' ? undefined : `${state}.self-signed.pem`;
   const { fingerprint, ...certificate } = selfSignedCertificate(domain, file);
   log({ event: 'self-signed', fingerprint256: fingerprint });

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { constants, createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync, rmSync, unwatchFile, watchFile, writeFileSync } from 'node:fs';
 import type { Server as HttpsServer } from 'node:https';
-import { createSecureContext } from 'node:tls';
+import { createSecureContext, type SecureContext } from 'node:tls';
 import { ConfigError } from './config.ts';
 import type { Log } from './log.ts';
 
@@ -12,10 +12,20 @@ export interface Files {
   readonly key: string;
 }
 
+/** What an HTTPS server is made with. */
+export interface ServerCertificate {
+  readonly cert: Buffer | string;
+  readonly key: Buffer | string;
+  /** Chooses another certificate by the name that a handshake asks for. */
+  readonly SNICallback?:
+    | ((name: string, done: (error: Error | null, context?: SecureContext) => void) => void)
+    | undefined;
+}
+
 const LOOK_MS = 2000;
 
 /** Reads and checks a certificate and its key (PEM). Throws a ConfigError. */
-export function readCertificate({ cert, key }: Files): { cert: Buffer; key: Buffer } {
+function readCertificate({ cert, key }: Files): { cert: Buffer; key: Buffer } {
   try {
     const pair = { cert: readFileSync(cert), key: readFileSync(key) };
     createSecureContext(pair);
@@ -29,30 +39,85 @@ export function readCertificate({ cert, key }: Files): { cert: Buffer; key: Buff
   }
 }
 
+/** One pair as it was last read. */
+interface Loaded {
+  readonly cert: Buffer;
+  readonly key: Buffer;
+  readonly leaf: X509Certificate;
+  readonly context: SecureContext;
+}
+
+/** Certificates in files. A handshake gets the first that covers its name, or else the first of all. */
+export class Certificates implements ServerCertificate {
+  readonly pairs: readonly Files[];
+  readonly #loaded: Loaded[];
+  readonly SNICallback: ServerCertificate['SNICallback'];
+
+  /** Throws a ConfigError where a pair can't be used. */
+  constructor(pairs: readonly Files[]) {
+    this.pairs = pairs;
+    this.#loaded = pairs.map(load);
+    if (pairs.length > 1)
+      this.SNICallback = (name, done) => {
+        done(null, this.#loaded.find(({ leaf }) => leaf.checkHost(name) !== undefined)?.context);
+      };
+  }
+
+  get cert(): Buffer {
+    return (this.#loaded[0] as Loaded).cert;
+  }
+
+  get key(): Buffer {
+    return (this.#loaded[0] as Loaded).key;
+  }
+
+  /** Reads a pair anew. Throws a ConfigError, and then keeps the one it has. */
+  read(pair: Files): void {
+    this.#loaded[this.pairs.indexOf(pair)] = load(pair);
+  }
+}
+
+function load(pair: Files): Loaded {
+  const { cert, key } = readCertificate(pair);
+  const context = createSecureContext({ ...tlsOptions, cert, key });
+  return { cert, key, leaf: new X509Certificate(cert), context };
+}
+
 /**
  * Takes new files over for new connections as they change; open ones go on. Files that can't be used are reported and
  * the old certificate stays. Returns what looks at once, and what ends the watch.
  */
-export function followCertificate(
+export function followCertificates(
   server: HttpsServer,
-  files: Files,
+  certificates: Certificates,
   log: Log,
 ): { reload: () => void; stop: () => void } {
-  const reload = (): void => {
-    try {
-      server.setSecureContext({ ...tlsOptions, ...readCertificate(files) });
-      log({ event: 'certificate-reloaded', cert: files.cert });
-    } catch (error) {
-      log({ event: 'certificate-unusable', message: (error as Error).message });
-    }
+  const watched = certificates.pairs.map((pair) => {
+    const reload = (): void => {
+      try {
+        certificates.read(pair);
+        server.setSecureContext({ ...tlsOptions, cert: certificates.cert, key: certificates.key });
+        log({ event: 'certificate-reloaded', cert: pair.cert });
+      } catch (error) {
+        log({ event: 'certificate-unusable', message: (error as Error).message });
+      }
+    };
+    // Polling: it sees through the symbolic links that certificate clients swap, and works on any file system.
+    for (const file of [pair.cert, pair.key])
+      watchFile(file, { interval: LOOK_MS, persistent: false }, reload);
+    const stop = (): void => {
+      for (const file of [pair.cert, pair.key]) unwatchFile(file, reload);
+    };
+    return { reload, stop };
+  });
+  return {
+    reload: () => {
+      for (const { reload } of watched) reload();
+    },
+    stop: () => {
+      for (const { stop } of watched) stop();
+    },
   };
-  // Polling: it sees through the symbolic links that certificate clients swap, and works on any file system.
-  for (const file of [files.cert, files.key])
-    watchFile(file, { interval: LOOK_MS, persistent: false }, reload);
-  const stop = (): void => {
-    for (const file of [files.cert, files.key]) unwatchFile(file, reload);
-  };
-  return { reload, stop };
 }
 
 /** Mozilla's intermediate profile, version 5.7, without its suites for RSA certificates and finite-field groups. */

@@ -329,20 +329,23 @@ export function visit(port: number, token: string, options: Ask = {}): Promise<A
   return ask(port, { from: OUTSIDE, host: siteHost(token), ...options });
 }
 
-/** A real HTTP server on a free port of NODE1, which ends with the test. */
-export async function notebook(listener: RequestListener): Promise<Server & { port: number }> {
+/** A real HTTP server on a free port of NODE1 (or another address), which ends with the test. */
+export async function notebook(
+  listener: RequestListener,
+  address = NODE1,
+): Promise<Server & { port: number }> {
   const server = createServer({ requestTimeout: 0 }, listener);
-  return Object.assign(server, { port: await listenOn(server) });
+  return Object.assign(server, { port: await listenOn(server, 0, address) });
 }
 
-/** Starts a server on a free port of NODE1, ends it with the test, and gives the port. */
-export async function listenOn(server: TcpServer, port = 0): Promise<number> {
+/** Starts a server on a free port of NODE1 (or another address), ends it with the test, and gives the port. */
+export async function listenOn(server: TcpServer, port = 0, address = NODE1): Promise<number> {
   const sockets = new Set<Socket>();
   server.on('connection', (socket: Socket) => {
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
   });
-  server.listen(port, NODE1);
+  server.listen(port, address);
   await once(server, 'listening');
   cleanup(() => {
     server.close();

@@ -2,11 +2,14 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Client } from '../gate/client.ts';
 
-/** Where a live site points. */
+/** Where a site points. */
 export interface Target {
+  /** What its connections and its traffic are kept by: the token of a session, another name for other sites. */
   readonly token: string;
   readonly host: string;
   readonly port: number;
+  /** How it is known to be the right one, where it speaks TLS: the name and the authority of its certificate. */
+  readonly tls?: { readonly servername: string; readonly ca?: Buffer | undefined };
 }
 
 /** What a visitor's connection looks like from outside, for the X-Forwarded-* headers. */
@@ -14,6 +17,8 @@ export interface Visit {
   readonly client: Client;
   readonly proto: 'http' | 'https';
   readonly edits?: Edits;
+  /** The target as the other side is to see it, where that isn't what the visitor asked for. */
+  readonly url?: string;
 }
 
 /** What is changed in header fields on the way. Flat: name, value, name, value. */

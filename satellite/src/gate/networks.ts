@@ -1,4 +1,5 @@
 import ipaddr from 'ipaddr.js';
+import { z } from 'zod';
 
 /**
  * The one spelling of an address: IPv4 that a dual-stack socket shows as `::ffff:10.21.0.1` is `10.21.0.1`, IPv6 is
@@ -50,3 +51,15 @@ export class Networks {
     return this.#text;
   }
 }
+
+/** Networks in a configuration: a list in CIDR notation. */
+export const networksSchema = z
+  .array(z.string(), 'is a list; write it as [10.21.0.0/16]')
+  .transform((cidrs, context) => {
+    try {
+      return new Networks(cidrs);
+    } catch (error) {
+      context.addIssue(`${(error as RangeError).message}; write it as 10.21.0.0/16`);
+      return z.NEVER;
+    }
+  });

@@ -16,7 +16,7 @@ export interface SiteTraffic {
 }
 
 /** What a request was about; `refused` ones never got that far. */
-export type RequestKind = 'site' | 'manage' | 'apex' | 'refused' | 'websocket';
+export type RequestKind = 'site' | 'manage' | 'apex' | 'route' | 'direct' | 'refused' | 'websocket';
 
 const MAX_VISITORS = 200;
 
@@ -65,6 +65,18 @@ export class Traffic {
     return site;
   }
 
+  /** Forgets somebody with whom nothing came of it. */
+  forgetIdle(token: string): void {
+    const site = this.#sites.get(token);
+    if (site && site.openRequests + site.openWebSockets === 0) this.#forget(token, site);
+  }
+
+  #forget(token: string, { bytesIn, bytesOut }: SiteTraffic): void {
+    this.#bytesIn += bytesIn;
+    this.#bytesOut += bytesOut;
+    this.#sites.delete(token);
+  }
+
   request(kind: RequestKind, status: number): void {
     const statusClass = `${Math.floor(status / 100)}xx`;
     const key = `${kind} ${statusClass}`;
@@ -87,9 +99,7 @@ export class Traffic {
     else {
       if (goneBy) this.#gone[goneBy] += 1;
       const site = this.#sites.get(token);
-      this.#bytesIn += site?.bytesIn ?? 0;
-      this.#bytesOut += site?.bytesOut ?? 0;
-      this.#sites.delete(token);
+      if (site) this.#forget(token, site);
     }
   }
 

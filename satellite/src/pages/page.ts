@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { frameAncestors } from '../dataplane/framed.ts';
 import { followScript, retryScript } from './client.ts';
 import type { Content } from './content.ts';
 import { escapeHtml } from './html.ts';
@@ -35,11 +36,14 @@ const policies: Readonly<Record<Behaviour, string>> = {
 };
 
 /** The header fields of a page. */
-export function pageHeaders(behaviour: Behaviour): Record<string, string> {
+export function pageHeaders(behaviour: Behaviour, parents: readonly string[] = []): Record<string, string> {
   return {
     'Content-Type': 'text/html',
     'Cache-Control': 'no-store',
-    'Content-Security-Policy': policies[behaviour],
+    'Content-Security-Policy':
+      parents.length === 0
+        ? policies[behaviour]
+        : policies[behaviour].replace("frame-ancestors 'none'", `frame-ancestors ${frameAncestors(parents)}`),
     'Referrer-Policy': 'no-referrer',
     'X-Content-Type-Options': 'nosniff',
   };
@@ -78,6 +82,8 @@ export interface PageExtra {
   readonly pause?: number;
   /** What the paths of the site begin with, where sites share a host name. */
   readonly prefix?: string;
+  /** The origins of pages that may embed it. */
+  readonly parents?: readonly string[];
 }
 
 /**

@@ -117,6 +117,14 @@ const troubleContent = (heading: string, status: string): Content => ({
 <code>start-jupyter status</code> on the login node.</p>`,
 });
 
+const unreachableContent: Content = {
+  kind: 'trouble',
+  title: 'No answer',
+  heading: 'This site does not answer',
+  status: 'The server behind it could not be reached, or gave no answer.',
+  details: '<p class="note">This page tries again by itself.</p>',
+};
+
 /** What a page of one session says that leads to another, where both share a host name. */
 const siblingContent: Content = {
   kind: 'unknown',
@@ -203,6 +211,18 @@ export class Pages {
     sendError(request, response, status, 'trouble', text, 5);
   }
 
+  /** A server that is no session's gives no answer. `parents` may embed the page that says so. */
+  unreachable(
+    request: IncomingMessage,
+    response: ServerResponse,
+    failure: Failure,
+    parents: readonly string[] = [],
+  ): void {
+    const { status } = troubles[failure];
+    if (acceptsPage(request)) this.#page(request, response, status, unreachableContent, 'retry', { parents });
+    else sendError(request, response, status, 'trouble', unreachableContent.status, 5);
+  }
+
   /** Ends all event streams; the pages come back for new ones. */
   close(): void {
     this.#isClosing = true;
@@ -285,7 +305,7 @@ export class Pages {
   ): void {
     const { pause } = extra;
     const headers = {
-      ...pageHeaders(behaviour),
+      ...pageHeaders(behaviour, extra.parents),
       ...(pause !== undefined && { 'Retry-After': String(pause) }),
     };
     send(request, response, status, headers, renderPage(content, behaviour, this.#operator, extra));

@@ -38,11 +38,11 @@ const ecKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1'];
 const rsaKey = ['-newkey', 'rsa:2048'];
 
 /** A wildcard certificate of its own making. */
-async function certificate(folder: string, name: string, newKey = ecKey) {
+async function certificate(folder: string, name: string, newKey = ecKey, domain = DOMAIN) {
   const files = { cert: join(folder, `${name}.pem`), key: join(folder, `${name}.key`) };
   await run('openssl', [
     ...['req', '-x509', ...newKey, '-nodes', '-days', '2'],
-    ...['-subj', `/CN=${name}`, '-addext', `subjectAltName=DNS:*.${DOMAIN},DNS:${DOMAIN}`],
+    ...['-subj', `/CN=${name}`, '-addext', `subjectAltName=DNS:*.${domain},DNS:${domain}`],
     ...['-keyout', files.key, '-out', files.cert],
   ]);
   return files;
@@ -420,6 +420,38 @@ describe('HTTPS', () => {
       await wire.until(/^HTTP\/1\.1 200 /);
     },
   );
+
+  test('of several pairs the first that covers the name is shown, and each is read again', async () => {
+    const folder = await scratch();
+    const other = 'hub.example.test';
+    const pairs = await Promise.all([
+      certificate(folder, 'sites'),
+      certificate(folder, 'hub', rsaKey, other),
+      certificate(folder, 'hub-again', ecKey, other),
+    ]);
+    const [sites, hub, third] = pairs as [(typeof pairs)[0], (typeof pairs)[0], (typeof pairs)[0]];
+    const { port: target } = await notebook((_request, response) => response.end('the hub'));
+    const { proxy, port } = await start({
+      tls: pairs,
+      routes: { [other]: `http://${NODE1}:${target}` },
+    });
+    const shown = async (servername: string): Promise<string> => {
+      const socket = await secure(port, Buffer.from(''), servername, { rejectUnauthorized: false });
+      return String(socket.getPeerCertificate().subject.CN);
+    };
+    expect(await shown(`manage.${DOMAIN}`)).toBe('sites');
+    expect(await shown(other)).toBe('hub');
+    expect(await shown(`deep.${other}`)).toBe('hub');
+    expect(await shown('unknown.test')).toBe('sites');
+    const wire = new Wire(await secure(port, await readFile(hub.cert), other));
+    await wire.send(`GET / HTTP/1.1\r\nHost: ${other}\r\n\r\n`).until(/the hub$/);
+    await copyFile(third.key, hub.key);
+    await copyFile(third.cert, hub.cert);
+    await copyFile(third.cert, sites.cert); // no longer a pair: the old one stays
+    proxy.reload();
+    expect(await shown(other)).toBe('hub-again');
+    expect(await shown(`manage.${DOMAIN}`)).toBe('sites');
+  });
 
   test('files are read again at once where that is asked for', async () => {
     const { proxy, port, ca, event } = await start();

@@ -25,7 +25,7 @@ export class NodeEngine implements Engine {
   readonly #connect: buildConnector.connector;
   readonly #traffic: Traffic;
   readonly #hsts: string | undefined;
-  readonly #pools = new Map<string, Pool>();
+  readonly #pools = new Map<string, { readonly pool: Pool; readonly origin: string }>();
   readonly #connections = new Connections();
 
   /** `hsts` is the value of Strict-Transport-Security in every answer; the notebook's own stays where it is undefined. */
@@ -71,7 +71,7 @@ export class NodeEngine implements Engine {
         {
           // undici takes any token for a method; its type lists the usual ones.
           method: method as 'GET',
-          path: request.url ?? '/',
+          path: visit.url ?? request.url ?? '/',
           headers,
           // undici takes any async iterable; its type for dispatch() doesn't say so.
           body: withBody ? (body(request, response, site) as unknown as Readable) : null,
@@ -104,10 +104,10 @@ export class NodeEngine implements Engine {
 
   drop(token: string): void {
     this.#connections.drop(token);
-    const pool = this.#pools.get(token);
+    const known = this.#pools.get(token);
     this.#pools.delete(token);
     // Whoever was still waiting has just been cut off.
-    pool?.destroy().catch(() => undefined);
+    known?.pool.destroy().catch(() => undefined);
   }
 
   close(): void {
@@ -115,10 +115,13 @@ export class NodeEngine implements Engine {
     for (const token of [...this.#pools.keys()]) this.drop(token);
   }
 
-  #pool({ token, host, port }: Target): Pool {
-    const existing = this.#pools.get(token);
-    if (existing) return existing;
-    const pool = new Pool(`http://${host.includes(':') ? `[${host}]` : host}:${port}`, {
+  #pool({ token, host, port, tls }: Target): Pool {
+    const origin = `${tls ? 'https' : 'http'}://${host.includes(':') ? `[${host}]` : host}:${port}`;
+    const known = this.#pools.get(token);
+    if (known?.origin === origin) return known.pool;
+    // A host that is named directly has moved: what is under way there comes to its end.
+    known?.pool.close().catch(() => undefined);
+    const pool = new Pool(origin, {
       // No limit on connections: event streams and long polls would starve the rest.
       connections: null,
       pipelining: 1,
@@ -127,16 +130,16 @@ export class NodeEngine implements Engine {
       bodyTimeout: 0,
       keepAliveTimeout: 4000,
       maxHeaderSize: 64 * 1024,
-      connect: this.#connect,
+      connect: tls ? connector(this.#limits.connectTime, tls) : this.#connect,
     });
     // A site that nobody looks at keeps no pool.
     pool.on('disconnect', () => {
       const { connected, pending, queued, running } = pool.stats;
-      if (connected + pending + queued + running > 0 || this.#pools.get(token) !== pool) return;
+      if (connected + pending + queued + running > 0 || this.#pools.get(token)?.pool !== pool) return;
       this.#pools.delete(token);
       pool.close().catch(() => undefined);
     });
-    this.#pools.set(token, pool);
+    this.#pools.set(token, { pool, origin });
     return pool;
   }
 }
@@ -172,10 +175,11 @@ const RESET = 'UPSTREAM_RESET';
  * macOS resets where others end (its client-h1.js, onHttpSocketError); what was broken off would look whole to the
  * visitor. It knows resets by their code alone.
  */
-function connector(timeout: number): buildConnector.connector {
-  const connect = buildConnector({ timeout, noDelay: true });
+function connector(timeout: number, tls?: Target['tls']): buildConnector.connector {
+  const connect = buildConnector({ timeout, noDelay: true, ...(tls?.ca && { ca: tls.ca }) });
   return (options, callback) =>
-    connect(options, (...[error, socket]) => {
+    // undici would ask for the visitor's Host, and compare the certificate with that.
+    connect(tls ? { ...options, servername: tls.servername } : options, (...[error, socket]) => {
       // Before undici adds its own listener.
       socket?.on('error', (reset: Error & { code?: string }) => {
         if (reset.code === 'ECONNRESET') reset.code = RESET;

@@ -1,6 +1,7 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { connect as connectTls } from 'node:tls';
 import type { Limits } from '../../config.ts';
 import type { SiteTraffic } from '../../operation/traffic.ts';
 import type { Failure, Target, Visit } from '../engine.ts';
@@ -40,7 +41,7 @@ export function relayUpgrade(
   let upstream: Socket | undefined;
   const outgoing = httpRequest({
     method: request.method,
-    path: request.url,
+    path: visit.url ?? request.url,
     headers: [
       ...requestHeaders(request, visit),
       'Connection',
@@ -50,9 +51,9 @@ export function relayUpgrade(
     ],
     setHost: false,
     createConnection: () => {
-      const socket = connect({ host: target.host, port: target.port, allowHalfOpen: true, noDelay: true });
+      const socket = connectTo(target);
       upstream = socket;
-      socket.once('connect', () => socket.setTimeout(answerTime));
+      socket.once(target.tls ? 'secureConnect' : 'connect', () => socket.setTimeout(answerTime));
       socket.setTimeout(connectTime, () => {
         socket.destroy(
           Object.assign(new Error('the notebook did not answer in time'), { code: 'ETIMEDOUT' }),
@@ -129,6 +130,11 @@ export function relayUpgrade(
   });
   outgoing.end();
   return tunnel;
+}
+
+function connectTo({ host, port, tls }: Target): Socket {
+  const options = { host, port, allowHalfOpen: true, noDelay: true };
+  return tls ? connectTls({ ...options, ...tls, ALPNProtocols: ['http/1.1'] }) : connect(options);
 }
 
 /** What Duplex.pipe() would do both ways, with a third of its listeners and closures. */
