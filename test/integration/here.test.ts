@@ -211,10 +211,16 @@ describe(`on a machine without a scheduler${note}`, () => {
     ['python3', /^(?:wget|curl)$/],
   ])('with nothing but %s for requests', (_, missing) => {
     testWithJupyter('it comes up and ends', async () => {
-      const launch = launchHere(
-        ['--json'],
-        workstation(new RegExp(`${slurmPrograms.source}|${missing.source}`)),
-      );
+      const launch = launchHere(['--json'], {
+        ...workstation(new RegExp(`${slurmPrograms.source}|${missing.source}`)),
+        // A proxy for the outside world, at which nobody answers, would become the address that redeems.
+        env: Object.fromEntries(
+          ['http_proxy', 'https_proxy', 'all_proxy', 'HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY'].map((name) => [
+            name,
+            'http://127.0.0.1:1',
+          ]),
+        ),
+      });
       const { url } = JSON.parse((await launch.line()) ?? '{}');
       expect((await ask(url, '/api')).status).toBe(200);
       const runtime = runtimeDirectories(home.path);
