@@ -6,7 +6,7 @@ import { jupyterPrograms, type LaunchSpec } from '../launch-spec.ts';
 import { type Service, services } from '../options.ts';
 import { type Capacity, unknownCapacity } from '../schedulers/capacity.ts';
 import { type SubmittingScheduler, schedulers } from '../schedulers/registry.ts';
-import type { Offers, Vacancies } from '../schedulers/scheduler.ts';
+import type { AccountAccess, Offers, Vacancies } from '../schedulers/scheduler.ts';
 import { commandOnPath } from '../systems/detect.ts';
 import type { Partition, System } from '../systems/system.ts';
 import { parseGpu, parseName, shown } from '../values.ts';
@@ -20,6 +20,8 @@ export interface PartitionFacts {
   readonly maxSeconds: number | undefined;
   /** Of the nodes that are known to be its own. */
   readonly capacity: Capacity | undefined;
+  /** Undefined where all accounts may use it, or nobody says. */
+  readonly access: AccountAccess | undefined;
 }
 
 export interface Facts {
@@ -70,6 +72,7 @@ export function factsFrom(spec: LaunchSpec, settings: Settings, asked: Asked | u
       ...partition,
       maxSeconds: least(partition.maxSeconds, described(system, partition.name)?.maxTime),
       capacity: withUsableTypes(vacancies?.partitions.get(partition.name)),
+      access: vacancies?.access?.get(partition.name),
     }));
   const usual = settings.partition?.value ?? reported?.find(({ isDefault }) => isDefault)?.name;
   const partitions = (reported ?? fromDescription(system)).map((each) => ({
@@ -103,6 +106,7 @@ function fromDescription({ partitions }: System): PartitionFacts[] {
     available: true,
     maxSeconds: maxTime,
     capacity: undefined,
+    access: undefined,
   }));
 }
 

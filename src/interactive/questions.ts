@@ -143,7 +143,7 @@ function account(facts: Facts): Question | undefined {
   };
 }
 
-function partition(facts: Facts): Question | undefined {
+function partition(facts: Facts, answers: Answers): Question | undefined {
   // A reservation of PBS is a queue of its own.
   const isReserved = facts.system.scheduler === 'pbs' && facts.settings.reservation !== undefined;
   if (facts.here || isReserved || isGiven(facts, 'partition')) return undefined;
@@ -157,8 +157,9 @@ function partition(facts: Facts): Question | undefined {
       message: `${word} (empty: the site's default)`,
       preferred: currentText(facts.settings.partition, 'partition') ?? '',
     };
+  const own = payers(facts, answers);
   const unnamed = `the one that ${facts.scheduler} chooses`;
-  const rows = alignColumns(facts.partitions.map(partitionCells));
+  const rows = alignColumns(facts.partitions.map((each) => partitionCells(each, own)));
   const givenTime = isGiven(facts, 'time') ? (facts.settings.time?.value ?? 0) : 0;
   const listed = facts.partitions.map(({ name, available, maxSeconds }, index): Choice => {
     const choice = { value: name, label: rows[index] ?? name, short: name };
@@ -188,13 +189,30 @@ function partition(facts: Facts): Question | undefined {
   };
 }
 
-function partitionCells({ name, isDefault: usual, maxSeconds, capacity }: PartitionFacts): string[] {
+/** The account that is to be charged, or those that may be it; undefined where nobody says. */
+function payers({ accounts, settings }: Facts, answers: Answers): readonly string[] | undefined {
+  const chosenAccount = answers.account || settings.account?.value;
+  return chosenAccount === undefined ? accounts : [chosenAccount];
+}
+
+/** Marked rather than closed: newer versions of Slurm let the children of an account in as well. */
+function isForOthers({ access }: PartitionFacts, own: readonly string[] | undefined): boolean {
+  if (access === undefined || own === undefined || own.length === 0) return false;
+  const isNamed = (account: string) => access.accounts.includes(account.toLowerCase());
+  return access.kind === 'only' ? !own.some(isNamed) : own.every(isNamed);
+}
+
+function partitionCells(facts: PartitionFacts, own: readonly string[] | undefined): string[] {
+  const { name, isDefault: usual, maxSeconds, capacity } = facts;
   return [
     name + (usual ? ' *' : ''),
     maxSeconds === undefined ? '' : `≤ ${formatDuration(maxSeconds)}`,
     shareText(capacity?.nodes, 'nodes'),
     shareText(capacity?.cpus, 'CPUs'),
-    (capacity?.gpus ?? []).map((gpu) => shareText(gpu, gpu.type ?? 'GPUs')).join(' '),
+    [
+      ...(isForOthers(facts, own) ? ['for other accounts'] : []),
+      ...(capacity?.gpus ?? []).map((gpu) => shareText(gpu, gpu.type ?? 'GPUs')),
+    ].join(' '),
   ];
 }
 

@@ -55,6 +55,14 @@ export interface Vacancies {
   readonly all: Capacity;
   /** Of the partitions whose nodes the scheduler names; the others' are anywhere. */
   readonly partitions: ReadonlyMap<string, Capacity>;
+  /** Partitions that are not for every account. */
+  readonly access?: ReadonlyMap<string, AccountAccess>;
+}
+
+/** Which accounts may use a partition: these only, or all but these. */
+export interface AccountAccess {
+  readonly kind: 'only' | 'allBut';
+  readonly accounts: readonly string[];
 }
 
 export interface Findings {

@@ -3,6 +3,7 @@ import type { LaunchSpec } from '../launch-spec.ts';
 import { capacityOf, type GpuShare, type NodeReport } from './capacity.ts';
 import { type CommandOutput, lines, runCommand, userName } from './command.ts';
 import {
+  type AccountAccess,
   type CancelOutcome,
   endedByItself,
   type Findings,
@@ -170,8 +171,12 @@ const nodeFields = [
 
 async function vacancies(patience: number): Promise<Vacancies | undefined> {
   const args = ['--noheader', '--Node', `--Format=${nodeFields.join(',')}`];
-  const { stdout, exitCode } = await run('sinfo', args, patience);
-  return exitCode === 0 ? parseNodes(stdout) : undefined;
+  const [nodes, partitions] = await Promise.all([
+    run('sinfo', args, patience),
+    run('scontrol', ['show', 'partitions', '--oneliner'], patience),
+  ]);
+  const vacancies = nodes.exitCode === 0 ? parseNodes(nodes.stdout) : undefined;
+  return vacancies && { ...vacancies, access: parseAccess(partitions.stdout) };
 }
 
 async function findings(): Promise<Findings> {
@@ -297,6 +302,17 @@ export function parseNodes(stdout: string): Vacancies | undefined {
       ]),
     ),
   };
+}
+
+/** `PartitionName=long AllowGroups=ALL DenyAccounts=student AllowQos=ALL …`, one line each; those for all are left out. */
+export function parseAccess(stdout: string): Map<string, AccountAccess> {
+  const limited = lines(stdout).flatMap((line): [string, AccountAccess][] => {
+    const [, name] = /^PartitionName=(\S+)/.exec(line) ?? [];
+    const [, word, accounts = ''] = / (Allow|Deny)Accounts=(\S+)/.exec(line) ?? [];
+    if (name === undefined || word === undefined || accounts === 'ALL') return [];
+    return [[name, { kind: word === 'Allow' ? 'only' : 'allBut', accounts: accounts.split(',') }]];
+  });
+  return new Map(limited);
 }
 
 /** A node's GPUs by type, from its generic resources and those in use. */

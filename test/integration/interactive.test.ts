@@ -131,7 +131,7 @@ describe('on Slurm', () => {
     expect(script).toContain(project);
     expect(script).toContain('python/3.11');
     // Nobody but the questions has asked Slurm, and nothing was submitted.
-    expect(stubs.calls().filter((call) => !/^(?:sinfo|sacctmgr) /.test(call))).toEqual([]);
+    expect(stubs.calls().filter((call) => !/^(?:sinfo|sacctmgr|scontrol show) /.test(call))).toEqual([]);
     // No name of a partition reaches the terminal with what a terminal would obey.
     expect(terminal.raw()).not.toContain('owned');
     expect(terminal.raw()).toContain('takes no jobs now');

@@ -219,6 +219,19 @@ describe('the partition', () => {
     });
   });
 
+  it.each([
+    [{ kind: 'only', accounts: ['xyz7'] }, 'xyz7', false],
+    [{ kind: 'only', accounts: ['xyz7'] }, 'abc123', true],
+    [{ kind: 'only', accounts: ['xyz7'] }, '', false],
+    [{ kind: 'only', accounts: ['z'] }, '', true],
+    [{ kind: 'allBut', accounts: ['xyz7'] }, 'xyz7', true],
+    [{ kind: 'allBut', accounts: ['xyz7'] }, '', false],
+  ] as const)('that is for %j is marked for %j: %s', (access, account, marked) => {
+    const vacancies = slurm.vacancies && { ...slurm.vacancies, access: new Map([['mixed', access]]) };
+    const { questions } = interviewed({ asked: { ...slurm, vacancies } }, { account });
+    expect(JSON.stringify(questions.partition).includes('for other accounts')).toBe(marked);
+  });
+
   it('may be left to a scheduler that does not say which is the usual one', () => {
     const asked: Asked = {
       offers: {

@@ -1,5 +1,6 @@
 import { describe, expect, it, test } from 'vitest';
 import {
+  parseAccess,
   parseAccounting,
   parseCancel,
   parseGpuPartitions,
@@ -221,6 +222,20 @@ describe('what is free', () => {
       ],
     });
     expect(vacancies?.partitions.get('debug')?.gpus).toEqual([]);
+  });
+
+  it('is not for every account in every partition', () => {
+    const partitions = [
+      'PartitionName=compute AllowGroups=ALL AllowAccounts=ALL AllowQos=ALL AllocNodes=ALL Default=YES QoS=N/A',
+      'PartitionName=long AllowGroups=ALL DenyAccounts=killable-cs,x AllowQos=ALL AllocNodes=ALL Default=NO',
+      'PartitionName=own AllowGroups=ALL AllowAccounts=demo AllowQos=ALL AllocNodes=ALL Default=NO',
+    ];
+    expect(parseAccess(partitions.join('\n'))).toEqual(
+      new Map([
+        ['long', { kind: 'allBut', accounts: ['killable-cs', 'x'] }],
+        ['own', { kind: 'only', accounts: ['demo'] }],
+      ]),
+    );
   });
 
   it('counts a node of several partitions once in all', () => {
