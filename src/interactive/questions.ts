@@ -374,7 +374,7 @@ function environment(facts: Facts): Question | undefined {
   if (environments.some((key) => isGiven(facts, key))) return undefined;
   const usual = environments.find((key) => facts.settings[key] !== undefined);
   const found = usual && currentText(facts.settings[usual], usual);
-  const asIs = found === undefined ? 'the Jupyter that is found there' : `as configured: ${usual} ${found}`;
+  const asIs = found === undefined ? 'whatever Jupyter is found there' : `as configured: ${usual} ${found}`;
   return {
     id: 'environment',
     option: 'venv',

@@ -74,6 +74,13 @@ describe('the command line', () => {
     expect(commandLine({}, [])).toBe('start-jupyter');
   });
 
+  it('has room for the backslash, too, in every line', () => {
+    for (let length = 40; length <= 70; length++) {
+      const line = commandLine({ dir: '/'.padEnd(length, 'd'), partition: 'p', time: 60 }, []);
+      for (const each of line.split('\n')) expect(each.length).toBeLessThanOrEqual(80);
+    }
+  });
+
   it('breaks between options, never between an option and its value', () => {
     const long: OptionValues = { dir: '/'.padEnd(60, 'd'), partition: 'p'.repeat(30), time: 60 };
     expect(commandLine(long, [])).toBe(
