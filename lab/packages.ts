@@ -1,4 +1,15 @@
-import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
 import { execa } from 'execa';
 import { LabError, lastLines } from './errors.ts';
 
@@ -44,8 +55,12 @@ export async function installTools(say: Say): Promise<void> {
   const tools = [
     'bsdutils',
     'curl',
+    'environment-modules',
+    'groff-base',
     'jupyter-notebook',
     'libfaketime',
+    'man-db',
+    'mandoc',
     'openssl',
     'procps',
     'python3-venv',
@@ -54,6 +69,31 @@ export async function installTools(say: Say): Promise<void> {
     'wget',
   ];
   await installPackages(tools, 'the tests', say);
+  await unpackLmod(say);
+}
+
+/** Where Lmod is unpacked to: Debian's package can't be installed beside environment-modules, which the lab runs. */
+export const lmodDirectory = '/var/lib/start-jupyter-test/lmod';
+
+async function unpackLmod(say: Say): Promise<void> {
+  if (existsSync(lmodDirectory)) return;
+  await installPackages(
+    ['lua-filesystem', 'lua-json', 'lua-posix', 'lua-term', 'lua5.3', 'tcl'],
+    'Lmod',
+    say,
+  );
+  const workspace = mkdtempSync(path.join(os.tmpdir(), 'start-jupyter-lmod-'));
+  try {
+    // Its sandbox user may not write where only we may.
+    await execa('apt-get', ['-o', 'APT::Sandbox::User=root', 'download', 'lmod'], { cwd: workspace });
+    const [file = ''] = globSync('lmod_*.deb', { cwd: workspace });
+    await execa('dpkg-deb', ['-x', path.join(workspace, file), path.join(workspace, 'unpacked')]);
+    const [lmod = ''] = globSync('unpacked/usr/share/lmod/*', { cwd: workspace });
+    mkdirSync(path.dirname(lmodDirectory), { recursive: true });
+    await execa('cp', ['-rL', path.join(workspace, lmod), lmodDirectory]);
+  } finally {
+    rmSync(workspace, { recursive: true, force: true });
+  }
 }
 
 /** Installs the Debian packages that are not there yet. Throws a LabError that says what is wrong, or what to type. */

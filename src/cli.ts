@@ -5,6 +5,7 @@ import { PersonError, UsageError } from './errors.ts';
 import { version } from './installation.ts';
 import { suggestion } from './nearest.ts';
 import { type OptionDefinition, type OptionKey, type OptionValues, optionKeys, options } from './options.ts';
+import { homeDirectory } from './user-directories.ts';
 import { shown } from './values.ts';
 
 const examples = `
@@ -102,6 +103,8 @@ export function declare(schedulerArguments: readonly string[], done: Done): Comm
   });
 
   program.hook('preAction', (_, command) => {
+    // A library asks for it when it is loaded, and has no words for its absence.
+    homeDirectory();
     if (schedulerArguments.length > 0 && command !== program && command.name() !== 'launch') {
       throw new UsageError(
         `"${command.name()}" submits nothing, so there is nobody for what stands after "--".`,

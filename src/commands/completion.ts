@@ -1,5 +1,5 @@
 /** `start-jupyter completion bash|zsh|fish`: a completion script, made from the declarations of commands and options. */
-import type { Command } from 'commander';
+import type { Command, Option } from 'commander';
 import { UsageError } from '../errors.ts';
 import { type OptionDefinition, optionKeys, options } from '../options.ts';
 import { shown } from '../values.ts';
@@ -17,14 +17,25 @@ type Value =
   | { readonly kind: 'file' | 'directory' | 'session' | 'anything' };
 
 interface CompletedCommand {
+  /** Empty for the program itself. */
   readonly name: string;
+  /** Whether it is meant where no command is named. */
+  readonly isDefault: boolean;
   readonly help: string;
   readonly options: readonly CompletedOption[];
   /** Its first argument. */
   readonly argument: Value | undefined;
 }
 
-const shells: Readonly<Record<string, (commands: readonly CompletedCommand[]) => string>> = {
+interface CompletedProgram {
+  readonly name: string;
+  /** Without dashes, as a part of a shell function's name. */
+  readonly identifier: string;
+  /** The default one among them. */
+  readonly commands: readonly CompletedCommand[];
+}
+
+const shells: Readonly<Record<string, (program: CompletedProgram) => string>> = {
   bash,
   zsh,
   fish,
@@ -36,15 +47,26 @@ export async function run(
   program: Command,
   { json }: { readonly json?: boolean },
 ): Promise<number> {
-  const script = Object.hasOwn(shells, shell) ? shells[shell] : undefined;
-  if (script === undefined)
+  const text = completionScript(shell, program);
+  if (text === undefined)
     throw new UsageError(
       `There is no completion for "${shown(shell)}".`,
       `Write one of ${Object.keys(shells).join(', ')}.`,
     );
-  const text = script(program.commands.map(completed));
   process.stdout.write(json ? `${JSON.stringify({ shell, script: text })}\n` : text);
   return 0;
+}
+
+/** The completion script of a program; undefined for a shell that there is none for. */
+export function completionScript(shell: string, program: Command): string | undefined {
+  if (!Object.hasOwn(shells, shell)) return undefined;
+  const commands = program.commands.filter((command) => command.name() !== 'help').map(completed);
+  const hasDefault = commands.some(({ isDefault }) => isDefault);
+  return shells[shell]?.({
+    name: program.name(),
+    identifier: program.name().replaceAll('-', '_'),
+    commands: hasDefault ? commands : [{ ...completed(program), name: '', isDefault: true }, ...commands],
+  });
 }
 
 const shellChoices = { kind: 'choices', choices: ['bash', 'zsh', 'fish'] } as const;
@@ -53,6 +75,7 @@ function completed(command: Command): CompletedCommand {
   const argument = command.registeredArguments[0]?.name();
   return {
     name: command.name(),
+    isDefault: command.name() === 'launch',
     help: command.description(),
     options: [
       ...command.options
@@ -60,7 +83,7 @@ function completed(command: Command): CompletedCommand {
         .map((option) => ({
           names: [option.short, option.long].filter((name) => name !== undefined),
           help: option.description,
-          value: valueTaken(option.long ?? '', /[<[](.*)[>\]]$/.exec(option.flags)?.[1]),
+          value: valueTaken(option),
         })),
       { names: ['-h', '--help'], help: 'print this help', value: undefined },
     ],
@@ -71,18 +94,22 @@ function completed(command: Command): CompletedCommand {
           ? shellChoices
           : argument === 'ACTION'
             ? { kind: 'choices', choices: ['eject'] }
-            : undefined,
+            : argument === 'file'
+              ? { kind: 'file' }
+              : undefined,
   };
 }
 
-function valueTaken(flag: string, argument: string | undefined): Value | undefined {
+function valueTaken({ flags, long, argChoices }: Option): Value | undefined {
+  const argument = /[<[](.*)[>\]]$/.exec(flags)?.[1];
   if (argument === undefined) return undefined;
+  if (argChoices !== undefined) return { kind: 'choices', choices: argChoices };
   const definition: OptionDefinition | undefined = optionKeys
     .map((key): OptionDefinition => options[key])
-    .find((each) => `--${each.flag}` === flag);
+    .find((each) => `--${each.flag}` === long);
   if (definition?.choices !== undefined) return { kind: 'choices', choices: definition.choices };
-  if (/DIR/.test(argument)) return { kind: 'directory' };
-  return { kind: /FILE|PATH/.test(argument) ? 'file' : 'anything' };
+  if (/DIR/i.test(argument)) return { kind: 'directory' };
+  return { kind: /FILE|PATH/i.test(argument) ? 'file' : 'anything' };
 }
 
 /** Ids are read from where sessions are kept: asking the scheduler would keep whoever types waiting. */
@@ -90,8 +117,8 @@ const sessionsOf = `ls "\${XDG_STATE_HOME:-$HOME/.local/state}/start-jupyter/ses
 
 // ---- bash -----------------------------------------------------------------------------------------------------------
 
-function bash(commands: readonly CompletedCommand[]): string {
-  const names = commands.map(({ name }) => name).join('|');
+function bash({ name: program, identifier, commands }: CompletedProgram): string {
+  const named = commands.map(({ name }) => name).filter(Boolean);
   const generated = (value: Value) =>
     ({
       choices: `COMPREPLY=($(compgen -W '${value.kind === 'choices' ? value.choices.join(' ') : ''}' -- "$current"))`,
@@ -108,24 +135,23 @@ function bash(commands: readonly CompletedCommand[]): string {
         : [`    ${flags.map((flag) => `${name}/${flag}`).join('|')}) ${generated(value)}; return ;;`],
     ),
   );
-  const words = commands.map(({ name, options: all, argument }) => {
+  const words = commands.map(({ name, isDefault, options: all, argument }) => {
     const flags = all.flatMap(({ names: each }) => each).join(' ');
-    const rest =
-      name === 'launch'
-        ? `COMPREPLY=($(compgen -W '${commands.map((each) => each.name).join(' ')}' -- "$current"))`
-        : argument === undefined
-          ? ':'
-          : generated(argument);
-    return `    ${name})
+    const rest = isDefault
+      ? `COMPREPLY=($(compgen -W '${named.join(' ')}' -- "$current"))`
+      : argument === undefined
+        ? ':'
+        : generated(argument);
+    return `    ${name || "''"})
       if [[ $current == -* ]]; then COMPREPLY=($(compgen -W '${flags}' -- "$current")); else ${rest}; fi
       ;;`;
   });
-  return `# bash completion for start-jupyter: source <(start-jupyter completion bash)
-_start_jupyter() {
-  local current=\${COMP_WORDS[COMP_CWORD]} previous=\${COMP_WORDS[COMP_CWORD - 1]} command=launch word
+  return `# bash completion for ${program}, a file ${program} in share/bash-completion/completions, or to be sourced
+_${identifier}() {
+  local current=\${COMP_WORDS[COMP_CWORD]} previous=\${COMP_WORDS[COMP_CWORD - 1]} command=${defaultName(commands)} word
   COMPREPLY=()
   for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-    case $word in ${names}) command=$word; break ;; esac
+    case $word in ${named.join('|')}) command=$word; break ;; esac
   done
   # bash takes --option=value for three words.
   if [[ $current == = ]]; then current=''; elif [[ $previous == = ]]; then previous=\${COMP_WORDS[COMP_CWORD - 2]}; fi
@@ -136,13 +162,17 @@ ${values.join('\n')}
 ${words.join('\n')}
   esac
 }
-complete -F _start_jupyter start-jupyter
+complete -F _${identifier} ${program}
 `;
+}
+
+function defaultName(commands: readonly CompletedCommand[]): string {
+  return commands.find(({ isDefault }) => isDefault)?.name ?? '';
 }
 
 // ---- zsh ------------------------------------------------------------------------------------------------------------
 
-function zsh(commands: readonly CompletedCommand[]): string {
+function zsh({ name: program, identifier, commands }: CompletedProgram): string {
   const action = (value: Value) =>
     ({
       choices: `(${value.kind === 'choices' ? value.choices.join(' ') : ''})`,
@@ -161,23 +191,25 @@ function zsh(commands: readonly CompletedCommand[]): string {
     );
     return each.join(' ');
   };
-  const parts = commands.map(({ name, options: all, argument }) => {
-    const rest =
-      name === 'launch'
-        ? [`'1: :{_describe command commands}'`]
-        : argument === undefined
-          ? []
-          : [zshQuoted(`:argument:${action(argument)}`)];
-    return `    ${name}) _arguments -s ${[...all.map(spec), ...rest].join(' \\\n      ')} ;;`;
+  const parts = commands.map(({ name, isDefault, options: all, argument }) => {
+    const rest = isDefault
+      ? [`'1: :{_describe command commands}'`]
+      : argument === undefined
+        ? []
+        : [zshQuoted(`:argument:${action(argument)}`)];
+    return `    ${name || "''"}) _arguments -s ${[...all.map(spec), ...rest].join(' \\\n      ')} ;;`;
   });
-  return `#compdef start-jupyter
-# zsh completion for start-jupyter: a file _start-jupyter in $fpath, or source <(start-jupyter completion zsh)
-_start_jupyter() {
+  return `#compdef ${program}
+# zsh completion for ${program}: a file _${program} in $fpath, or to be sourced
+_${identifier}() {
   local -a commands
   commands=(
-${commands.map(({ name, help }) => `    ${zshQuoted(`${name}:${help.replaceAll(':', '\\:')}`)}`).join('\n')}
+${commands
+  .filter(({ name }) => name !== '')
+  .map(({ name, help }) => `    ${zshQuoted(`${name}:${help.replaceAll(':', '\\:')}`)}`)
+  .join('\n')}
   )
-  local command=launch word
+  local command=${defaultName(commands)} word
   integer at=2
   for word in "\${(@)words[2,CURRENT-1]}"; do
     if (( \${commands[(I)$word:*]} )); then
@@ -192,7 +224,7 @@ ${commands.map(({ name, help }) => `    ${zshQuoted(`${name}:${help.replaceAll('
 ${parts.join('\n')}
   esac
 }
-if [[ $funcstack[1] == _start-jupyter ]]; then _start_jupyter "$@"; else compdef _start_jupyter start-jupyter; fi
+if [[ $funcstack[1] == _${program} ]]; then _${identifier} "$@"; else compdef _${identifier} ${program}; fi
 `;
 }
 
@@ -202,12 +234,10 @@ function zshQuoted(text: string): string {
 
 // ---- fish -----------------------------------------------------------------------------------------------------------
 
-function fish(commands: readonly CompletedCommand[]): string {
-  const others = commands.filter(({ name }) => name !== 'launch').map(({ name }) => name);
-  const inCommand = (name: string) =>
-    name === 'launch'
-      ? `not __fish_seen_subcommand_from ${others.join(' ')}`
-      : `__fish_seen_subcommand_from ${name}`;
+function fish({ name: program, commands }: CompletedProgram): string {
+  const others = commands.filter(({ isDefault }) => !isDefault).map(({ name }) => name);
+  const inCommand = ({ name, isDefault }: CompletedCommand) =>
+    isDefault ? `not __fish_seen_subcommand_from ${others.join(' ')}` : `__fish_seen_subcommand_from ${name}`;
   const arguments_ = (value: Value) =>
     ({
       choices: `-x -a '${value.kind === 'choices' ? value.choices.join(' ') : ''}'`,
@@ -217,21 +247,23 @@ function fish(commands: readonly CompletedCommand[]): string {
       anything: '-x',
     })[value.kind];
   const quoted = (text: string) => `'${text.replace(/['\\]/g, '\\$&')}'`;
-  const lines = commands.flatMap(({ name, help, options: all, argument }) => [
-    `complete -c start-jupyter -n __fish_use_subcommand -a ${name} -d ${quoted(help)}`,
-    ...all.map(({ names, help: text, value }) => {
+  const lines = commands.flatMap((command) => [
+    ...(command.name === ''
+      ? []
+      : [`complete -c ${program} -n __fish_use_subcommand -a ${command.name} -d ${quoted(command.help)}`]),
+    ...command.options.map(({ names, help: text, value }) => {
       const flags = names.map((flag) =>
         flag.startsWith('--') ? `-l ${flag.slice(2)}` : `-s ${flag.slice(1)}`,
       );
       const rest = value === undefined ? '' : ` ${arguments_(value)}`;
-      return `complete -c start-jupyter -n '${inCommand(name)}' ${flags.join(' ')}${rest} -d ${quoted(text)}`;
+      return `complete -c ${program} -n '${inCommand(command)}' ${flags.join(' ')}${rest} -d ${quoted(text)}`;
     }),
-    ...(argument === undefined
+    ...(command.argument === undefined
       ? []
-      : [`complete -c start-jupyter -n '${inCommand(name)}' ${arguments_(argument)}`]),
+      : [`complete -c ${program} -n '${inCommand(command)}' ${arguments_(command.argument)}`]),
   ]);
-  return `# fish completion for start-jupyter: start-jupyter completion fish | source
-complete -c start-jupyter -f
+  return `# fish completion for ${program}, a file ${program}.fish in vendor_completions.d, or to be sourced
+complete -c ${program} -f
 ${lines.join('\n')}
 `;
 }

@@ -10,11 +10,16 @@ export interface RunOptions {
   readonly path?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
+  /** Another copy of the program. */
+  readonly program?: string;
 }
 
 /** Starts the built program as its user would, with nothing of the tester's environment. */
-export function start(args: readonly string[], { home, path: searchPath, env, cwd }: RunOptions) {
-  return execa(program, args, {
+export function start(
+  args: readonly string[],
+  { home, path: searchPath, env, cwd, program: copy = program }: RunOptions,
+) {
+  return execa(copy, args, {
     ...options,
     cwd: cwd ?? home.path,
     env: { ...home.env, ...env, ...(searchPath === undefined ? {} : { PATH: searchPath }) },
