@@ -165,6 +165,13 @@ export function declare(schedulerArguments: readonly string[], done: Done): Comm
     ['system', 'profile', 'config', 'json'],
     async (typed) => done((await import('./commands/config.ts')).run(typed)),
   );
+  const doctor = program
+    .command('doctor')
+    .description('check everything that a launch with these options needs, and say what to do')
+    .option('--class [USERS|FILE]', 'what a class would meet: train[01-60], names with commas, or a file');
+  declareOptions(doctor, doctorKeys, async (typed) =>
+    done((await import('./commands/doctor.ts')).run(typed, doctor.opts().class)),
+  );
   declareOptions(
     program
       .command('systems [ACTION] [NAME]')
@@ -188,6 +195,11 @@ export function declare(schedulerArguments: readonly string[], done: Done): Comm
     );
   return program;
 }
+
+/** What says what is to be started and where; how it would be asked for or shown is no matter. */
+const doctorKeys = optionKeys.filter(
+  (key) => key === 'json' || (options[key].group !== 'Output' && key !== 'yes' && key !== 'interactive'),
+);
 
 type LaunchAction = (typed: OptionValues, operands: readonly string[]) => Promise<void>;
 

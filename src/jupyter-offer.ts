@@ -10,6 +10,11 @@ import type { Progress } from './ui/progress.ts';
 import { homeDirectory, userDirectory } from './user-directories.ts';
 import { shown } from './values.ts';
 
+/** Where an offer that was taken has put Jupyter. */
+export function privateEnvironment(): string {
+  return path.join(userDirectory('XDG_DATA_HOME'), 'jupyter');
+}
+
 interface Circumstances {
   /** Take the offer without asking. */
   readonly accept: boolean;
@@ -28,7 +33,7 @@ export async function offerJupyter(spec: LaunchSpec, circumstances: Circumstance
   const programs = jupyterPrograms(spec.service);
   if (programs.some((program) => commandOnPath(program, process.env) !== undefined)) return spec;
 
-  const directory = path.join(userDirectory('XDG_DATA_HOME'), 'jupyter');
+  const directory = privateEnvironment();
   const hasJupyter = () => programs.some((program) => existsSync(path.join(directory, 'bin', program)));
   if (!hasJupyter()) {
     await askFirst(spec.service, directory, circumstances);

@@ -25,6 +25,7 @@ import { formatDuration, shown } from './values.ts';
 /** One thing that a launch needs. */
 export interface LaunchCheck<Known extends readonly unknown[] = []> {
   readonly title: string;
+  readonly about: 'machine' | 'jupyter' | 'scheduler';
   /** What this launch wants of it, in words; undefined where it wants nothing. */
   readonly wanted: (spec: LaunchSpec) => string | undefined;
   readonly problem: (spec: LaunchSpec, settings: Settings, ...known: Known) => PersonError | undefined;
@@ -32,34 +33,44 @@ export interface LaunchCheck<Known extends readonly unknown[] = []> {
 
 /** What a launch needs of this machine: nobody is asked. */
 export const machineChecks: readonly LaunchCheck[] = [
-  { title: 'Start directory', wanted: ({ directory }) => directory, problem: directoryComplaint },
+  {
+    title: 'Start directory',
+    about: 'machine',
+    wanted: ({ directory }) => directory,
+    problem: directoryComplaint,
+  },
   {
     title: 'Virtual environment',
+    about: 'jupyter',
     wanted: ({ environment }) => environment.venv,
     problem: venvComplaint,
   },
   {
     title: 'Conda environment',
+    about: 'jupyter',
     wanted: ({ environment }) => environment.conda?.env,
     problem: condaComplaint,
   },
   {
     title: 'Files to use',
+    about: 'jupyter',
     wanted: (spec) =>
       filesToUse(spec)
         .flatMap(([, file]) => file ?? [])
         .join(', ') || undefined,
     problem: filesComplaint,
   },
-  { title: 'Home directory', wanted: () => sessionsDirectory(), problem: probeHome },
+  { title: 'Home directory', about: 'machine', wanted: () => sessionsDirectory(), problem: probeHome },
   {
     title: 'Scheduler commands',
+    about: 'scheduler',
     wanted: ({ here, system: { scheduler } }) =>
       here || scheduler === 'none' ? undefined : schedulers[scheduler].commands.join(', '),
     problem: commandsComplaint,
   },
   {
     title: 'bash',
+    about: 'machine',
     wanted: (spec) => (runsHere(spec) ? 'the job script runs here' : undefined),
     problem: bashComplaint,
   },
@@ -239,16 +250,23 @@ function filesComplaint(spec: LaunchSpec, settings: Settings): PersonError | und
 export const schedulerChecks: readonly LaunchCheck<[scheduler: Scheduler, offers: Offers]>[] = [
   {
     title: 'Partition',
+    about: 'scheduler',
     wanted: ({ resources }) => resources.partition,
     problem: partitionComplaint,
   },
   {
     title: 'Time limit',
+    about: 'scheduler',
     wanted: ({ resources: { timeLimit } }) =>
       timeLimit === undefined ? undefined : formatDuration(timeLimit),
     problem: timeComplaint,
   },
-  { title: 'Account', wanted: ({ resources }) => resources.account, problem: accountComplaint },
+  {
+    title: 'Account',
+    about: 'scheduler',
+    wanted: ({ resources }) => resources.account,
+    problem: accountComplaint,
+  },
 ];
 
 /**

@@ -1,6 +1,6 @@
 /** From the command line to settings with their origins, and the system that they are for. */
 
-import { loadFiles } from './config/files.ts';
+import { type FoundFile, loadFiles } from './config/files.ts';
 import {
   environmentLayers,
   fileLayer,
@@ -29,16 +29,18 @@ export interface Resolved {
 /**
  * @param typed the options as read from the command line
  * @param offline asks nobody over the network
+ * @param shared leaves out what nobody but this user has: own and project's files, variables
  * @throws UsageError, ConfigurationError
  */
 export async function resolve(
   typed: OptionValues,
-  { offline }: { readonly offline: boolean },
+  { offline, shared = false }: { readonly offline: boolean; readonly shared?: boolean },
 ): Promise<Resolved> {
   refuseConflicts(typed);
-  const files = await loadFiles(process.env, process.cwd(), typed.config);
+  const isTaken = ({ layer }: FoundFile) => !shared || (layer !== 'user' && layer !== 'project');
+  const files = await loadFiles(process.env, process.cwd(), typed.config, isTaken);
   const lower = files.map(fileLayer);
-  const upper = [...environmentLayers(process.env), ...typedLayers(typed)];
+  const upper = [...(shared ? [] : environmentLayers(process.env)), ...typedLayers(typed)];
   const systems = mergeSystems(files);
   const { system: named, profile } = mergeLayers([...lower, ...upper]);
   const system = await findSystem(systems, named, machineFacts(process.env, { offline }));

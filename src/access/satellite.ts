@@ -26,9 +26,18 @@ export interface TokenStatus {
   readonly reason: string | undefined;
 }
 
+/** Who answers at the management host. */
+export interface Identity {
+  /** Undefined: the original, or another without a JSON API. */
+  readonly version: string | undefined;
+  /** What time it is there. */
+  readonly date: Date | undefined;
+}
+
 interface Answer {
   readonly status: number;
   readonly body: string;
+  readonly date: string | undefined;
 }
 
 const answerTimeout = 15_000;
@@ -45,6 +54,31 @@ export class SatelliteClient {
       headersTimeout: answerTimeout,
       bodyTimeout: answerTimeout,
     });
+  }
+
+  /**
+   * Who this is, asked without getting or changing anything.
+   * @throws ProxyError where the proxy can't be reached or answers nonsense
+   */
+  async identify(): Promise<Identity> {
+    const described = await this.#send('GET', '/api/v1/openapi.json');
+    const date = described.date === undefined ? undefined : new Date(described.date);
+    const { title, version } = (parseObject(described.body).info ?? {}) as Record<string, unknown>;
+    if (described.status === 200 && title === 'Satellite' && typeof version === 'string')
+      return { version: shown(version), date };
+    const { body } = await this.#send('GET', '/tokenjobstate.cgi');
+    if (/^Oops! Missing 'token' parameter/.test(body)) return { version: undefined, date };
+    throw this.#nonsense();
+  }
+
+  /**
+   * Why an original would refuse this host, asked with a token that there can't be.
+   * @returns its words; undefined where it lets this host in
+   * @throws ProxyError
+   */
+  async outsiderRefusal(): Promise<string | undefined> {
+    const { body } = await this.#send('GET', '/redeemtoken.cgi?token=0&port=9000');
+    return / IP not in range /.test(body) ? shown(body.replace(/^Oops! /, ''), 160) : undefined;
   }
 
   /**
@@ -138,7 +172,12 @@ export class SatelliteClient {
         },
         body: body === undefined ? null : JSON.stringify(body),
       });
-      return { status: response.statusCode, body: await response.body.text() };
+      const { date } = response.headers;
+      return {
+        status: response.statusCode,
+        body: await response.body.text(),
+        date: typeof date === 'string' ? date : undefined,
+      };
     } catch (error) {
       throw new ProxyError(
         `The proxy ${this.#host} can't be reached: ${transportProblem(error)}.`,

@@ -66,15 +66,18 @@ export async function loadFile({ layer, path: file }: FoundFile): Promise<Loaded
 
 /**
  * The files of all layers, read, lowest first.
+ * @param isTaken of which files
  * @throws ConfigurationError for the first that can't be read or is wrong
  */
 export async function loadFiles(
   environment: NodeJS.ProcessEnv,
   workingDirectory: string,
   extraFile?: string,
+  isTaken: (file: FoundFile) => boolean = () => true,
 ): Promise<LoadedFile[]> {
   const files: LoadedFile[] = [];
-  for (const file of findFiles(environment, workingDirectory, extraFile)) files.push(await loadFile(file));
+  for (const file of findFiles(environment, workingDirectory, extraFile))
+    if (isTaken(file)) files.push(await loadFile(file));
   return files;
 }
 

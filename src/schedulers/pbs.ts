@@ -30,6 +30,7 @@ export const pbs: Scheduler = {
   cancel,
   offers,
   vacancies: async ({ pbs: dialect }, patience) => vacancies(dialect, patience),
+  versionCommand: ['qstat', '--version'],
 };
 
 // ---- Dialect --------------------------------------------------------------------------------------------------------

@@ -65,6 +65,75 @@ export interface AccountAccess {
   readonly accounts: readonly string[];
 }
 
+/** What users may ask for, and what there is for them; a limit that is undefined is none. For `doctor`. */
+export interface Policy {
+  /** What each user may charge; undefined where there is no accounting that would say. */
+  readonly associations: readonly Association[] | undefined;
+  /** By user: the account of a job that names none. */
+  readonly defaultAccounts: ReadonlyMap<string, string>;
+  readonly qualities: readonly Quality[];
+  readonly partitions: readonly PartitionPolicy[];
+  /** Undefined where none was asked about, null where there is none of that name. */
+  readonly reservation: Reservation | null | undefined;
+  /** Those of the reservation, else of the partition. */
+  readonly nodes: readonly Node[];
+}
+
+export interface Association {
+  readonly user: string;
+  readonly account: string;
+  /** Undefined: any. */
+  readonly partition: string | undefined;
+  readonly qualities: readonly string[];
+  readonly maxJobs: number | undefined;
+  readonly maxSubmit: number | undefined;
+  /** Seconds. */
+  readonly maxSeconds: number | undefined;
+}
+
+/** A quality of service; its group limits are those of all of its jobs together. */
+export interface Quality {
+  readonly name: string;
+  readonly maxJobs: number | undefined;
+  readonly maxSubmit: number | undefined;
+  /** Seconds. */
+  readonly maxSeconds: number | undefined;
+  readonly groupJobs: number | undefined;
+}
+
+/** Who is let in; undefined: everybody. */
+export interface PartitionPolicy {
+  readonly name: string;
+  readonly isDefault: boolean;
+  readonly nodes: string;
+  readonly access: AccountAccess | undefined;
+  readonly qualities: readonly string[] | undefined;
+  readonly groups: readonly string[] | undefined;
+  readonly needsReservation: boolean;
+}
+
+export interface Reservation {
+  readonly name: string;
+  readonly start: Date;
+  readonly end: Date;
+  readonly nodes: string;
+  readonly partition: string | undefined;
+  /** Names that are let in, of each kind that is given; with a minus before them, names that are kept out. */
+  readonly users: readonly string[];
+  readonly accounts: readonly string[];
+  readonly groups: readonly string[];
+}
+
+export interface Node {
+  readonly name: string;
+  /** False where it takes no jobs at the moment: down, drained, failing. */
+  readonly available: boolean;
+  readonly cpus: number;
+  /** MiB */
+  readonly memory: number;
+  readonly gpus: number;
+}
+
 export interface Findings {
   /** Partitions whose nodes have GPUs. */
   readonly gpuPartitions?: readonly string[];
@@ -118,6 +187,13 @@ export interface Scheduler {
    * @param patience milliseconds
    */
   vacancies(system: System, patience: number): Promise<Vacancies | undefined>;
+  /** Prints what this is and its version. */
+  readonly versionCommand?: readonly [command: string, ...args: string[]];
+  /** What these users may do with a partition and a reservation. */
+  policy?(
+    users: readonly string[],
+    wanted: { readonly partition: string | undefined; readonly reservation: string | undefined },
+  ): Promise<Policy | { readonly kind: 'unreachable'; readonly message: string }>;
   /** What a description of the system can hold beside what is offered; what it doesn't say is left out. */
   findings?(): Promise<Findings>;
 }

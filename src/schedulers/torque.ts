@@ -41,6 +41,7 @@ export const torque: Scheduler = {
   cancel,
   offers,
   vacancies: async (_, patience) => vacancies(patience),
+  versionCommand: ['qstat', '--version'],
 };
 
 // ---- Dialect --------------------------------------------------------------------------------------------------------

@@ -75,6 +75,7 @@ describe('with our own Satellite', () => {
     onTestFinished(() => satellite.close());
     const client = clientFor(satellite.address.port);
 
+    expect((await client.identify()).version).toMatch(/^\d+\.\d+/);
     const { token, site } = await client.issueToken();
     expect(new URL(site).hostname).toBe(`${token}.sites.test`);
     expect(await client.tokenStatus(token)).toMatchObject({ state: 'pending' });
@@ -216,4 +217,34 @@ it('refuses a certificate authority that is not there', () => {
   expect(
     () => new SatelliteClient({ manageUrl: 'https://manage.sites.test', caFile: '/nowhere/ca.pem' }),
   ).toThrow(ConfigurationError);
+});
+
+describe('who answers', () => {
+  it('is the original, which is asked for no token', async () => {
+    const { client, requests } = await originalProxy({
+      '/tokenjobstate.cgi': original('tokenjobstate-missing'),
+      '/redeemtoken.cgi': original('redeem-unknown-token'),
+    });
+    expect((await client.identify()).version).toBeUndefined();
+    expect(await client.outsiderRefusal()).toBeUndefined();
+    expect(requests.filter((request) => request.includes('getlink'))).toEqual([]);
+  });
+
+  it('is an original that does not let this host in', async () => {
+    const { client } = await originalProxy({ '/redeemtoken.cgi': original('redeem-outside-network') });
+    expect(await client.outsiderRefusal()).toMatch(/^Client \(your\) IP not in range 10\.21\.0\.0\/16/);
+  });
+
+  it('is something else', async () => {
+    const { client } = await originalProxy({});
+    expect((await refusal(client.identify())).message).toContain('does not answer as a Satellite');
+  });
+
+  it('says what time it is there', async () => {
+    const client = await proxyAnswering((_, response) => {
+      response.writeHead(200, { date: 'Sun, 22 Nov 2026 06:00:00 GMT' });
+      response.end(JSON.stringify({ info: { title: 'Satellite', version: '1.2.3' } }));
+    });
+    expect(await client.identify()).toEqual({ version: '1.2.3', date: new Date('2026-11-22T06:00:00Z') });
+  });
 });

@@ -21,6 +21,7 @@ const commands = [
   'stop',
   'prune',
   'config',
+  'doctor',
   'systems',
   'templates',
   'completion',
