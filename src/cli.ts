@@ -3,7 +3,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { readOption } from './config/layers.ts';
 import { PersonError, UsageError } from './errors.ts';
 import { version } from './installation.ts';
-import { suggestion } from './nearest.ts';
+import { nearest, suggestion } from './nearest.ts';
 import { type OptionDefinition, type OptionKey, type OptionValues, optionKeys, options } from './options.ts';
 import { homeDirectory } from './user-directories.ts';
 import { shown } from './values.ts';
@@ -64,8 +64,15 @@ class OwnCommand extends Command {
   }
   unknownOption(flag: string): void {
     const [name = flag] = flag.startsWith('--') ? flag.split('=', 1) : [flag];
-    // @ts-expect-error commander's types leave it out.
-    super.unknownOption(name);
+    const near = name.startsWith('--') ? this.#nearestOption(name.slice(2)) : undefined;
+    const question = near === undefined ? '' : `\n(Did you mean --${near}?)`;
+    this.error(`error: unknown option '${name}'${question}`, { code: 'commander.unknownOption' });
+  }
+  /** Other spellings count, too, and so does a beginning. */
+  #nearestOption(typed: string): string | undefined {
+    const names = this.options.flatMap(({ long }) => (long ? [long.slice(2)] : []));
+    const begun = typed.length < 3 ? undefined : names.find((name) => name.startsWith(typed));
+    return begun ?? nearest(typed, names);
   }
 }
 

@@ -338,8 +338,8 @@ function accountComplaint(
   return complaint(
     settings,
     'account',
-    `${scheduler.title} does not let you use the account "${shown(account)}"${suggestion(account, accounts).replace(/^\./, '')}`,
-    `Yours: ${accounts.join(', ')}.`,
+    `${scheduler.title} does not let you use the account "${shown(account)}"`,
+    `${suggestion(account, accounts).trim()} Yours: ${accounts.join(', ')}.`.trim(),
   );
 }
 

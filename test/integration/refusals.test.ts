@@ -351,6 +351,9 @@ describe('switches', () => {
         ['--partion=x'],
         ['list', '--jsn=1'],
         ['--tiem', '5'],
+        ['--time-limt=3'],
+        ['--queu=x'],
+        ['--batch', 'x'],
       ],
       /Did you mean --/,
     );

@@ -324,6 +324,7 @@ export const launcherOptions: readonly OptionKey[] = [
   'profile',
   'config',
   'yes',
+  'interactive',
   'wait',
   'open',
   'qr',
