@@ -161,6 +161,19 @@ if idle_timeout:  # noqa: F821
 
 # Kernels on sockets in a directory of this user alone, not on ports that everybody on the node can connect to.
 c.ConnectionFileMixin.transport = "ipc"
+
+if not classic:
+    # JupyterLab and Notebook 7 hand on what jupyter_lab_config and, by way of notebook_shim, old settings of NotebookApp
+    # say, when this file has been read already. It has the last word all the same.
+    from copy import deepcopy
+
+    from jupyter_server.serverapp import ServerApp
+
+    def update_config(app, config, update=ServerApp.update_config):
+        update(app, config)
+        update(app, deepcopy(c))
+
+    ServerApp.update_config = update_config
 END_OF_CONFIG
 }
 
@@ -181,7 +194,8 @@ relay_output() {
     line=${line//"$jupyter_token"/...}
     line=${line//"$proxy_token"/...}
     printf '%s\n' "$line"
-    printf '%s\n' "$line" >>"$runtime/last-words"
+    # What a kernel says when the session is over already has no place to be kept any more.
+    printf '%s\n' "$line" 2>/dev/null >>"$runtime/last-words"
     ((++count % 200)) || mv -f "$runtime/last-words" "$runtime/last-words.old"
   done
 }
@@ -209,7 +223,7 @@ why_it_did_not_start() {
 }
 
 port_was_taken() {
-  [[ -n ${jupyter_status-} ]] && grep -q -i -E 'port [0-9]+ is (already in use|not available)|address already in use|No available port' "$runtime/last-words" 2>/dev/null
+  [[ -n ${jupyter_status-} ]] && grep -q -i -E "port $port is (already in use|not available)|address already in use|No available port" "$runtime/last-words" 2>/dev/null
 }
 
 # Waits until everything that comes before Jupyter is done, however long that takes. Returns 1 when it ended instead.

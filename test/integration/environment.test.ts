@@ -131,6 +131,16 @@ false
     expect(log()).toContain('brought along');
   });
 
+  testWithJupyter('that leaves something running, which speaks when all is over, spoils no log', async () => {
+    const late = 'while [ -d "$JUPYTER_RUNTIME_DIR" ]; do sleep 0.05; done; echo the last word';
+    const launch = launchHere(['-q', '--setup', setupFile(`(${late}) &`)], workstation());
+    await linkOf(launch);
+    launch.kill('SIGINT');
+    await launch.ended;
+    await allEnded(home.path);
+    expect(log().trimEnd().split('\n').at(-1)).toBe('the last word');
+  });
+
   it('that ends the shell ends the session, with what it said last', async () => {
     const file = setupFile('echo "no licence for you" >&2\nexit 3\n');
     const { exitCode, stderr } = await run(['--setup', file], workstation());

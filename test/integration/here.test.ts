@@ -1,10 +1,10 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { testWith } from '../support/command.ts';
 import { freshHome, type Home } from '../support/directories.ts';
 import { ask, type HereLaunch, launchHere, runtimeDirectories, secretsOf } from '../support/here.ts';
-import { allEnded, filesHolding, listeningAddresses, processesWithHome } from '../support/processes.ts';
+import { allEnded, filesHolding, processesWithHome } from '../support/processes.ts';
 import { run, slurmPrograms, usualPrograms } from '../support/program.ts';
 import { reportKeys } from '../support/sessions.ts';
 
@@ -175,34 +175,6 @@ describe(`on a machine without a scheduler${note}`, () => {
     launches[0]?.kill('SIGINT');
     await launches[0]?.ended;
     expect((await ask(other, '/api')).status).toBe(200);
-  });
-
-  testWithJupyter("a user's own configuration can't open it to strangers", async () => {
-    const directory = path.join(home.path, '.jupyter');
-    mkdirSync(directory);
-    const open = ['ServerApp', 'NotebookApp', 'IdentityProvider']
-      .map(
-        (app) =>
-          `c.${app}.token = ''\nc.${app}.password = ''\nc.${app}.ip = '0.0.0.0'\nc.${app}.port = 8888\n`,
-      )
-      .join('');
-    for (const name of [
-      'jupyter_config',
-      'jupyter_notebook_config',
-      'jupyter_server_config',
-      'jupyter_lab_config',
-    ]) {
-      writeFileSync(path.join(directory, `${name}.py`), open);
-    }
-    writeFileSync(
-      path.join(directory, 'jupyter_notebook_config.json'),
-      '{"NotebookApp":{"token":"","password":""}}',
-    );
-    const launch = launchHere(['--quiet'], workstation());
-    const link = await linkOf(launch);
-    expect(new Set(listeningAddresses(processesWithHome(home.path)))).toEqual(new Set(['127.0.0.1']));
-    expect((await ask(link, '/api/sessions')).status).toBe(403);
-    expect((await ask(link, `/api/sessions?token=${secretsOf(link).jupyterToken}`)).status).toBe(200);
   });
 
   describe.each([

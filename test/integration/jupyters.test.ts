@@ -1,0 +1,176 @@
+/**
+ * Each generation of Jupyter, directly and from a container image, with the same demands on all: its interface and a
+ * kernel work for the owner of the link, strangers are refused whatever the user's own configuration says, the log tells
+ * of no trouble and of no secret, and nothing is left.
+ */
+import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { beforeAll, describe, expect } from 'vitest';
+import { testWith } from '../support/command.ts';
+import { freshHome, temporaryDirectory } from '../support/directories.ts';
+import { ask, launchHere, runtimeDirectories, secretsOf } from '../support/here.ts';
+import { installJupyters, type JupyterRelease } from '../support/jupyters.ts';
+import { runInKernel } from '../support/kernel.ts';
+import { writeOpenConfiguration } from '../support/open-configuration.ts';
+import { allEnded, filesHolding, listeningAddresses, processesWithHome } from '../support/processes.ts';
+import { run, slurmPrograms, usualPrograms } from '../support/program.ts';
+
+const { run: testWithJupyter, note } = testWith('jupyter-notebook');
+
+const places = temporaryDirectory();
+
+beforeAll(async () => {
+  await installJupyters(places);
+});
+
+interface Generation {
+  readonly name: string;
+  /** Undefined: the one that the machine has. */
+  readonly release?: JupyterRelease;
+  readonly service: 'lab' | 'notebook' | 'voila';
+  /** What /api says is running. */
+  readonly version: RegExp;
+  /** A page of the interface, and what is on it. */
+  readonly page: string;
+  readonly shows: string;
+}
+
+const generations: readonly Generation[] = [
+  {
+    name: 'Notebook 6.4 of Debian',
+    service: 'notebook',
+    version: /^6\.4\./,
+    page: '/tree',
+    shows: 'notebook_list',
+  },
+  {
+    name: 'Notebook 6.5',
+    release: 'notebook-6',
+    service: 'notebook',
+    version: /^6\.5\./,
+    page: '/tree',
+    shows: 'notebook_list',
+  },
+  {
+    name: 'Notebook 7',
+    release: 'notebook-7',
+    service: 'notebook',
+    version: /^2\./,
+    page: '/tree',
+    shows: 'jupyter-config-data',
+  },
+  {
+    name: 'JupyterLab 3 on Jupyter Server 1',
+    release: 'lab-3-server-1',
+    service: 'lab',
+    version: /^1\./,
+    page: '/lab',
+    shows: 'jupyter-config-data',
+  },
+  {
+    name: 'JupyterLab 3 on Jupyter Server 2',
+    release: 'lab-3-server-2',
+    service: 'lab',
+    version: /^2\./,
+    page: '/lab',
+    shows: 'jupyter-config-data',
+  },
+  {
+    name: 'JupyterLab 4',
+    release: 'lab-4',
+    service: 'lab',
+    version: /^2\./,
+    page: '/lab',
+    shows: 'jupyter-config-data',
+  },
+  {
+    name: 'Voilà 0.4 on Jupyter Server 1',
+    release: 'lab-3-server-1',
+    service: 'voila',
+    version: /^1\./,
+    page: '/voila/render/six.ipynb',
+    shows: 'times seven is 42',
+  },
+  {
+    name: 'Voilà 0.5 on Jupyter Server 2',
+    release: 'lab-4',
+    service: 'voila',
+    version: /^2\./,
+    page: '/voila/render/six.ipynb',
+    shows: 'times seven is 42',
+  },
+];
+
+/** A notebook that computes something. */
+const notebook = {
+  cells: [
+    {
+      cell_type: 'code',
+      execution_count: null,
+      id: 'one',
+      metadata: {},
+      outputs: [],
+      source: ["print('six times seven is', 6*7)"],
+    },
+  ],
+  metadata: { kernelspec: { display_name: 'Python 3', language: 'python', name: 'python3' } },
+  nbformat: 4,
+  nbformat_minor: 5,
+};
+
+describe.each(generations)(`$name${note}`, ({ release, service, version, page, shows }) => {
+  const prefix = release === undefined ? '/usr' : path.join(places, release);
+
+  testWithJupyter.each<[string, (engines: string) => readonly string[]]>([
+    ['directly', () => (release === undefined ? [] : ['--venv', prefix])],
+    ['from an image', (engines) => ['--image', imageOf(prefix, engines)]],
+  ])('%s', async (_, where) => {
+    const home = freshHome();
+    writeOpenConfiguration(home);
+    writeFileSync(path.join(home.path, 'six.ipynb'), JSON.stringify(notebook));
+    const engines = temporaryDirectory();
+    const machine = { home, path: `${engines}:${usualPrograms({ without: slurmPrograms })}` };
+
+    const launch = launchHere(['--json', `--${service}`, ...where(engines)], machine);
+    const { url, log } = JSON.parse((await launch.line()) ?? '{}');
+    const { jupyterToken, words } = secretsOf(url);
+    const runtime = runtimeDirectories(home.path);
+
+    const api = await ask(url, '/api');
+    expect(JSON.parse(api.body).version).toMatch(version);
+    expect(new Set(listeningAddresses(processesWithHome(home.path)))).toEqual(new Set(['127.0.0.1']));
+    for (const place of ['/api/sessions', '/api/contents', `/api/kernels?token=${jupyterToken.slice(1)}0`])
+      expect([place, (await ask(url, place)).status]).toEqual([place, 403]);
+    expect((await ask(url, page)).status).toBe(302);
+    expect((await ask(url, `/api/sessions?token=${jupyterToken}`)).status).toBe(200);
+
+    const shown = await ask(url, `${page}?token=${jupyterToken}`);
+    expect(shown.status).toBe(200);
+    expect(shown.body).toContain(shows);
+    const said = await runInKernel(url, 'import ipykernel, sys; print(6*7, sys.prefix, ipykernel.__file__)');
+    expect(said).toMatch(new RegExp(`^42 ${prefix} ${prefix}/lib/python3.*/ipykernel/__init__.py$`));
+
+    // Before its end: Python trips over a signal that comes while it writes to the log.
+    expect(readFileSync(log, 'utf8')).not.toMatch(/Traceback|\[[EC] |FAILED|WARNING/);
+
+    launch.kill('SIGINT');
+    expect((await launch.ended).exitCode).toBe(130);
+    await allEnded(home.path);
+    expect(runtime.filter((directory) => existsSync(directory))).toEqual([]);
+    expect(filesHolding([home.path], [jupyterToken, words])).toEqual([]);
+    const status = JSON.parse((await run(['status', '--json'], machine)).stdout);
+    expect(status).toMatchObject({ state: 'ended', url: null });
+  });
+});
+
+/** An image with the programs of an installation, and an engine for it: see test/support/apptainer-stand-in.sh. */
+function imageOf(prefix: string, engines: string): string {
+  const image = path.join(temporaryDirectory(), 'image');
+  mkdirSync(image);
+  symlinkSync(path.join(prefix, 'bin'), path.join(image, 'bin'));
+  symlinkSync(
+    path.join(import.meta.dirname, '../support/apptainer-stand-in.sh'),
+    path.join(engines, 'apptainer'),
+  );
+  return image;
+}
