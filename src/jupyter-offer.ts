@@ -2,11 +2,12 @@
 import { existsSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { execa } from 'execa';
-import { ConfigurationError, InterruptedError } from './errors.ts';
+import { ConfigurationError } from './errors.ts';
 import { jupyterPrograms, type LaunchSpec } from './launch-spec.ts';
 import type { Service } from './options.ts';
 import { commandOnPath } from './systems/detect.ts';
 import type { Progress } from './ui/progress.ts';
+import { prompted } from './ui/prompt.ts';
 import { homeDirectory, userDirectory } from './user-directories.ts';
 import { shown } from './values.ts';
 
@@ -45,7 +46,7 @@ export async function offerJupyter(spec: LaunchSpec, circumstances: Circumstance
 async function askFirst(
   service: Service | undefined,
   directory: string,
-  { accept, progress }: Circumstances,
+  { accept, progress, interrupted }: Circumstances,
 ): Promise<void> {
   if (accept) return;
   const what = titles[service ?? 'lab'];
@@ -53,8 +54,12 @@ async function askFirst(
     progress.end();
     const { confirm } = await import('@inquirer/prompts');
     const question = `${what} is not installed here. Install it into ${tilde(directory)}?`;
-    if (await confirm({ message: question, default: true }, { output: process.stderr }).catch(declined))
-      return;
+    const isTaken = await prompted(
+      (context) => confirm({ message: question, default: true }, context),
+      interrupted,
+      'Interrupted; nothing was installed.',
+    );
+    if (isTaken) return;
   }
   throw new ConfigurationError(
     `${what} is not installed on this machine.`,
@@ -66,13 +71,6 @@ async function askFirst(
 function tilde(file: string): string {
   const below = path.relative(homeDirectory(), file);
   return below.startsWith('..') ? file : path.join('~', below);
-}
-
-/** A Ctrl-C at the question. */
-function declined(error: Error): never {
-  throw error.name === 'ExitPromptError'
-    ? new InterruptedError('Interrupted; nothing was installed.')
-    : error;
 }
 
 const titles: Readonly<Record<Service, string>> = {

@@ -197,6 +197,18 @@ describe('on Slurm', () => {
 });
 
 describe('where nothing is submitted', () => {
+  it('the offer to install JupyterLab may be left with Esc, and is not taken then', async () => {
+    const home = freshHome();
+    const terminal = onTerminal([], {
+      home,
+      path: usualPrograms({ without: /^jupyter|^(?:s(?:batch|queue|info)|q\w+|b(?:sub|jobs|kill))$/ }),
+    });
+    await terminal.answer('is not installed here. Install it into ~/.local/share/', keys.escape);
+    expect(await terminal.ended).toMatchObject({ exitCode: 130, stdout: '' });
+    expect(terminal.raw()).toContain('Interrupted; nothing was installed.');
+    expect(existsSync(path.join(home.path, '.local', 'share'))).toBe(false);
+  });
+
   it('asks where Jupyter comes from and where it starts only', async () => {
     const home = freshHome();
     const login = {
