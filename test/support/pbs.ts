@@ -1,8 +1,9 @@
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { expect, onTestFinished, vi } from 'vitest';
+import { onTestFinished } from 'vitest';
 import { temporaryDirectory } from './directories.ts';
 import { type Settings, State, usualSettings } from './pbs/state.ts';
+import { endJobs, expectNoCalls, installCommands } from './stand-in/install.ts';
 
 export interface Pbs {
   /** To be put first on PATH. */
@@ -20,13 +21,8 @@ const program = path.join(import.meta.dirname, 'pbs', 'stand-in.ts');
  */
 export function standInForPbs(settings: Partial<Settings> = {}): Pbs {
   const directory = temporaryDirectory();
-  const commands = path.join(directory, 'bin');
-  for (const name of ['bin', 'jobs', 'spool']) mkdirSync(path.join(directory, name), { mode: 0o700 });
-  for (const name of ['qsub', 'qstat', 'qdel', 'qrls', 'pbsnodes']) {
-    const file = path.join(commands, name);
-    writeFileSync(file, `#!/bin/sh\nexec '${process.execPath}' '${program}' ${name} '${directory}' "$@"\n`);
-    chmodSync(file, 0o755);
-  }
+  const commands = installCommands(directory, program, ['qsub', 'qstat', 'qdel', 'qrls', 'pbsnodes']);
+  mkdirSync(path.join(directory, 'spool'), { mode: 0o700 });
   const state = new State(directory);
   let current: Settings = { ...usualSettings, ...settings };
   const set = (change: Partial<Settings>) => {
@@ -40,24 +36,8 @@ export function standInForPbs(settings: Partial<Settings> = {}): Pbs {
     state.locked(() => {
       for (const job of state.jobs()) if (job.state === 'Q') state.save({ ...job, state: 'H' });
     });
-    await vi.waitFor(
-      () => {
-        const running = state.jobs().filter(({ state: letter }) => letter === 'R');
-        for (const { mom } of running) if (mom !== undefined) kill(mom);
-        expect(running).toEqual([]);
-      },
-      { timeout: 60_000, interval: 100 },
-    );
-    const unrecorded = path.join(directory, 'unrecorded');
-    expect(existsSync(unrecorded) ? readFileSync(unrecorded, 'utf8') : '').toBe('');
+    await endJobs(() => state.jobs().flatMap(({ state: letter, mom }) => (letter === 'R' ? [mom] : [])));
+    expectNoCalls(path.join(directory, 'unrecorded'));
   }, 60_000);
   return { commands, state, set };
-}
-
-function kill(pid: number): void {
-  try {
-    process.kill(pid, 'SIGTERM');
-  } catch {
-    // The job has ended.
-  }
 }

@@ -5,19 +5,12 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  appendFileSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmdirSync,
-  writeFileSync,
-} from 'node:fs';
+import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { JobFiles, Refusal } from '../stand-in/job-files.ts';
+import { signalSession, signals } from '../stand-in/sessions.ts';
 
 /** How this cluster is set up. Tests may change it while jobs run. */
 export interface Settings {
@@ -53,64 +46,9 @@ const alone = new Set(['-rn', '-H']);
 
 const program = fileURLToPath(import.meta.url);
 
-export class Cluster {
-  readonly directory: string;
-
-  constructor(directory: string) {
-    this.directory = directory;
-  }
-
-  get settings(): Settings {
-    return JSON.parse(readFileSync(path.join(this.directory, 'settings.json'), 'utf8'));
-  }
-
-  jobs(): Job[] {
-    return readdirSync(path.join(this.directory, 'jobs'))
-      .filter((name) => name.endsWith('.json'))
-      .map((name) => JSON.parse(readFileSync(path.join(this.directory, 'jobs', name), 'utf8')) as Job)
-      .sort((a, b) => Number(a.id) - Number(b.id));
-  }
-
-  job(id: string): Job | undefined {
-    return this.jobs().find((job) => job.id === id);
-  }
-
-  save(job: Job): void {
-    const file = this.file(job.id, 'json');
-    writeFileSync(`${file}.${process.pid}`, JSON.stringify(job));
-    renameSync(`${file}.${process.pid}`, file);
-  }
-
-  file(id: string, suffix: 'json' | 'shell'): string {
-    return path.join(this.directory, 'jobs', `${id}.${suffix}`);
-  }
-
-  /** Does something that nobody else may see half done. */
-  locked<T>(action: () => T): T {
-    const lock = path.join(this.directory, 'lock');
-    const deadline = Date.now() + 20_000;
-    for (;;) {
-      try {
-        mkdirSync(lock);
-        break;
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || Date.now() > deadline) throw error;
-        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
-      }
-    }
-    try {
-      return action();
-    } finally {
-      rmdirSync(lock);
-    }
-  }
-}
-
-class Refusal extends Error {
-  readonly exitCode: number;
-  constructor(message: string, exitCode = 255) {
-    super(message);
-    this.exitCode = exitCode;
+export class Cluster extends JobFiles<Job, Settings> {
+  shell(id: string): string {
+    return path.join(this.directory, 'jobs', `${id}.shell`);
   }
 }
 
@@ -130,7 +68,8 @@ async function main([command = '', directory = '', ...args]: readonly string[]):
     sbatchd: () => sbatchd(cluster, args[0] as string),
   };
   try {
-    if (command !== 'sbatchd' && cluster.settings.down) throw new Refusal('LSF is down. Please wait ...');
+    if (command !== 'sbatchd' && cluster.settings.down)
+      throw new Refusal('LSF is down. Please wait ...', 255);
     await (commands[command] ?? unforeseen)();
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
@@ -162,10 +101,10 @@ function bsub(cluster: Cluster, typed: readonly string[], unforeseen: () => neve
   }
   const queue = options['-q'];
   if (queue !== undefined && !queues.includes(queue))
-    throw new Refusal(`${queue}: No such queue. Job not submitted.`);
+    throw new Refusal(`${queue}: No such queue. Job not submitted.`, 255);
   const id = cluster.locked(() => {
     const next = String(Number(cluster.jobs().at(-1)?.id ?? 100) + 1);
-    writeFileSync(cluster.file(next, 'shell'), script, { mode: 0o700 });
+    writeFileSync(cluster.shell(next), script, { mode: 0o700 });
     cluster.save({
       id: next,
       stat: options['-H'] === undefined ? 'PEND' : 'PSUSP',
@@ -196,7 +135,7 @@ function bjobs(cluster: Cluster, args: readonly string[], unforeseen: () => neve
   if (all !== '-a' || o !== '-o' || json !== '-json' || ids.length === 0) unforeseen();
   const names = format.split(' ');
   if (!cluster.settings.estimates && names.includes('estimated_sim_start_time'))
-    throw new Refusal('bjobs: unknown field name "estimated_sim_start_time".');
+    throw new Refusal('bjobs: unknown field name "estimated_sim_start_time".', 255);
   const records = ids.map((id) => {
     const job = cluster.job(id);
     return job === undefined
@@ -232,9 +171,9 @@ function lsfClock(milliseconds: number): string {
 function bkill(cluster: Cluster, id: string): void {
   cluster.locked(() => {
     const job = cluster.job(id);
-    if (job === undefined) throw new Refusal(`Job <${id}>: No matching job found`);
+    if (job === undefined) throw new Refusal(`Job <${id}>: No matching job found`, 255);
     if (job.stat === 'DONE' || job.stat === 'EXIT')
-      throw new Refusal(`Job <${id}>: Job has already finished`);
+      throw new Refusal(`Job <${id}>: Job has already finished`, 255);
     const exitReason = 'TERM_OWNER: job killed by owner';
     if (job.stat === 'RUN') {
       cluster.save({ ...job, exitReason });
@@ -246,7 +185,7 @@ function bkill(cluster: Cluster, id: string): void {
 
 function bresume(cluster: Cluster, id: string): void {
   const job = cluster.job(id);
-  if (job?.stat !== 'PSUSP') throw new Refusal(`Job <${id}>: No matching job found`);
+  if (job?.stat !== 'PSUSP') throw new Refusal(`Job <${id}>: No matching job found`, 255);
   cluster.save({ ...job, stat: 'PEND' });
   process.stdout.write(`Job <${id}> is being resumed\n`);
   dispatch(cluster, id);
@@ -268,7 +207,7 @@ async function sbatchd(cluster: Cluster, id: string): Promise<void> {
     const job = cluster.job(id) as Job;
     if (job.stat !== 'PEND') return undefined;
     const { environment } = job;
-    const shell = spawn(cluster.file(id, 'shell'), [], {
+    const shell = spawn(cluster.shell(id), [], {
       cwd: environment.HOME,
       detached: true,
       stdio: 'ignore',
@@ -309,42 +248,6 @@ async function sbatchd(cluster: Cluster, id: string): Promise<void> {
     });
   });
   process.exit();
-}
-
-/** One after the other, while there is somebody to hear them. */
-async function signals(session: number, names: readonly NodeJS.Signals[], interval: number): Promise<void> {
-  for (const name of names) {
-    signalSession(session, name);
-    const deadline = Date.now() + interval;
-    while (sessionProcesses(session).length > 0 && Date.now() < deadline) await sleep(50);
-  }
-}
-
-function signalSession(session: number, signal: NodeJS.Signals): void {
-  for (const pid of sessionProcesses(session)) {
-    try {
-      process.kill(pid, signal);
-    } catch {
-      // It ended meanwhile.
-    }
-  }
-}
-
-/** See proc(5), /proc/PID/stat: state is the third field, the session the sixth. */
-function sessionProcesses(session: number): number[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .filter((pid) => {
-      try {
-        const [letter, , , id] = readFileSync(`/proc/${pid}/stat`, 'utf8')
-          .replace(/^.*\) /s, '')
-          .split(' ');
-        return Number(id) === session && letter !== 'Z';
-      } catch {
-        return false;
-      }
-    });
 }
 
 if (process.argv[1] === program && existsSync(process.argv[3] ?? '')) await main(process.argv.slice(2));

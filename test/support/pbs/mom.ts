@@ -12,9 +12,10 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, closeSync, copyFileSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
+import { chmodSync, closeSync, copyFileSync, openSync, writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { signalSession, signals } from '../stand-in/sessions.ts';
 import { seconds } from './qsub.ts';
 import { type Job, now, type State } from './state.ts';
 
@@ -118,7 +119,7 @@ export async function mom(state: State, id: string): Promise<void> {
     report(state, id, session);
     if (state.settings.flavour === 'torque')
       await terminateAsTorque(session, exited, state.settings.killDelay);
-    else await terminate(session, state.settings.killDelay);
+    else await signals(session, ['SIGTERM', 'SIGKILL'], state.settings.killDelay * 1000);
   }
   const [code, signal] = await exited;
   signalSession(session, 'SIGKILL');
@@ -185,14 +186,6 @@ function report(state: State, id: string, session: number): void {
   });
 }
 
-/** TERM to everything, and KILL to what remains. */
-async function terminate(session: number, killDelay: number): Promise<void> {
-  signalSession(session, 'SIGTERM');
-  const deadline = Date.now() + killDelay * 1000;
-  while (sessionProcesses(session).length > 0 && Date.now() < deadline) await sleep(50);
-  signalSession(session, 'SIGKILL');
-}
-
 /** TERM to everything; the first shell's end, or the end of the delay, is everything's end. */
 async function terminateAsTorque(
   session: number,
@@ -204,34 +197,6 @@ async function terminateAsTorque(
   await Promise.race([exited, timeout(killDelay, waking.signal)]);
   waking.abort();
   signalSession(session, 'SIGKILL');
-}
-
-function signalSession(session: number, signal: NodeJS.Signals): void {
-  for (const pid of sessionProcesses(session)) {
-    try {
-      process.kill(pid, signal);
-    } catch {
-      // It ended meanwhile.
-    }
-  }
-}
-
-/** Youngest first; see proc(5), /proc/PID/stat: state is the third field, the session the sixth. */
-function sessionProcesses(session: number): number[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .filter((pid) => {
-      try {
-        const [letter, , , id] = readFileSync(`/proc/${pid}/stat`, 'utf8')
-          .replace(/^.*\) /s, '')
-          .split(' ');
-        return Number(id) === session && letter !== 'Z';
-      } catch {
-        return false;
-      }
-    })
-    .sort((a, b) => b - a);
 }
 
 function finish(state: State, id: string, status: number, isOverLimit: boolean): void {

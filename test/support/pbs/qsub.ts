@@ -1,8 +1,9 @@
 /** qsub: reads options and directives, refuses what a real one refuses, and queues the job. */
 import { copyFileSync, readFileSync } from 'node:fs';
 import path from 'node:path';
+import { Refusal } from '../stand-in/job-files.ts';
 import { schedule } from './mom.ts';
-import { type Job, now, Refusal, type State } from './state.ts';
+import { type Job, now, type State } from './state.ts';
 
 /** Recorded in use; `-S` and `-r`, `-A`, `-W umask=` from qsub(1B). */
 const takesValue = new Set(['-A', '-q', '-N', '-o', '-e', '-j', '-l', '-W', '-v', '-S', '-r']);

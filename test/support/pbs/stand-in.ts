@@ -3,6 +3,8 @@
  * answers as an OpenPBS 23.06 was recorded (test/recordings/openpbs-23.06). What is in no recording and in no manual
  * ends with status 99 and a line in the file "unrecorded".
  */
+
+import { Refusal } from '../stand-in/job-files.ts';
 import { deleteJob, mom, schedule } from './mom.ts';
 import {
   estimates,
@@ -15,7 +17,7 @@ import {
   torqueJobAttributes,
 } from './print.ts';
 import { qsub } from './qsub.ts';
-import { type Job, now, Refusal, State } from './state.ts';
+import { type Job, now, State } from './state.ts';
 
 const [command = '', directory = '', ...args] = process.argv.slice(2);
 const state = new State(directory);

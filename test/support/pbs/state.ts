@@ -1,15 +1,7 @@
-/** What the stand-in for a PBS server keeps: one directory a server, one file a job, one lock around every change. */
-import {
-  appendFileSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmdirSync,
-  writeFileSync,
-} from 'node:fs';
+/** What the stand-in for a PBS server keeps. */
+import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { JobFiles, Refusal } from '../stand-in/job-files.ts';
 
 /** How this server is set up. Tests may change it while jobs run. */
 export interface Settings {
@@ -86,39 +78,10 @@ export interface Job {
   readonly mom?: number;
 }
 
-export class State {
-  readonly directory: string;
-
-  constructor(directory: string) {
-    this.directory = directory;
-  }
-
-  get settings(): Settings {
-    return JSON.parse(readFileSync(path.join(this.directory, 'settings.json'), 'utf8'));
-  }
-
+export class State extends JobFiles<Job, Settings> {
   /** A place for a job's script or output while it runs. */
   spool(id: string, suffix: 'SC' | 'OU' | 'ER'): string {
     return path.join(this.directory, 'spool', `${id}.${suffix}`);
-  }
-
-  jobs(): Job[] {
-    return readdirSync(path.join(this.directory, 'jobs'))
-      .filter((name) => name.endsWith('.json'))
-      .map((name) => JSON.parse(readFileSync(path.join(this.directory, 'jobs', name), 'utf8')) as Job)
-      .sort((a, b) => Number.parseInt(a.id, 10) - Number.parseInt(b.id, 10));
-  }
-
-  job(id: string): Job | undefined {
-    return this.jobs().find((job) => job.id === id);
-  }
-
-  save(job: Job): Job {
-    const file = path.join(this.directory, 'jobs', `${job.id}.json`);
-    const next = `${file}.${process.pid}`;
-    writeFileSync(next, JSON.stringify(job));
-    renameSync(next, file);
-    return job;
   }
 
   /** The number of a new job; only under the lock. */
@@ -129,39 +92,10 @@ export class State {
     return number;
   }
 
-  /** Does something that nobody else may see half done. */
-  locked<T>(action: () => T): T {
-    const lock = path.join(this.directory, 'lock');
-    const deadline = Date.now() + 20_000;
-    for (;;) {
-      try {
-        mkdirSync(lock);
-        break;
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || Date.now() > deadline) throw error;
-        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
-      }
-    }
-    try {
-      return action();
-    } finally {
-      rmdirSync(lock);
-    }
-  }
-
   /** A call that nobody has seen a real PBS answer is the test's failure, not something to make up an answer for. */
   unrecorded(what: string): never {
     appendFileSync(path.join(this.directory, 'unrecorded'), `${what}\n`);
     throw new Refusal(`stand-in for PBS: nobody has recorded this: ${what}`, 99);
-  }
-}
-
-/** Ends a command: what it says on stderr, and its exit code. */
-export class Refusal extends Error {
-  readonly exitCode: number;
-  constructor(message: string, exitCode: number) {
-    super(message);
-    this.exitCode = exitCode;
   }
 }
 
