@@ -9,7 +9,7 @@ import {
   sharingFindings,
 } from '../doctor/class.ts';
 import { type Configuration, checkConfiguration } from '../doctor/configuration.ts';
-import { type Area, count, exitCode, type Finding, skipped } from '../doctor/finding.ts';
+import { type Area, count, exitCode, type Finding, fail, skipped } from '../doctor/finding.ts';
 import { installationFindings } from '../doctor/installation.ts';
 import { jupyterConfigDirectories, jupyterFindings, looseConfigurationFinding } from '../doctor/jupyter.ts';
 import {
@@ -34,7 +34,7 @@ import { installationRoot } from '../installation.ts';
 import type { LaunchSpec } from '../launch-spec.ts';
 import type { OptionValues } from '../options.ts';
 import { machineChecks } from '../preflight.ts';
-import { sessionsDirectory } from '../sessions/store.ts';
+import { directoryProblem, sessionsDirectory } from '../sessions/store.ts';
 import { homeDirectory } from '../user-directories.ts';
 
 /**
@@ -87,7 +87,14 @@ async function checkLaunch(typed: OptionValues, add: Add): Promise<undefined> {
   } else {
     const loose = looseConfigurationFinding(jupyterConfigDirectories(process.env, homeDirectory()));
     add('Jupyter', 3, [...jupyterFindings(spec, resolved.settings, process.env), loose]);
-    if (!spec.here) add('Scheduler', 5, await schedulerFindings(spec, resolved.settings, { asUser: true }));
+    if (!spec.here)
+      add(
+        'Scheduler',
+        5,
+        directoryProblem(homeDirectory()) === undefined
+          ? await schedulerFindings(spec, resolved.settings, { asUser: true })
+          : [skipped('Not asked', 'its commands are run in your home directory')],
+      );
     add('Proxy', 4, await accessFindings(spec));
   }
   add('Sessions', 3, await sessionFindings());
@@ -98,13 +105,18 @@ async function machineFindings({ spec, resolved }: Configuration): Promise<Findi
   const sessions = sessionsDirectory();
   const { env } = process;
   const checks = machineChecks.filter(({ about, title }) => about === 'machine' && title !== 'bash');
+  const problem = directoryProblem(home);
   return [
-    ...(spec && resolved
-      ? checks.flatMap((check) => preflightFinding(check, spec, resolved.settings) ?? [])
-      : []),
-    spaceFinding(sessions),
-    ...privacyFindings(home, sessions),
-    ...(spec?.here ? [] : [sharedHomeFinding(sessions, mountTable())]),
+    ...(problem === undefined
+      ? [
+          ...(spec && resolved
+            ? checks.flatMap((check) => preflightFinding(check, spec, resolved.settings) ?? [])
+            : []),
+          spaceFinding(sessions),
+          ...privacyFindings(home, sessions),
+          ...(spec?.here ? [] : [sharedHomeFinding(sessions, mountTable())]),
+        ]
+      : [fail('Home directory', `${home}: ${problem}`, 'Set HOME to your own home directory.')]),
     xdgFinding(env),
     temporaryFinding(env),
     ...(await bashFindings(env)),

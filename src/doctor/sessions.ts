@@ -3,7 +3,7 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { observe } from '../sessions/observe.ts';
 import { isOver } from '../sessions/session.ts';
-import { listSessions, sessionsDirectory } from '../sessions/store.ts';
+import { directoryProblem, listSessions, sessionsDirectory } from '../sessions/store.ts';
 import { type Finding, fail, ok, warn } from './finding.ts';
 
 /** From here on they are worth a word. */
@@ -13,6 +13,11 @@ const many = 50;
 export async function sessionFindings(): Promise<Finding[]> {
   const directory = sessionsDirectory();
   if (!existsSync(directory)) return [ok('Sessions', 'none yet')];
+  const problem = directoryProblem(directory);
+  if (problem !== undefined)
+    return [
+      fail('Sessions', `${directory}: ${problem}`, `Make it readable for yourself: chmod u+rwx ${directory}`),
+    ];
   const observed = await observe(listSessions());
   const over = observed.filter(({ state }) => isOver(state)).length;
   const names = readdirSync(directory).filter((name) => !name.startsWith('.'));

@@ -263,13 +263,15 @@ export function probeHome(): ConfigurationError | undefined {
   const probe = path.join(directory, `.probe-${process.pid}`);
   try {
     makeDirectory(directory);
-    // Larger than what a file system keeps beside the inode, so that a full one shows.
-    writePrivate(probe, ' '.repeat(64 * 1024));
+    try {
+      // Larger than what a file system keeps beside the inode, so that a full one shows.
+      writePrivate(probe, ' '.repeat(64 * 1024));
+    } finally {
+      rmSync(probe, { force: true });
+    }
     return undefined;
   } catch (error) {
     return homeProblem(directory, error);
-  } finally {
-    rmSync(probe, { force: true });
   }
 }
 

@@ -1,5 +1,5 @@
 /** `doctor`, built: a healthy cluster, and what is wrong with an unhealthy one, by its exit code and its advice. */
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
@@ -191,6 +191,31 @@ describe('what is wrong with the configuration', () => {
       failed: ['Configuration: Settings', 'Scheduler: Partition'],
     });
     expect(findings.get('Scheduler: Partition')?.advice).toContain('Known: compute, debug.');
+  });
+});
+
+describe('a home that is no directory', () => {
+  it('is one failure, and nothing is made there', async () => {
+    const file = path.join(temporaryDirectory(), 'file');
+    writeFileSync(file, '');
+    for (const place of [file, path.join(path.dirname(file), 'nowhere')]) {
+      const { exitCode, failed, findings } = await report([], { env: { HOME: place } });
+      expect({ exitCode, failed }).toEqual({ exitCode: 3, failed: ['This machine: Home directory'] });
+      expect(findings.get('This machine: Home directory')?.advice).toContain('Set HOME');
+    }
+    expect(readdirSync(path.dirname(file))).toEqual(['file']);
+  });
+
+  it('stops a launch in the same words', async () => {
+    const file = path.join(temporaryDirectory(), 'file');
+    writeFileSync(file, '');
+    const launch = await run(['-d', '/tmp'], {
+      home,
+      path: `${stubs.directory}:${usualPrograms({ without: slurmPrograms })}`,
+      env: { ...satellite.env, START_JUPYTER_SITE_CONFIG: site, TEST_CLUSTER: 'yes', HOME: file },
+    });
+    expect(launch.exitCode).toBe(3);
+    expect(launch.stderr).toContain("Your home directory can't be written: ");
   });
 });
 
