@@ -41,7 +41,10 @@ program
   .command('up')
   .description('bring the lab up, installing what it needs')
   .addOption(
-    new Option('--with <part...>', 'and what is there only on demand: sge (Grid Engine)').choices(partNames),
+    new Option(
+      '--with <part...>',
+      'and what is there only on demand: sge (Grid Engine), other (a second Slurm cluster)',
+    ).choices(partNames),
   )
   .action(({ with: parts }: { with?: PartName[] }) => up({ say, parts: parts ?? [] }));
 

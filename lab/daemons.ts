@@ -8,7 +8,7 @@ import { daemonDirectory, domain, type NodeName, nodeNames, stateDirectory } fro
 import { isAlive, type ProcessRecord, readRecord, record, signal, until, writeRecord } from './processes.ts';
 
 /** What the lab has on demand, beside what it always has. */
-export const partNames = ['sge'] as const;
+export const partNames = ['sge', 'other'] as const;
 export type PartName = (typeof partNames)[number];
 
 /** Is there once a part has come up for the first time. */
@@ -77,6 +77,8 @@ const execd = (node: NodeName): Daemon => ({
   probe: ['bash', '-c', `qhost -h ${node} | grep --quiet '^${node} .*lx-.* [0-9.]*[0-9] '`],
 });
 
+const otherCluster = '/etc/slurm/slurm-other.conf';
+
 const table = {
   dnsmasq: {
     node: 'login',
@@ -119,7 +121,7 @@ const table = {
       ...as('satellite'),
       ...[satellite, 'report-jobs', '--to', management, ...caOption],
       // One for all of them: each would take the others' jobs for gone.
-      ...['--scheduler', 'slurm', ...partNames.filter(hasPart)],
+      ...['--scheduler', 'slurm', ...(hasPart('sge') ? ['sge'] : [])],
     ],
     probe: ['true'],
   },
@@ -128,6 +130,23 @@ const table = {
     part: 'sge',
     argv: gridEngine('sge_qmaster'),
     probe: ['qconf', '-sh'],
+  },
+  'slurmctld-other': {
+    node: 'login',
+    part: 'other',
+    argv: [...as('slurm'), 'slurmctld', '-D', '-f', otherCluster],
+    probe: ['env', `SLURM_CONF=${otherCluster}`, 'scontrol', 'ping'],
+  },
+  'slurmd-other': {
+    node: 'c1',
+    part: 'other',
+    argv: ['slurmd', '-D', '-f', otherCluster, '-N', 'o1'],
+    // Known to the accounting by then: that is where --clusters looks.
+    probe: [
+      'bash',
+      '-c',
+      'sinfo --clusters=other --noheader --nodes=o1 --format=%t | grep --quiet --line-regexp idle',
+    ],
   },
   'sge_execd-c1': execd('c1'),
   'sge_execd-c2': execd('c2'),

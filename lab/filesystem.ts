@@ -121,6 +121,7 @@ function makeDirectories(ids: Ids): void {
   directory('var/lib/mysql', ids, 'mysql', 0o700);
   directory('var/lib/satellite', ids, 'satellite', 0o700);
   directory('var/spool/slurmctld', ids, 'slurm', 0o700);
+  directory('var/spool/slurmctld-other', ids, 'slurm', 0o700);
   directory('var/spool/slurmd', ids, 'root', 0o755);
   directory('var/local', ids, 'root', 0o755);
   symlinkSync('/run', labPath('var/run'));
@@ -137,6 +138,7 @@ function makeDirectories(ids: Ids): void {
 function writeNames(): void {
   const hosts = Object.entries(nodeAddresses).map(([name, address]) => `${address} ${name}`);
   hosts.push(`${nodeAddresses.login} manage.${domain}`);
+  hosts.push(`${nodeAddresses.c1} o1`); // the node of the second cluster
   writeFileSync(labPath('etc/hosts'), `127.0.0.1 localhost\n${hosts.join('\n')}\n`);
   // /etc/hosts has no wildcards: names of sites come from a name server, as everywhere.
   writeFile(
@@ -175,7 +177,8 @@ function writeModules(): void {
 async function writeSlurm(ids: Ids): Promise<void> {
   // A key of the lab's own: the machine's may be that of a real cluster.
   writeFileSync(labPath('etc/munge/munge.key'), randomBytes(128), { mode: 0o600 });
-  for (const name of ['slurm.conf', 'gres.conf']) cpSync(join(files, name), labPath(`etc/slurm/${name}`));
+  for (const name of ['slurm.conf', 'gres.conf', 'slurm-other.conf'])
+    cpSync(join(files, name), labPath(`etc/slurm/${name}`));
   cpSync(join(files, 'slurmdbd.conf'), labPath('etc/slurm/slurmdbd.conf'));
   // slurmdbd insists on both.
   chmodSync(labPath('etc/slurm/slurmdbd.conf'), 0o600);

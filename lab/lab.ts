@@ -169,6 +169,13 @@ const makePart: Record<PartName, (say: Say) => Promise<void>> = {
     await killDaemon('report-jobs');
     await startDaemon('report-jobs');
   },
+  async other(say) {
+    say('starting a second cluster');
+    for (const name of ['slurmctld-other', 'slurmd-other'] as const) await killDaemon(name); // of a try that failed
+    await startDaemon('slurmctld-other');
+    await startDaemon('slurmd-other');
+    writeFileSync(partFile('other'), '');
+  },
 };
 
 async function startMissing(say: Say): Promise<void> {

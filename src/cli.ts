@@ -55,6 +55,9 @@ async function printFailedLaunch(error: unknown): Promise<void> {
   if (error instanceof CommanderError) printFailure(new UsageError(error.message.replace(/^error: /, '')));
 }
 
+/** Commands that have nothing to look for in anybody's home. */
+const homeless: ReadonlySet<string> = new Set(['completion', 'templates']);
+
 type Done = (running: Promise<number>) => Promise<void>;
 
 /** Names what was meant also where a value hangs on a mistyped option: `--partion=debug`. */
@@ -96,7 +99,11 @@ export function declare(schedulerArguments: readonly string[], done: Done): Comm
     })
     .configureHelp({ helpWidth: 80, showGlobalOptions: false })
     .exitOverride()
-    .addHelpText('after', examples);
+    .addHelpText('after', examples)
+    // Before anything is loaded: a library looks home up in the moment that it is.
+    .hook('preAction', (_program, command) => {
+      if (!homeless.has(command.name())) homeDirectory();
+    });
 
   const commandNames = () => program.commands.map((command) => command.name());
   declareLaunch(program.argument('[COMMAND]'), async (typed, [name]) => {

@@ -271,14 +271,16 @@ export const schedulerChecks: readonly LaunchCheck<[scheduler: Scheduler, offers
 
 /**
  * Holds partition, account and time against what the scheduler reports.
+ * @param clusters the ones that the job is sent to; undefined: this one
  * @throws UsageError, ConfigurationError; SchedulerError where it can't be reached
  */
 export async function checkWithScheduler(
   spec: LaunchSpec,
   settings: Settings,
   scheduler: Scheduler,
+  clusters: string | undefined,
 ): Promise<void> {
-  const offers = await scheduler.offers();
+  const offers = await scheduler.offers(undefined, clusters);
   if ('kind' in offers)
     throw new SchedulerError(
       `${scheduler.title} can't be reached: ${offers.message}.`,

@@ -27,7 +27,7 @@ export async function run({
   const rows = shown.map((report) => [
     report.id,
     report.state,
-    report.jobId ?? '-',
+    report.cluster === undefined ? (report.jobId ?? '-') : `${report.jobId} (${report.cluster})`,
     report.system,
     timeLeft(report),
     printable(report.directory),

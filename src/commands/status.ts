@@ -1,6 +1,6 @@
 /** `start-jupyter status [ID]` */
 import { observeSession, sessionReport } from '../sessions/observe.ts';
-import { isOver } from '../sessions/session.ts';
+import { isOver, jobWords } from '../sessions/session.ts';
 import { findSession } from '../sessions/store.ts';
 import { describe } from '../ui/describe.ts';
 import { paint } from '../ui/style.ts';
@@ -17,7 +17,7 @@ export async function run(id: string | undefined, { json }: { readonly json?: bo
     ['session', report.id],
     ['state', isOver(report.state) ? `${report.state}: ${report.reason}` : describe(seen)],
     ['system', report.system],
-    ['job', report.jobId],
+    ['job', report.jobId && jobWords(seen.record)],
     ['directory', printable(report.directory)],
     ['submitted', new Date(report.submittedAt).toLocaleString('sv-SE')],
     ['time left', report.expiresAt && formatDuration((Date.parse(report.expiresAt) - Date.now()) / 1000)],

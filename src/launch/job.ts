@@ -6,7 +6,7 @@ import { checkWithScheduler } from '../preflight.ts';
 import { type SubmittingScheduler, schedulers } from '../schedulers/registry.ts';
 import { endSession } from '../sessions/end-session.ts';
 import { type Observation, observeSession, sessionReport } from '../sessions/observe.ts';
-import { isOver, type SessionRecord } from '../sessions/session.ts';
+import { isOver, jobWords, type SessionRecord } from '../sessions/session.ts';
 import { readEvents, readSecrets, sessionFiles, writeRecord } from '../sessions/store.ts';
 import { describe } from '../ui/describe.ts';
 import { formatDuration } from '../values.ts';
@@ -18,7 +18,7 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
   const { spec, settings, progress, interrupted } = launch;
   const scheduler = schedulers[spec.system.scheduler as SubmittingScheduler];
   progress.status(`Asking ${scheduler.title} what is there`);
-  await checkWithScheduler(spec, settings, scheduler);
+  await checkWithScheduler(spec, settings, scheduler, scheduler.clusters?.(schedulerArguments));
 
   await using undo = new AsyncDisposableStack();
   const access = await openAccess(spec);
@@ -41,11 +41,12 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
     );
 
   // From here on a job has the token: the session is ended as a session, no longer unmade step by step.
-  const record: SessionRecord = { ...prepared, jobId: outcome.jobId };
+  const { jobId, cluster } = outcome;
+  const record: SessionRecord = { ...prepared, jobId, ...(cluster === undefined ? {} : { cluster }) };
   undo.move();
   try {
     writeRecord(record);
-    await linkJob(client, token.token, outcome.jobId, launch);
+    await linkJob(client, token.token, record, launch);
     interrupted.throwIfAborted();
     const wait = settings.wait?.value;
     if (wait === undefined) {
@@ -54,7 +55,7 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
       await presentSession(
         launch,
         seen,
-        `Submitted as job ${outcome.jobId}. The page at this link shows how it goes, and turns into Jupyter:`,
+        `Submitted as job ${jobWords(record)}. The page at this link shows how it goes, and turns into Jupyter:`,
       );
       return 0;
     }
@@ -82,9 +83,15 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
 async function linkJob(
   client: SatelliteClient,
   token: string,
-  jobId: string,
+  { jobId, cluster }: SessionRecord,
   { progress }: Launch,
 ): Promise<void> {
+  if (jobId === null) return;
+  if (cluster !== undefined) {
+    // An id is unique in one cluster only: news of another job would be taken for news of this one.
+    progress.note(`The waiting page will not show the queue of another cluster: ${cluster}.`);
+    return;
+  }
   try {
     await client.linkJob(token, jobId);
   } catch (error) {

@@ -1,5 +1,6 @@
 /** What the two kinds of launch (as a job, right here) share. */
 import { randomBytes } from 'node:crypto';
+import os from 'node:os';
 import type { OpenAccess } from '../access/open.ts';
 import { type IssuedToken, SatelliteClient } from '../access/satellite.ts';
 import { jobScript } from '../batch/job-script.ts';
@@ -48,6 +49,7 @@ export async function prepareSession(
     scheduler: spec.here ? 'none' : spec.system.scheduler,
     access: spec.access,
     jobId: null,
+    host: os.hostname(),
     local: null,
     directory: spec.directory,
     manageUrl: proxy.manageUrl,

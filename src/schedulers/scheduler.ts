@@ -5,7 +5,12 @@ import type { System } from '../systems/system.ts';
 import type { Capacity } from './capacity.ts';
 
 export type SubmitOutcome =
-  | { readonly kind: 'submitted'; readonly jobId: string }
+  | {
+      readonly kind: 'submitted';
+      readonly jobId: string;
+      /** Where the job was sent to another cluster, or to one by name: every later question about it goes there. */
+      readonly cluster?: string;
+    }
   | { readonly kind: 'rejected'; readonly message: string }
   | { readonly kind: 'unreachable'; readonly message: string };
 
@@ -177,11 +182,19 @@ export interface Scheduler {
   /** Directive lines of the job script. */
   directives(spec: LaunchSpec, files: { readonly log: string }): string[];
   submit(script: string, extraArguments: readonly string[]): Promise<SubmitOutcome>;
-  /** Reports on several jobs with as few commands as the scheduler needs. */
-  jobs(jobIds: readonly string[]): Promise<ReadonlyMap<string, JobReport>>;
-  cancel(jobId: string): Promise<CancelOutcome>;
-  /** @param patience milliseconds for each command, where somebody waits for the answer */
-  offers(patience?: number): Promise<Offers | { readonly kind: 'unreachable'; readonly message: string }>;
+  /** The clusters that these arguments send a job to; undefined where they leave it at this one. Slurm's alone have names. */
+  clusters?(schedulerArguments: readonly string[]): string | undefined;
+  /** Reports on several jobs of one cluster with as few commands as the scheduler needs. */
+  jobs(jobIds: readonly string[], cluster?: string): Promise<ReadonlyMap<string, JobReport>>;
+  cancel(jobId: string, cluster?: string): Promise<CancelOutcome>;
+  /**
+   * @param patience milliseconds for each command, where somebody waits for the answer
+   * @param clusters those that a job is sent to
+   */
+  offers(
+    patience?: number,
+    clusters?: string,
+  ): Promise<Offers | { readonly kind: 'unreachable'; readonly message: string }>;
   /**
    * What is free; undefined where the scheduler doesn't say.
    * @param patience milliseconds

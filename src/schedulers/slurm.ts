@@ -29,6 +29,7 @@ const ownOptions = /^(?:--(?:output|error|array|wrap|test-only|wait|requeue|inpu
 export const slurm: Scheduler = {
   title: 'Slurm',
   ownOption: (args) => args.find((argument) => ownOptions.test(argument)),
+  clusters,
   commands: ['sbatch', 'squeue', 'scancel'],
   unsupported: () => undefined,
   directives,
@@ -111,58 +112,89 @@ function run(command: string, args: readonly string[], timeout?: number): Promis
 }
 
 async function submit(script: string, extraArguments: readonly string[]): Promise<SubmitOutcome> {
+  const args = ['--parsable', ...at(clusters(extraArguments)), ...extraArguments, script];
   // A slow controller may still take the job after we gave up: better to wait for its word.
-  return parseSubmit(await run('sbatch', ['--parsable', ...extraArguments, script], 180_000));
+  return parseSubmit(await run('sbatch', args, 180_000));
 }
 
-async function jobs(jobIds: readonly string[]): Promise<ReadonlyMap<string, JobReport>> {
+/**
+ * `-M` and `--clusters`, as sbatch(1) reads them: in one word or two, shortened, the last one counts; or SLURM_CLUSTERS, which
+ * the commands themselves don't get: a question about a job that is here would go elsewhere.
+ */
+function clusters(args: readonly string[]): string | undefined {
+  const named = args.flatMap((argument, index) => {
+    const match = /^(?:-M|--cl(?:u(?:s(?:t(?:e(?:r(?:s)?)?)?)?)?)?(?:=|$))(.*)$/s.exec(argument);
+    if (match === null) return [];
+    return [match[1] || (args[index + 1] ?? '')];
+  });
+  return named.at(-1) ?? (process.env.SLURM_CLUSTERS || undefined);
+}
+
+/** The option that sends a question to another cluster. */
+function at(cluster: string | undefined): string[] {
+  return cluster === undefined ? [] : [`--clusters=${cluster}`];
+}
+
+/** Where several clusters share a home, somebody else's job here may have the number of one's own there. */
+function mine(): string[] {
+  return [`--user=${process.getuid?.()}`];
+}
+
+async function jobs(jobIds: readonly string[], cluster?: string): Promise<ReadonlyMap<string, JobReport>> {
   if (jobIds.length === 0) return new Map();
   const queue = parseQueue(
     await run('squeue', [
       '--noheader',
       '--states=all',
+      ...at(cluster),
+      ...mine(),
       `--jobs=${jobIds.join(',')}`,
       '--format=%i|%T|%r|%S|%e|%N',
     ]),
   );
   if (queue.kind === 'unreachable') return new Map(jobIds.map((id) => [id, queue]));
-  const reports = new Map<string, JobReport>();
-  for (const id of jobIds) {
-    const report = queue.jobs.get(id);
-    reports.set(id, report === undefined || report.kind === 'ended' ? await endedJob(id, report) : report);
-  }
-  return reports;
+  const isOver = (id: string) => (queue.jobs.get(id)?.kind ?? 'ended') === 'ended';
+  const ended = await endedJobs(jobIds.filter(isOver), cluster);
+  return new Map(jobIds.map((id) => [id, ended.get(id) ?? queue.jobs.get(id) ?? { kind: 'unknown' }]));
 }
 
 /** The queue forgets ended jobs after a while; accounting, where there is one, remembers them and knows more. */
-async function endedJob(jobId: string, fromQueue: JobReport | undefined): Promise<JobReport> {
-  const accounting = parseAccounting(
+async function endedJobs(jobIds: readonly string[], cluster?: string): Promise<Map<string, JobReport>> {
+  if (jobIds.length === 0) return new Map();
+  return parseAccounting(
     await run('sacct', [
       '--allocations',
       '--noheader',
       '--parsable2',
-      `--jobs=${jobId}`,
-      '--format=State,ExitCode',
+      ...at(cluster),
+      ...mine(),
+      `--jobs=${jobIds.join(',')}`,
+      '--format=JobIDRaw,State',
     ]),
   );
-  return accounting ?? fromQueue ?? { kind: 'unknown' };
 }
 
-async function cancel(jobId: string): Promise<CancelOutcome> {
-  return parseCancel(await run('scancel', [jobId], 60_000));
+async function cancel(jobId: string, cluster?: string): Promise<CancelOutcome> {
+  return parseCancel(await run('scancel', [...at(cluster), jobId], 60_000));
 }
 
-async function offers(patience?: number): Promise<Offers | { kind: 'unreachable'; message: string }> {
-  const associations = ['show', 'associations', `user=${userName()}`, 'format=account'];
+async function offers(
+  patience?: number,
+  clusters?: string,
+): Promise<Offers | { kind: 'unreachable'; message: string }> {
+  const there = clusters === undefined || clusters === 'all' ? [] : [`cluster=${clusters}`];
+  const associations = ['show', 'associations', `user=${userName()}`, ...there, 'format=account'];
   const [partitions, accounts] = await Promise.all([
-    run('sinfo', ['--noheader', '--format=%P|%a|%l'], patience),
+    run('sinfo', ['--noheader', ...at(clusters), '--format=%P|%a|%l'], patience),
     run('sacctmgr', ['--noheader', '--parsable2', '--readonly', ...associations], patience),
   ]);
+  // It is not for us to say so: sbatch says it of the job.
+  if (/No cluster '.*' known/.test(partitions.stderr)) return { partitions: undefined, accounts: undefined };
   if (partitions.exitCode !== 0) return { kind: 'unreachable', message: complaint(partitions) };
   return {
     partitions: parsePartitions(partitions.stdout),
-    // No accounting is no reason to refuse an account.
-    accounts: accounts.exitCode === 0 ? lines(accounts.stdout) : undefined,
+    // No accounting is no reason to refuse an account. One cluster a line: an account may have several.
+    accounts: accounts.exitCode === 0 ? [...new Set(lines(accounts.stdout))] : undefined,
   };
 }
 
@@ -197,10 +229,11 @@ async function findings(): Promise<Findings> {
 const unreachablePattern =
   /Unable to contact slurm controller|Socket timed out|Connection refused|Connection timed out|Zero Bytes were transmitted|Unable to establish (?:controller|configuration)|slurm_persist_conn_open|Transport endpoint/i;
 
-/** The job id is the last line's first field: login banners and `;cluster` stand around it. */
+/** The job id is the last line's first field, after login banners; `;cluster` follows where one was named. */
 export function parseSubmit(output: CommandOutput): SubmitOutcome {
-  const jobId = lines(output.stdout).at(-1)?.split(';')[0]?.trim() ?? '';
-  if (output.exitCode === 0 && /^\d+$/.test(jobId)) return { kind: 'submitted', jobId };
+  const [, jobId, cluster] = /^(\d+)(?:;(.*))?$/.exec(lines(output.stdout).at(-1) ?? '') ?? [];
+  if (output.exitCode === 0 && jobId !== undefined)
+    return { kind: 'submitted', jobId, ...(cluster ? { cluster } : {}) };
   const message = complaint(output);
   return unreachablePattern.test(output.stderr) || output.exitCode === undefined
     ? { kind: 'unreachable', message }
@@ -240,12 +273,19 @@ function jobReport(
   return { kind: 'running', node: node || undefined, startedAt: epoch(start), endsAt: epoch(end) };
 }
 
-/** `sacct` prints `CANCELLED by 1000`; undefined where there is no accounting or it doesn't know the job. */
-export function parseAccounting(output: CommandOutput): JobReport | undefined {
-  const state = lines(output.stdout).at(-1)?.split('|')[0];
-  if (output.exitCode !== 0 || state === undefined) return undefined;
-  const ending = endings[stateWord(state)];
-  return ending && { kind: 'ended', ...ending };
+/**
+ * The jobs that have ended, `7|CANCELLED by 1000` each; none where there is no accounting. Where ids have begun anew, the last
+ * of several jobs is the latest.
+ */
+export function parseAccounting(output: CommandOutput): Map<string, JobReport> {
+  if (output.exitCode !== 0) return new Map();
+  return new Map(
+    lines(output.stdout).flatMap((line): [string, JobReport][] => {
+      const [id = '', state = ''] = line.split('|');
+      const ending = endings[stateWord(state)];
+      return ending === undefined ? [] : [[id, { kind: 'ended', ...ending }]];
+    }),
+  );
 }
 
 export function parseCancel(output: CommandOutput): CancelOutcome {
@@ -258,7 +298,8 @@ export function parseCancel(output: CommandOutput): CancelOutcome {
 export function parsePartitions(stdout: string): NonNullable<Offers['partitions']> {
   return lines(stdout).flatMap((line) => {
     const [name = '', available, limit = ''] = line.split('|');
-    return name === ''
+    // With several clusters a line names each of them.
+    return available === undefined
       ? []
       : [
           {

@@ -4,7 +4,7 @@ import { SchedulerError } from '../errors.ts';
 import { schedulers } from '../schedulers/registry.ts';
 import { type Observation, observeSession } from './observe.ts';
 import { withProxy } from './proxy.ts';
-import { isOver, type SessionRecord } from './session.ts';
+import { isOver, jobWords, type SessionRecord } from './session.ts';
 import { readEvents, requestStop } from './store.ts';
 
 /** Slurm gives a job 30 s between TERM and KILL by default; sites give more. */
@@ -33,6 +33,11 @@ export async function endSession(record: SessionRecord, reason: string): Promise
         `The scheduler took the request and then stopped answering: ${seen.job.message}.`,
         `Look again with "start-jupyter status ${record.id}".`,
       );
+    if (seen.job?.kind === 'elsewhere')
+      throw new SchedulerError(
+        `The scheduler of this machine does not know job ${jobWords(record)}, which was submitted from ${seen.job.host}.`,
+        `Log in there and type "start-jupyter stop ${record.id}".`,
+      );
     if (Date.now() > deadline)
       throw new SchedulerError(
         'The job was asked to end and still runs.',
@@ -56,7 +61,7 @@ async function cancel(record: SessionRecord): Promise<void> {
     if (record.local !== null) tellProcess(record.local.pid);
     return;
   }
-  const outcome = await schedulers[record.scheduler].cancel(record.jobId);
+  const outcome = await schedulers[record.scheduler].cancel(record.jobId, record.cluster);
   if (outcome.kind === 'unreachable')
     throw new SchedulerError(
       `The scheduler can't be reached: ${outcome.message}.`,

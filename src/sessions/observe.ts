@@ -15,6 +15,12 @@ import {
   writeRecord,
 } from './store.ts';
 
+/** The scheduler of this machine doesn't know the job, which another machine submitted: nothing may be concluded from it. */
+interface Elsewhere {
+  readonly kind: 'elsewhere';
+  readonly host: string;
+}
+
 export interface Observation {
   readonly record: SessionRecord;
   readonly state: SessionState;
@@ -23,7 +29,7 @@ export interface Observation {
   /** The step that a starting session is at. */
   readonly phase: string | undefined;
   /** What the scheduler said this time; undefined where it wasn't asked. */
-  readonly job: JobReport | undefined;
+  readonly job: JobReport | Elsewhere | undefined;
   readonly secrets: SessionSecrets | undefined;
 }
 
@@ -34,11 +40,7 @@ export async function observe(records: readonly SessionRecord[]): Promise<Observ
   const reports = await jobReports(
     records.filter(({ id, outcome }) => outcome === null && !reportedOutcome(id)?.reason),
   );
-  return Promise.all(
-    records.map((record) =>
-      observeOne(record, record.jobId === null ? undefined : reports.get(record.jobId)),
-    ),
-  );
+  return Promise.all(records.map((record) => observeOne(record, reports.get(record.id))));
 }
 
 /** Observes one session. */
@@ -46,18 +48,37 @@ export async function observeSession(record: SessionRecord): Promise<Observation
   return ((await observe([record])) as [Observation])[0];
 }
 
-async function jobReports(records: readonly SessionRecord[]): Promise<ReadonlyMap<string, JobReport>> {
-  const reports = new Map<string, JobReport>();
-  const bySchedulers = Map.groupBy(records, ({ scheduler }) => scheduler);
-  for (const [name, group] of bySchedulers) {
-    if (name === 'none') continue;
-    const jobIds = group.map(({ jobId }) => jobId).filter((jobId) => jobId !== null);
-    for (const [jobId, report] of await schedulers[name].jobs(jobIds)) reports.set(jobId, report);
-  }
+/** By session: job ids are unique in one cluster only. */
+async function jobReports(
+  records: readonly SessionRecord[],
+): Promise<ReadonlyMap<string, JobReport | Elsewhere>> {
+  const reports = new Map<string, JobReport | Elsewhere>();
+  const queues = Map.groupBy(records, ({ scheduler, cluster = '' }) => `${scheduler} ${cluster}`);
+  await Promise.all(
+    [...queues.values()].map(async (group) => {
+      const [{ scheduler, cluster }] = group as [SessionRecord];
+      if (scheduler === 'none') return;
+      const jobIds = group.map(({ jobId }) => jobId).filter((jobId) => jobId !== null);
+      const byJob = await schedulers[scheduler].jobs(jobIds, cluster);
+      for (const record of group) {
+        const report = record.jobId === null ? undefined : byJob.get(record.jobId);
+        if (report !== undefined)
+          reports.set(record.id, report.kind === 'unknown' ? unknownHere(record) : report);
+      }
+    }),
+  );
   return reports;
 }
 
-async function observeOne(record: SessionRecord, job: JobReport | undefined): Promise<Observation> {
+/** Several clusters may share a home: only where a job was submitted does it mean something that nobody knows it. */
+function unknownHere(record: SessionRecord): JobReport | Elsewhere {
+  const { host = os.hostname() } = record;
+  const limit = limitReachedAt(record);
+  const isLongOver = limit !== undefined && Date.now() - limit.getTime() > 24 * 3600_000;
+  return host === os.hostname() || isLongOver ? { kind: 'unknown' } : { kind: 'elsewhere', host };
+}
+
+async function observeOne(record: SessionRecord, job: Observation['job']): Promise<Observation> {
   const reported = reportedOutcome(record.id);
   const outcome =
     record.outcome ??
@@ -95,7 +116,7 @@ function reportedOutcome(id: string): Outcome | undefined {
  * A job that was told to end by its scheduler can't know why (cancelled, preempted, the node drained): it reports no
  * reason, and the scheduler's own is taken as soon as it says that the job has ended.
  */
-function withSchedulersReason(reported: Outcome, job: JobReport | undefined): Outcome {
+function withSchedulersReason(reported: Outcome, job: Observation['job']): Outcome {
   if (reported.reason !== '') return reported;
   // Some see no more than that the script ended, as it does when it is told to.
   if (job?.kind !== 'ended' || job.reason === endedByItself)
@@ -106,7 +127,7 @@ function withSchedulersReason(reported: Outcome, job: JobReport | undefined): Ou
 /** A job that is gone without having reported its end: it never ran, was killed, or could not write. */
 async function outcomeWithoutReport(
   record: SessionRecord,
-  job: JobReport | undefined,
+  job: Observation['job'],
 ): Promise<Outcome | undefined> {
   const at = new Date().toISOString();
   if (record.local !== null) {
@@ -152,7 +173,7 @@ export function settle(record: SessionRecord, outcome: Outcome): SessionRecord {
   return settled;
 }
 
-function liveState(phase: string | undefined, job: JobReport | undefined): SessionState {
+function liveState(phase: string | undefined, job: Observation['job']): SessionState {
   if (phase === 'ready') return 'ready';
   if (phase !== undefined) return 'starting';
   if (job?.kind === 'running') return 'starting';
@@ -186,6 +207,7 @@ export function sessionReport({ record, state, reason, job, secrets }: Observati
     scheduler: record.scheduler,
     access: record.access,
     jobId: record.jobId,
+    ...(record.cluster === undefined ? {} : { cluster: record.cluster }),
     url: secrets === undefined || isOver(state) ? null : sessionUrl(secrets),
     state,
     directory: record.directory,
@@ -197,10 +219,15 @@ export function sessionReport({ record, state, reason, job, secrets }: Observati
   };
 }
 
-function expiresAt(record: SessionRecord, job: JobReport | undefined): string | null {
+function expiresAt(record: SessionRecord, job: Observation['job']): string | null {
   if (job?.kind === 'running' && job.endsAt !== undefined) return job.endsAt.toISOString();
-  const started = readEvents(record.id)[0]?.at;
-  return started === undefined || record.timeLimit === null
-    ? null
-    : new Date(started.getTime() + record.timeLimit * 1000).toISOString();
+  return limitReachedAt(record)?.toISOString() ?? null;
+}
+
+/** When the time limit ends a job that has begun. */
+function limitReachedAt({ id, timeLimit }: SessionRecord): Date | undefined {
+  const started = readEvents(id)[0]?.at;
+  return started === undefined || timeLimit === null
+    ? undefined
+    : new Date(started.getTime() + timeLimit * 1000);
 }

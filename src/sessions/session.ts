@@ -12,6 +12,10 @@ export const sessionRecordSchema = z.object({
   access: z.enum(accessWays),
   /** Null until the scheduler has taken the job, and where there is none. */
   jobId: z.string().nullable(),
+  /** The cluster that the job was sent to by name. */
+  cluster: z.string().optional(),
+  /** The machine that it was submitted from. Sessions of version 0.1.0 and later have it. */
+  host: z.string().optional(),
   /** The job script's process, where it runs without a scheduler. */
   local: z.object({ host: z.string(), pid: z.int().positive() }).readonly().nullable(),
   /** Where Jupyter starts. */
@@ -37,6 +41,8 @@ export interface SessionReport {
   readonly scheduler: SchedulerName;
   readonly access: Access;
   readonly jobId: string | null;
+  /** Where the job was sent to a cluster by name. */
+  readonly cluster?: string;
   readonly url: string | null;
   readonly state: SessionState;
   readonly directory: string;
@@ -46,6 +52,11 @@ export interface SessionReport {
   /** When the time limit ends it; null while that isn't known. */
   readonly expiresAt: string | null;
   readonly reason?: string;
+}
+
+/** A job's id, which alone is unique in one cluster only. */
+export function jobWords({ jobId, cluster }: SessionRecord): string {
+  return cluster === undefined ? String(jobId) : `${jobId} on the cluster ${cluster}`;
 }
 
 export function isOver(state: SessionState): state is 'ended' | 'failed' {

@@ -1,5 +1,6 @@
 /** What a session is doing, in one sentence for a person. */
 import type { Observation } from '../sessions/observe.ts';
+import { jobWords } from '../sessions/session.ts';
 
 const steps: Record<string, string> = {
   allocated: 'Starting: on the compute node',
@@ -30,9 +31,10 @@ const reasons: Record<string, string> = {
 export function describe({ state, phase, job, reason, record }: Observation): string {
   const where = job?.kind === 'running' && job.node !== undefined ? ` (${job.node})` : '';
   if (job?.kind === 'unreachable') return `The scheduler does not answer right now: ${job.message}`;
+  if (job?.kind === 'elsewhere') return `Not known on this machine; submitted from ${job.host}`;
   switch (state) {
     case 'submitted':
-      return record.jobId === null ? 'Starting' : `Submitted as job ${record.jobId}`;
+      return record.jobId === null ? 'Starting' : `Submitted as job ${jobWords(record)}`;
     case 'queued':
       return describeQueue(job);
     case 'starting':

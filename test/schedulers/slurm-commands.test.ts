@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it, test, vi } from 'vitest';
 import { slurm } from '../../src/schedulers/slurm.ts';
 import { freshHome } from '../support/directories.ts';
 import { plainLaunch } from '../support/launch-spec.ts';
@@ -24,7 +24,9 @@ describe('the state of jobs', () => {
   it('is asked for all of them at once, and accounting is left alone while the queue knows them', async () => {
     const stubs = recordedSlurm({ squeue: 'squeue-running', sacct: 'sacct-running' });
     expect((await slurm.jobs(['3'])).get('3')).toMatchObject({ kind: 'running', node: 'c1' });
-    expect(stubs.calls()).toEqual(['squeue --noheader --states=all --jobs=3 --format=%i|%T|%r|%S|%e|%N']);
+    expect(stubs.calls()).toEqual([
+      `squeue --noheader --states=all --user=${process.getuid?.()} --jobs=3 --format=%i|%T|%r|%S|%e|%N`,
+    ]);
   });
 
   it('comes from accounting once the queue has forgotten a job', async () => {
@@ -34,6 +36,33 @@ describe('the state of jobs', () => {
       failed: true,
       reason: expect.stringContaining('memory'),
     });
+  });
+
+  it('is asked for with two commands, however many jobs there are', async () => {
+    const stubs = recordedSlurm({ squeue: 'squeue-several', sacct: 'sacct-several' });
+    const many = Array.from({ length: 300 }, (_, index) => String(index + 1));
+    const reports = await slurm.jobs(many);
+    expect(reports.size).toBe(300);
+    expect(reports.get('4')).toMatchObject({ kind: 'ended', failed: false });
+    expect(reports.get('300')).toEqual({ kind: 'unknown' });
+    expect(stubs.calls().map((call) => call.split(' ')[0])).toEqual(['squeue', 'sacct']);
+  });
+
+  it('comes from the cluster that the job was sent to', async () => {
+    const stubs = recordedSlurm({ squeue: 'squeue-cluster-several', sacct: 'sacct-cluster-named' });
+    expect((await slurm.jobs(['2'], 'lab')).get('2')).toMatchObject({ kind: 'ended', failed: false });
+    for (const call of stubs.calls()) expect(call).toContain(' --clusters=lab ');
+    expect(stubs.calls()).toHaveLength(2);
+  });
+
+  it('of a job that is here is asked for here, whatever SLURM_CLUSTERS names', async () => {
+    const stubs = recordedSlurm({ squeue: 'squeue-running' });
+    vi.stubEnv('SLURM_CLUSTERS', 'other');
+    writeFileSync(
+      path.join(stubs.directory, 'squeue'),
+      '#!/bin/sh\necho "3|PENDING|$(printenv SLURM_CLUSTERS || echo none)|||"\n',
+    );
+    expect((await slurm.jobs(['3'])).get('3')).toMatchObject({ reason: 'none' });
   });
 
   it('comes from the queue where accounting does not answer', async () => {
@@ -68,6 +97,48 @@ describe('a submission', () => {
       jobId: '3',
     });
     expect(stubs.calls()).toEqual(['sbatch --parsable --exclusive --comment=a b /home/a/job.sh']);
+  });
+});
+
+describe('a cluster by name', () => {
+  test.each([
+    [['-M', 'other'], 'other'],
+    [['-Mother'], 'other'],
+    [['--clusters', 'other'], 'other'],
+    [['--clusters=one,other'], 'one,other'],
+    [['--cluster=other'], 'other'],
+    [['-M', 'first', '--exclusive', '--clus=other'], 'other'],
+    [['--exclusive', '--mem=4', '-c', '2'], undefined],
+  ])('%j: %s', (args, clusters) => {
+    expect(slurm.clusters?.(args)).toBe(clusters);
+  });
+
+  it('may come from SLURM_CLUSTERS, and what is typed goes before it', async () => {
+    const stubs = recordedSlurm({ sbatch: 'sbatch-ok-cluster' });
+    vi.stubEnv('SLURM_CLUSTERS', 'lab');
+    expect(slurm.clusters?.([])).toBe('lab');
+    expect(slurm.clusters?.(['-M', 'other'])).toBe('other');
+    expect(await slurm.submit('/home/a/job.sh', [])).toEqual({
+      kind: 'submitted',
+      jobId: '4',
+      cluster: 'lab',
+    });
+    expect(stubs.calls()).toEqual(['sbatch --parsable --clusters=lab /home/a/job.sh']);
+  });
+
+  it('is where a job is cancelled', async () => {
+    const stubs = recordedSlurm({ scancel: 'scancel-cluster-named' });
+    await slurm.cancel('4', 'lab');
+    expect(stubs.calls()).toEqual(['scancel --clusters=lab 4']);
+  });
+
+  it('is asked what there is', async () => {
+    const stubs = recordedSlurm({ sinfo: 'sinfo-partitions', sacctmgr: 'sacctmgr-accounts' });
+    await slurm.offers(undefined, 'other');
+    expect(stubs.calls().toSorted()).toEqual([
+      expect.stringMatching(/^sacctmgr .* cluster=other /),
+      'sinfo --noheader --clusters=other --format=%P|%a|%l',
+    ]);
   });
 });
 

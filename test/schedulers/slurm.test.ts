@@ -22,10 +22,17 @@ function inQueue(name: string, id: string) {
 describe('sbatch', () => {
   test.each([
     ['sbatch-ok', '3'],
-    ['sbatch-ok-cluster', '4'],
     ['sbatch-ok-banner', '5'],
   ])('%s is job %s', (name, jobId) => {
     expect(parseSubmit(slurm(name))).toEqual({ kind: 'submitted', jobId });
+  });
+
+  it('that went to a cluster by name says which', () => {
+    expect(parseSubmit(slurm('sbatch-ok-cluster'))).toEqual({
+      kind: 'submitted',
+      jobId: '4',
+      cluster: 'lab',
+    });
   });
 
   test.each([
@@ -34,6 +41,7 @@ describe('sbatch', () => {
     ['sbatch-time-limit', 'Requested time limit is invalid (missing or exceeds some limit)'],
     ['sbatch-too-many-nodes', 'More processors requested than permitted'],
     ['sbatch-bad-directive', 'Requested node configuration is not available'],
+    ['sbatch-clusters-unknown', "No cluster 'other' known by database"],
   ])("%s is rejected in Slurm's own words", (name, message) => {
     expect(parseSubmit(slurm(name))).toEqual({ kind: 'rejected', message });
   });
@@ -105,14 +113,17 @@ describe('squeue', () => {
     expect(parseQueue(slurm('squeue-unknown'))).toEqual({ kind: 'jobs', jobs: new Map() });
   });
 
-  test.each(['squeue-unreachable-refused', 'squeue-unreachable-silent'])(
-    '%s: nothing may be concluded',
-    (name) => {
-      expect(parseQueue(slurm(name)).kind).toBe('unreachable');
-      // Some versions exit 0 whatever happened.
+  test.each([
+    'squeue-unreachable-refused',
+    'squeue-unreachable-silent',
+    'squeue-clusters-unknown',
+    'squeue-cluster-accounting-away',
+  ])('%s: nothing may be concluded', (name) => {
+    expect(parseQueue(slurm(name)).kind).toBe('unreachable');
+    // Some versions exit 0 whatever happened.
+    if (/unreachable/.test(name))
       expect(parseQueue({ ...slurm(name), exitCode: 0 }).kind).toBe('unreachable');
-    },
-  );
+  });
 
   it('that did not answer in time: nothing may be concluded', () => {
     expect(parseQueue({ stdout: '', stderr: '', exitCode: undefined }).kind).toBe('unreachable');
@@ -121,26 +132,35 @@ describe('squeue', () => {
 
 describe('sacct', () => {
   test.each([
-    ['sacct-completed', false, /ended/],
-    ['sacct-cancelled', false, /cancelled/],
-    ['sacct-cancelled-running', false, /cancelled/],
-    ['sacct-timeout', false, /time limit/],
-    ['sacct-failed', true, /failed/],
-    ['sacct-out-of-memory', true, /memory/],
-    ['sacct-node-fail', true, /node/],
-    ['sacct-preempted', true, /priority/],
-  ])('%s', (name, failed, reason) => {
-    expect(parseAccounting(slurm(name))).toEqual({
-      kind: 'ended',
-      failed,
-      reason: expect.stringMatching(reason),
-    });
+    ['sacct-completed', '11', false, /ended/],
+    ['sacct-cancelled', '7', false, /cancelled/],
+    ['sacct-cancelled-running', '9', false, /cancelled/],
+    ['sacct-timeout', '12', false, /time limit/],
+    ['sacct-failed', '10', true, /failed/],
+    ['sacct-out-of-memory', '10', true, /memory/],
+    ['sacct-node-fail', '10', true, /node/],
+    ['sacct-preempted', '10', true, /priority/],
+  ])('%s', (name, id, failed, reason) => {
+    const ended = { kind: 'ended', failed, reason: expect.stringMatching(reason) };
+    expect(parseAccounting(slurm(name))).toEqual(new Map([[id, ended]]));
+  });
+
+  it('tells of several jobs at once, and of those that it does not know not at all', () => {
+    const ended = [...parseAccounting(slurm('sacct-several'))].map(([id, job]) => [
+      id,
+      job.kind === 'ended' && job.failed,
+    ]);
+    expect(ended).toEqual([
+      ['2', false],
+      ['3', true],
+      ['4', false],
+    ]);
   });
 
   test.each(['sacct-unknown', 'sacct-running', 'sacct-pending', 'sacct-unreachable'])(
     '%s tells of no end',
     (name) => {
-      expect(parseAccounting(slurm(name))).toBeUndefined();
+      expect(parseAccounting(slurm(name))).toEqual(new Map());
     },
   );
 });
