@@ -107,8 +107,8 @@ function renderAssignment(line: string, values: Readonly<Record<string, Template
 }
 
 /**
- * A quoted word in one line of the script, whatever lines `text` has: some schedulers look for directives in all lines, and
- * one that stands in a value is none.
+ * A quoted word in one line of the script, whatever lines `text` has: Grid Engine looks for directives in all of its
+ * lines (parse_script_file in its source), and one that stands in a value is none.
  */
 function onOneLine(text: string): string {
   // What shellQuote leaves of line breaks stands between single quotes.
