@@ -228,7 +228,8 @@ async function reportWithPolicy(
         : []),
       ...reservationFindings(policy, resources.timeLimit),
       capacityFinding(users.length, resources, policy),
-      ...limitFinding(users.length, resources, policy),
+      ...accountLimitFindings(accounts, policy),
+      ...qualityFinding(users.length, resources, policy),
       ...(spec.access === 'satellite'
         ? [
             skipped(
@@ -286,8 +287,34 @@ function capacityFinding(size: number, resources: LaunchSpec['resources'], polic
   return policy.reservation ? fail(title, found, advice) : warn(title, `${found}: the others wait`, advice);
 }
 
+/** Limits on all jobs that are charged to one account. */
+export function accountLimitFindings(accounts: readonly ClassAccount[], { groupLimits }: Policy): Finding[] {
+  const title = 'Limits';
+  const charged = Map.groupBy(accounts, ({ account }) => account);
+  return [...groupLimits].flatMap(([account, { jobs, submitted }]) => {
+    const size = charged.get(account)?.length ?? 0;
+    if (submitted !== undefined && submitted < size)
+      return [
+        fail(
+          title,
+          `account ${account} takes ${submitted} jobs at a time, and ${size} come: the others are refused`,
+          `Ask for GrpSubmitJobs=${size} or more for the time of the class.`,
+        ),
+      ];
+    if (jobs !== undefined && jobs < size)
+      return [
+        warn(
+          title,
+          `account ${account} runs ${jobs} jobs at a time, and ${size} come: the others wait`,
+          `Ask for GrpJobs=${size} or more for the time of the class.`,
+        ),
+      ];
+    return [];
+  });
+}
+
 /** Limits on all jobs of a quality of service together. */
-function limitFinding(size: number, { qos }: LaunchSpec['resources'], { qualities }: Policy): Finding[] {
+function qualityFinding(size: number, { qos }: LaunchSpec['resources'], { qualities }: Policy): Finding[] {
   const quality = qualities.find(({ name }) => name === (qos ?? 'normal'));
   if (quality?.groupJobs === undefined) return [];
   const found = `QOS ${quality.name} runs ${quality.groupJobs} jobs at a time, of everybody together`;

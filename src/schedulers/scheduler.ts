@@ -76,6 +76,8 @@ export interface Policy {
   readonly associations: readonly Association[] | undefined;
   /** By user: the account of a job that names none. */
   readonly defaultAccounts: ReadonlyMap<string, string>;
+  /** By account: limits on all of its jobs together, whoever's they are. */
+  readonly groupLimits: ReadonlyMap<string, GroupLimit>;
   readonly qualities: readonly Quality[];
   readonly partitions: readonly PartitionPolicy[];
   /** Undefined where none was asked about, null where there is none of that name. */
@@ -94,6 +96,13 @@ export interface Association {
   readonly maxSubmit: number | undefined;
   /** Seconds. */
   readonly maxSeconds: number | undefined;
+}
+
+export interface GroupLimit {
+  /** That run at the same time; others wait. */
+  readonly jobs: number | undefined;
+  /** That are known at the same time; others are refused. */
+  readonly submitted: number | undefined;
 }
 
 /** A quality of service; its group limits are those of all of its jobs together. */
@@ -205,7 +214,7 @@ export interface Scheduler {
   /** What these users may do with a partition and a reservation. */
   policy?(
     users: readonly string[],
-    wanted: { readonly partition: string | undefined; readonly reservation: string | undefined },
+    wanted: Pick<LaunchSpec['resources'], 'account' | 'partition' | 'reservation'>,
   ): Promise<Policy | { readonly kind: 'unreachable'; readonly message: string }>;
   /** What a description of the system can hold beside what is offered; what it doesn't say is left out. */
   findings?(): Promise<Findings>;

@@ -8,6 +8,7 @@ import {
   type CancelOutcome,
   endedByItself,
   type Findings,
+  type GroupLimit,
   type JobReport,
   type Node,
   type Offers,
@@ -440,7 +441,7 @@ const accounting = ['--noheader', '--parsable2', '--readonly', 'show'];
 /** A job needs an association, a partition and, where one is named, a reservation that take it: see sacctmgr(1), scontrol(1). */
 async function policy(
   users: readonly string[],
-  wanted: { readonly partition: string | undefined; readonly reservation: string | undefined },
+  wanted: Pick<LaunchSpec['resources'], 'account' | 'partition' | 'reservation'>,
 ): Promise<Policy | { kind: 'unreachable'; message: string }> {
   const names = users.join(',');
   const fields =
@@ -462,11 +463,23 @@ async function policy(
   const partition =
     reserved?.partition ?? wanted.partition?.split(',')[0] ?? known.find(({ isDefault }) => isDefault)?.name;
   const list = reserved?.nodes ?? known.find(({ name }) => name === partition)?.nodes;
-  const nodes = list && (await run('scontrol', ['show', 'node', list, '--oneliner']));
+  const defaultAccounts = parseDefaultAccounts(defaults.stdout);
+  const accounts = [...new Set(wanted.account === undefined ? defaultAccounts.values() : [wanted.account])];
+  const [nodes, groups] = await Promise.all([
+    list && run('scontrol', ['show', 'node', list, '--oneliner']),
+    accounts.length > 0 &&
+      run('sacctmgr', [
+        ...accounting,
+        'associations',
+        `account=${accounts.join(',')}`,
+        'format=cluster,account,user,grpjobs,grpsubmitjobs',
+      ]),
+  ]);
   const answered = associations.exitCode === 0;
   return {
     associations: answered ? parseAssociations(associations.stdout) : undefined,
-    defaultAccounts: parseDefaultAccounts(defaults.stdout),
+    defaultAccounts,
+    groupLimits: parseGroupLimits(groups ? groups.stdout : ''),
     qualities: answered ? parseQualities(qualities.stdout) : [],
     partitions: known,
     reservation: reserved,
@@ -491,6 +504,16 @@ export function parseAssociations(stdout: string): Association[] {
           },
         ];
   });
+}
+
+/** Those of an account stand in the line without a user; lines with one are that user's alone. */
+export function parseGroupLimits(stdout: string): Map<string, GroupLimit> {
+  return new Map(
+    lines(stdout).flatMap((line): [string, GroupLimit][] => {
+      const [, account = '', user, jobs, submitted] = line.split('|');
+      return account === '' || user ? [] : [[account, { jobs: limit(jobs), submitted: limit(submitted) }]];
+    }),
+  );
 }
 
 export function parseDefaultAccounts(stdout: string): Map<string, string> {

@@ -4,7 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { describe, expect, it, test } from 'vitest';
-import { environmentFindings } from '../../src/doctor/class.ts';
+import { accountLimitFindings, environmentFindings } from '../../src/doctor/class.ts';
 import { classAccounts, homesOf } from '../../src/doctor/class-accounts.ts';
 import { installationFindings } from '../../src/doctor/installation.ts';
 import { closedToOthers } from '../../src/doctor/permissions.ts';
@@ -16,6 +16,7 @@ import type { Policy, Reservation } from '../../src/schedulers/scheduler.ts';
 import {
   parseAssociations,
   parseDefaultAccounts,
+  parseGroupLimits,
   parseNodeRecords,
   parsePartitionPolicies,
   parseQualities,
@@ -146,6 +147,7 @@ const policy: Policy = {
     ['bob', 'demo'],
     ['carol', 'class'],
   ]),
+  groupLimits: new Map(),
   qualities: parseQualities(slurm('sacctmgr-qos').stdout),
   partitions: parsePartitionPolicies(slurm('scontrol-partitions').stdout),
   reservation: undefined,
@@ -294,6 +296,24 @@ test.each<[Partial<Resources>, number]>([
   [{ cpus: 17 }, 0],
 ])('of %o, %i fit on the node that is not drained', (resources, jobs) => {
   expect(jobsThatFit({ ...plainLaunch.resources, ...resources }, policy.nodes)).toBe(jobs);
+});
+
+test.each([
+  ['lab|demo||||', []],
+  ['lab|demo||2|2', []],
+  ['lab|demo||1|', ['warn account demo runs 1 jobs at a time, and 2 come: the others wait']],
+  ['lab|demo||1|1', ['fail account demo takes 1 jobs at a time, and 2 come: the others are refused']],
+  ['lab|demo|alice|1|1', []],
+])('of the limits "%s" a class of two in demo hears %j', (line, heard) => {
+  const account = (user: string, charged: string) => ({
+    user,
+    account: charged,
+    home: undefined,
+    problems: [],
+  });
+  const accounts = [account('alice', 'demo'), account('bob', 'demo'), account('carol', 'class')];
+  const findings = accountLimitFindings(accounts, { ...policy, groupLimits: parseGroupLimits(`${line}\n`) });
+  expect(findings.map(({ result, found }) => `${result} ${found}`)).toEqual(heard);
 });
 
 test('what is printed fits into 80 columns, but for a path to copy', () => {

@@ -51,6 +51,9 @@ function slurmFor(users: readonly string[], associations: readonly string[]): vo
   stubs.answer('sacctmgr', {
     [`${show} associations user=${user} format=account`]: slurm('sacctmgr-accounts'),
     [`${show} associations user=${names} ${limits}`]: { stdout: `${associations.join('\n')}\n` },
+    [`${show} associations account=demo format=cluster,account,user,grpjobs,grpsubmitjobs`]: {
+      stdout: 'lab|demo||1|\n',
+    },
     [`${show} user name=${names} format=user,defaultaccount`]: {
       stdout: users.map((each) => `${each}|demo\n`).join(''),
     },
@@ -335,6 +338,10 @@ describe('--class', () => {
     expect(findings.get('Class: All at once')).toMatchObject({
       result: 'ok',
       found: expect.stringContaining('8 such jobs fit into reservation course'),
+    });
+    expect(findings.get('Class: Limits')).toMatchObject({
+      result: 'warn',
+      found: expect.stringContaining('account demo runs 1 jobs at a time'),
     });
     expect(accounts).toMatchObject([
       { user: 'alice', account: 'demo', problems: ['this machine does not know the user'] },
