@@ -8,6 +8,7 @@ import {
   profileFinding,
   sharingFindings,
 } from '../doctor/class.ts';
+import { classAccounts } from '../doctor/class-accounts.ts';
 import { type Configuration, checkConfiguration } from '../doctor/configuration.ts';
 import { type Area, count, exitCode, type Finding, fail, skipped } from '../doctor/finding.ts';
 import { installationFindings } from '../doctor/installation.ts';
@@ -40,6 +41,7 @@ import { homeDirectory } from '../user-directories.ts';
 /**
  * @param typed options of the launch that is asked about
  * @param forClass what stands behind `--class`; true where nothing does, undefined without it
+ * @throws UsageError for a `forClass` that names nobody
  * @returns 0, or by the first area in which something failed: 3 configuration, 4 proxy, 5 scheduler
  */
 export async function run(
@@ -143,6 +145,7 @@ async function checkClass(
   who: string | true,
   add: Add,
 ): Promise<ClassReport['accounts']> {
+  const named = who === true ? [] : classAccounts(who);
   add('Installation', 3, installationFindings(installationRoot, { forOthers: true }));
   const { findings, resolved, spec } = await checkConfiguration(typed, { shared: true });
   const shared = await sharingFindings(typed, resolved);
@@ -171,7 +174,7 @@ async function checkClass(
     }
     add('Proxy', 4, await accessFindings(spec));
   }
-  const report = await classReport(who, answers ? spec : undefined);
+  const report = await classReport(named, answers ? spec : undefined);
   add('Class', 5, report.findings);
   return report.accounts;
 }

@@ -10,7 +10,7 @@ import { type Resolved, resolve } from '../resolve.ts';
 import { type SubmittingScheduler, schedulers } from '../schedulers/registry.ts';
 import type { Policy, Reservation } from '../schedulers/scheduler.ts';
 import { homeDirectory } from '../user-directories.ts';
-import { classAccounts, type HomeReport, homesOf } from './class-accounts.ts';
+import { type HomeReport, homesOf } from './class-accounts.ts';
 import { type Finding, fail, ok, skipped, warn } from './finding.ts';
 import { closedToOthers } from './permissions.ts';
 import { groupsOf, jobsThatFit, userProblems } from './policy.ts';
@@ -152,11 +152,13 @@ export interface ClassReport {
 
 /**
  * The accounts of a class against what the scheduler and this machine know of them.
- * @param typed what stands behind `--class`; true: those whom the reservation names
+ * @param named the accounts; empty: those whom the reservation names
  * @param spec undefined where the scheduler is not to be asked
  */
-export async function classReport(typed: string | true, spec: LaunchSpec | undefined): Promise<ClassReport> {
-  const named = typed === true ? [] : classAccounts(typed);
+export async function classReport(
+  named: readonly string[],
+  spec: LaunchSpec | undefined,
+): Promise<ClassReport> {
   const scheduler =
     spec === undefined || spec.here ? undefined : schedulers[spec.system.scheduler as SubmittingScheduler];
   if (spec === undefined || scheduler?.policy === undefined) {
