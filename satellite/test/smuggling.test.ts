@@ -5,9 +5,11 @@ import { describe, expect, test } from 'vitest';
 import { block, END_HEADERS, END_STREAM, Frames, frame, TYPE } from './frames.ts';
 import { lenientServer, type Quirks } from './lenient.ts';
 import {
+  ask,
   cleanup,
   DOMAIN,
   NODE1,
+  OUTSIDE,
   redeemed,
   satellite,
   satelliteOver,
@@ -304,7 +306,7 @@ const shapes: Record<string, readonly Shape[]> = {
     header('http in small letters', `GET / http/1.1\r\nHost: HOST\r\n\r\n${SECOND}`, {}),
     // Node takes RTSP/1.0 for HTTP/1.0: one request, one answer, the end.
     header('another protocol', `GET / RTSP/1.0\r\nHost: HOST\r\n\r\n${SECOND}`, {}, /^HTTP\/1\.1 200 /),
-    header('HTTP/0.9', `GET /\r\n${SECOND}`, { simple: /^GET \/\r\n/ }),
+    header('HTTP/0.9', `GET /\r\n${SECOND}`, { simple: /^GET \S+\r\n/ }),
     header("HTTP/2's preface", `PRI * HTTP/2.0\r\n\r\n${SECOND}SM\r\n\r\n`, {}),
   ],
   upgrades: [
@@ -348,26 +350,55 @@ const shapes: Record<string, readonly Shape[]> = {
 };
 
 /** The request as it goes over the wire. */
-function fill(request: string, host: string): string {
-  const named = request.replaceAll('HOST', host).replaceAll(/\b(72|48)\b/g, (digits) => {
-    const { length } = SECOND.replace('HOST', host);
+function fill(request: string, host: string, prefix = ''): string {
+  const place = (text: string): string =>
+    text
+      .replaceAll('http://HOST/', `http://HOST${prefix}/`)
+      .replaceAll(/([a-z]{3,}[ \t])\//gi, `$1${prefix}/`)
+      .replaceAll('HOST', host);
+  const named = place(request).replaceAll(/\b(72|48)\b/g, (digits) => {
+    const { length } = place(SECOND);
     return digits === '72' ? String(length) : length.toString(16);
   });
   const body = named.slice(named.indexOf('\r\n\r\n') + 4);
   return named.replace(LENGTH, String(body.length));
 }
 
-describe.each(Object.entries(shapes))('%s', (_group, list) => {
-  test.each(list)('$name', async ({ request, quirks, answer = /^HTTP\/1\.1 (400|501) / }) => {
+/** Everywhere that a request can go: to a site with a name or a path, or to a fixed one. */
+const places = {
+  'a site by name': async (target: number) => {
+    const { port } = await satellite();
+    return { port, host: siteHost(await redeemed(port, target)), prefix: '' };
+  },
+  'a site by path': async (target: number) => {
+    const { port } = await satellite({ siteStyle: 'path' });
+    return { port, host: DOMAIN, prefix: `/${await redeemed(port, target)}` };
+  },
+  'a fixed site': async (target: number) => {
+    const host = 'hub.example.test';
+    const { port } = await satellite({ routes: { [host]: `http://${NODE1}:${target}` } });
+    return { port, host, prefix: '' };
+  },
+};
+
+// What is read is read before anybody looks where it goes: half of the shapes are enough for each of the others.
+const trials = Object.keys(places).flatMap((place, i) =>
+  Object.entries(shapes).flatMap(([group, list]) =>
+    list.filter((_shape, at) => i === 0 || at % 2 === i - 1).map((shape) => ({ ...shape, group, place })),
+  ),
+);
+
+test.each(trials)(
+  '$group: $name, to $place',
+  async ({ request, quirks, place, answer = /^HTTP\/1\.1 (400|501) / }) => {
     const fooled = await lenientServer(quirks);
     const victim = await lenientServer(quirks);
-    const { port } = await satellite();
-    const token = await redeemed(port, victim.port);
-    const bytes = fill(request, siteHost(token));
+    const { port, host, prefix } = await places[place as keyof typeof places](victim.port);
+    const bytes = fill(request, host, prefix);
 
     const direct = await wire(fooled.port, NODE1, NODE1);
     direct.send(bytes);
-    await fooled.sees('/smuggled');
+    await fooled.sees(`${prefix}/smuggled`);
 
     const client = await wire(port);
     client.send(bytes);
@@ -379,12 +410,12 @@ describe.each(Object.entries(shapes))('%s', (_group, list) => {
       expect(text.match(/HTTP\/1\.1 [2-5]/g)?.length ?? 0).toBeLessThanOrEqual(1);
     }
     // Whoever comes next gets his own answer, and by then everything of the last one has arrived.
-    expect((await visit(port, token, { path: '/sentinel' })).body).toBe('ok');
+    expect((await ask(port, { host, from: OUTSIDE, path: `${prefix}/sentinel` })).body).toBe('ok');
     const targets = victim.understood.map(({ target }) => target);
-    expect(targets).not.toContain('/smuggled');
-    expect(targets).toContain('/sentinel');
-  });
-});
+    expect(targets).not.toContain(`${prefix}/smuggled`);
+    expect(targets).toContain(`${prefix}/sentinel`);
+  },
+);
 
 describe('a body', () => {
   test('that comes after the answer is a body all the same', async () => {
