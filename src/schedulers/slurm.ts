@@ -203,7 +203,7 @@ async function offers(
 const nodeFields = [
   'NodeHost:80',
   'Partition:100',
-  'StateCompact:20',
+  'StateLong:20',
   'CPUsState:40',
   'Memory:20',
   'Gres:400',
@@ -214,7 +214,7 @@ async function vacancies(patience: number): Promise<Vacancies | undefined> {
   const args = ['--noheader', '--Node', `--Format=${nodeFields.join(',')}`];
   const [nodes, partitions] = await Promise.all([
     run('sinfo', args, patience),
-    run('scontrol', ['show', 'partitions', '--oneliner'], patience),
+    run('scontrol', ['show', 'partition', '--oneliner'], patience),
   ]);
   const vacancies = nodes.exitCode === 0 ? parseNodes(nodes.stdout) : undefined;
   return vacancies && { ...vacancies, access: parseAccess(partitions.stdout) };
@@ -323,7 +323,7 @@ export function parseGpuPartitions(stdout: string): string[] {
 }
 
 /**
- * One line for each node in each of its partitions: `c1 compute* mix 4/12/0/16 32000 gpu:v100:4(S:0-1) gpu:v100:1(IDX:0)`.
+ * One line for each node in each of its partitions: `c1 compute* mixed 4/12/0/16 32000 gpu:v100:4(S:0-1) gpu:v100:1(IDX:0)`.
  * None of the fields holds a space; undefined where nothing can be read.
  */
 export function parseNodes(stdout: string): Vacancies | undefined {
@@ -333,7 +333,7 @@ export function parseNodes(stdout: string): Vacancies | undefined {
     if (partition === undefined || allCpus === undefined) return [];
     const report: NodeReport = {
       // The rest is down, drained, in maintenance or reserved; "*" is for nodes that do not respond.
-      usable: /^(?:idle|mix|alloc|comp|plnd)/.test(state) && !state.includes('*'),
+      usable: /^(?:idle|mixed|allocated|completing|planned)/.test(state) && !state.includes('*'),
       idle: state.startsWith('idle'),
       cpus: { free: Number(idleCpus), total: Number(allCpus) },
       memory: Number(memory) || undefined,

@@ -64,12 +64,12 @@ describe('on Slurm', () => {
 
   const partitions = `compute*|up|2-00:00:00\ndebug|up|30:00\nold|down|infinite\nevil\u001b]0;owned\u0007|up|1:00:00\n`;
   const nodes = [
-    'c1 compute* mix  4/12/0/16  32000  (null) (null)',
+    'c1 compute* mixed  4/12/0/16  32000  (null) (null)',
     'c2 compute* idle 0/40/0/40  180000 gpu:v100:4,gpu:a100:2(S:0-1) gpu:v100:3(IDX:0-1,3),gpu:a100:0(IDX:N/A)',
-    'c1 debug    mix  4/12/0/16  32000  (null) (null)\n',
+    'c1 debug    mixed  4/12/0/16  32000  (null) (null)\n',
   ].join('\n');
   const listing = '--noheader --format=%P|%a|%l';
-  const widths = 'NodeHost:80,Partition:100,StateCompact:20,CPUsState:40,Memory:20,Gres:400,GresUsed:400';
+  const widths = 'NodeHost:80,Partition:100,StateLong:20,CPUsState:40,Memory:20,Gres:400,GresUsed:400';
   const slurmHas = (answers: Readonly<Record<'partitions' | 'nodes', Parameters<Stubs['add']>[1]>>) =>
     stubs.answer('sinfo', {
       [`sinfo ${listing}`]: answers.partitions,

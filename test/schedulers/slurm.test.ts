@@ -214,13 +214,13 @@ it('knows which partitions have GPUs, whatever stands beside them', () => {
 describe('what is free', () => {
   // In the columns of sinfo(1); resources in use as users of 22.05 have published them.
   const nodes = [
-    'c1  compute*  mix    4/12/0/16   32000   (null)                      (null)',
+    'c1  compute*  mixed 4/12/0/16   32000   (null)                      (null)',
     'c2  compute*  idle   0/16/0/16   32000   gpu:V100:4                  gpu:V100:0(IDX:N/A)',
-    'c3  compute*  drain  0/0/40/40   180000  gpu:V100:4                  gpu:V100:0(IDX:N/A)',
-    'c4  gpu       mix    20/20/0/40  180000  gpu:V100:4(S:0-1),nvme:1    gpu:V100:3(IDX:0-1,3),nvme:0',
+    'c3  compute*  drained  0/0/40/40   180000  gpu:V100:4                  gpu:V100:0(IDX:N/A)',
+    'c4  gpu       mixed 20/20/0/40  180000  gpu:V100:4(S:0-1),nvme:1    gpu:V100:3(IDX:0-1,3),nvme:0',
     'c5  gpu       idle*  0/40/0/40   180000  gpu:V100:4,gpu:a100:2       gpu:V100:0,gpu:a100:0',
-    'c6  gpu       alloc  40/0/0/40   180000  gpu:a100:2,gpu:1            gpu:a100:1(IDX:1),gpu:0',
-    'c1  debug     mix    4/12/0/16   32000   (null)                      (null)',
+    'c6  gpu       allocated  40/0/0/40   180000  gpu:a100:2,gpu:1            gpu:a100:1(IDX:1),gpu:0',
+    'c1  debug     mixed 4/12/0/16   32000   (null)                      (null)',
     '',
   ].join('\n');
 
@@ -242,6 +242,21 @@ describe('what is free', () => {
       ],
     });
     expect(vacancies?.partitions.get('debug')?.gpus).toEqual([]);
+  });
+
+  it('is what a real Slurm says while one node drains', () => {
+    // Recorded with one more column, of memory in use.
+    const recorded = slurm('sinfo-gpus-by-node').stdout.replace(/^((?:[^|]*\|){5})[^|]*\|/gm, '$1');
+    const vacancies = parseNodes(recorded.replaceAll('|', ' '));
+    expect(vacancies?.all).toEqual({
+      nodes: { free: 0, total: 2 },
+      cpus: { free: 15, total: 32 },
+      gpus: [{ type: 'v100', free: 2, total: 4 }],
+      largest: { cpus: 16, memory: 32_000 },
+    });
+    expect(vacancies?.partitions.get('compute')).toEqual(vacancies?.all);
+    expect([...(vacancies?.partitions.keys() ?? [])]).toEqual(['compute', 'debug']);
+    expect(parseAccess(slurm('scontrol-partitions').stdout).size).toBe(0);
   });
 
   it('is not for every account in every partition', () => {
