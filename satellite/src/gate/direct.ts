@@ -22,7 +22,7 @@ const pattern = z.string().transform((text, context) => {
 });
 
 /** A source that `frame-ancestors` takes (CSP Level 3 section 6.4.2); nothing that would end the directive. */
-const parent = z.string().regex(/^https?:\/\/(?:\*\.)?[a-z0-9]+(?:[.-][a-z0-9]+)*(?::\d{1,5})?$/, {
+const parent = z.string().regex(/^https?:\/\/(?:\*\.)?[a-z0-9]+(?:[.-][a-z0-9]+)*(?::(?:\d{1,5}|\*))?$/, {
   error: 'is not an origin; write https://portal.example.edu',
 });
 
