@@ -35,6 +35,7 @@ export const slurm: Scheduler = {
   unsupported: () => undefined,
   directives,
   submit,
+  jobsByScript,
   jobs,
   cancel,
   offers,
@@ -157,6 +158,17 @@ async function jobs(jobIds: readonly string[], cluster?: string): Promise<Readon
   const isOver = (id: string) => (queue.jobs.get(id)?.kind ?? 'ended') === 'ended';
   const ended = await endedJobs(jobIds.filter(isOver), cluster);
   return new Map(jobIds.map((id) => [id, ended.get(id) ?? queue.jobs.get(id) ?? { kind: 'unknown' }]));
+}
+
+async function jobsByScript(): Promise<ReadonlyMap<string, string> | undefined> {
+  const output = await run('squeue', ['--noheader', ...mine(), '--format=%i|%o']);
+  if (output.exitCode !== 0 || unreachablePattern.test(output.stderr)) return undefined;
+  return new Map(
+    lines(output.stdout).flatMap((line): [string, string][] => {
+      const [, jobId, script] = /^(\d+)\|(.+)$/.exec(line) ?? [];
+      return jobId === undefined || script === undefined ? [] : [[script, jobId]];
+    }),
+  );
 }
 
 /** The queue forgets ended jobs after a while; accounting, where there is one, remembers them and knows more. */

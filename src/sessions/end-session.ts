@@ -15,7 +15,9 @@ const patience = 90_000;
  * @param reason for the person who looks at the page or at `status` later
  * @throws SchedulerError where the scheduler refuses, can't be reached, or the job doesn't end
  */
-export async function endSession(record: SessionRecord, reason: string): Promise<Observation> {
+export async function endSession(written: SessionRecord, reason: string): Promise<Observation> {
+  const record = await withItsJob(written);
+  if (record.outcome !== null) return observeSession(record);
   try {
     requestStop(record.id, reason);
   } catch {
@@ -45,6 +47,18 @@ export async function endSession(record: SessionRecord, reason: string): Promise
       );
     await sleep(delay);
   }
+}
+
+/** Nothing can be cancelled while the launch that made the session has not heard of its job. */
+async function withItsJob(record: SessionRecord): Promise<SessionRecord> {
+  if (record.scheduler === 'none' || record.jobId !== null) return record;
+  const { record: seen } = await observeSession(record);
+  if (seen.jobId === null && seen.outcome === null)
+    throw new SchedulerError(
+      `Session ${record.id} has no job yet: its launch is submitting it, or was ended while it did.`,
+      'Try again in a few minutes.',
+    );
+  return seen;
 }
 
 /**

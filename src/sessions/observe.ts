@@ -1,16 +1,16 @@
 /** What a session is doing now: from what its job reported, what the scheduler says and, for reasons, what the proxy knows. */
 import { existsSync, readFileSync } from 'node:fs';
 import os from 'node:os';
-import { schedulers } from '../schedulers/registry.ts';
+import { type SubmittingScheduler, schedulers } from '../schedulers/registry.ts';
 import { endedByItself, type JobReport } from '../schedulers/scheduler.ts';
 import { withProxy } from './proxy.ts';
 import { isOver, type SessionRecord, type SessionReport, type SessionState } from './session.ts';
 import {
   readEvents,
   readSecrets,
-  removeSecrets,
   type SessionSecrets,
   sessionFiles,
+  settle,
   stopReason,
   writeRecord,
 } from './store.ts';
@@ -36,7 +36,8 @@ export interface Observation {
 type Outcome = NonNullable<SessionRecord['outcome']>;
 
 /** Observes several sessions, asking each scheduler once. Sessions found over are settled: no secret of them stays. */
-export async function observe(records: readonly SessionRecord[]): Promise<Observation[]> {
+export async function observe(written: readonly SessionRecord[]): Promise<Observation[]> {
+  const records = await withTheirJobs(written);
   const reports = await jobReports(
     records.filter(({ id, outcome }) => outcome === null && !reportedOutcome(id)?.reason),
   );
@@ -46,6 +47,46 @@ export async function observe(records: readonly SessionRecord[]): Promise<Observ
 /** Observes one session. */
 export async function observeSession(record: SessionRecord): Promise<Observation> {
   return ((await observe([record])) as [Observation])[0];
+}
+
+/** How long a launch may take from its record to its job's id: what a scheduler is given to answer, and some. */
+const submissionSeconds = 300;
+
+/**
+ * A launch that was killed in the moment of its submission has left a session without a job's id. Where there is a job all the
+ * same, it is found by its script; where there is none after a while, there never will be.
+ */
+async function withTheirJobs(records: readonly SessionRecord[]): Promise<SessionRecord[]> {
+  const unfinished = records.filter(
+    ({ jobId, local, scheduler, outcome, host }) =>
+      jobId === null && local === null && scheduler !== 'none' && outcome === null && host === os.hostname(),
+  );
+  const queues = new Map(
+    await Promise.all(
+      [...new Set(unfinished.map(({ scheduler }) => scheduler as SubmittingScheduler))].map(
+        async (name) => [name, await schedulers[name].jobsByScript?.()] as const,
+      ),
+    ),
+  );
+  return Promise.all(
+    records.map(async (record) => {
+      const queue = unfinished.includes(record) && queues.get(record.scheduler as SubmittingScheduler);
+      if (!queue) return record;
+      const jobId = queue.get(sessionFiles(record.id).script);
+      if (jobId !== undefined) {
+        const found = { ...record, jobId };
+        writeRecord(found);
+        return found;
+      }
+      const isRecent = Date.now() - Date.parse(record.submittedAt) < submissionSeconds * 1000;
+      if (isRecent || reportedOutcome(record.id) !== undefined) return record;
+      const reason = 'The launch was ended before it had submitted the job.';
+      return settle(
+        record,
+        await closeAtProxy(record, { state: 'failed', reason, at: new Date().toISOString() }),
+      );
+    }),
+  );
 }
 
 /** By session: job ids are unique in one cluster only. */
@@ -163,14 +204,6 @@ async function closeAtProxy(record: SessionRecord, outcome: Outcome): Promise<Ou
     return state && { state, reason: status?.reason ?? outcome.reason, at: outcome.at };
   });
   return told ?? outcome;
-}
-
-/** Writes down how a session ended and removes its secrets. */
-export function settle(record: SessionRecord, outcome: Outcome): SessionRecord {
-  removeSecrets(record.id);
-  const settled = { ...record, outcome };
-  writeRecord(settled);
-  return settled;
 }
 
 function liveState(phase: string | undefined, job: Observation['job']): SessionState {

@@ -5,7 +5,8 @@ import { type Access, accessWays } from '../options.ts';
 
 export type SessionState = 'submitted' | 'queued' | 'starting' | 'ready' | 'ended' | 'failed';
 
-export const sessionRecordSchema = z.object({
+/** What a later version adds is kept when an earlier one writes the record. */
+export const sessionRecordSchema = z.looseObject({
   id: z.string(),
   system: z.string(),
   scheduler: z.enum(schedulerNames),

@@ -11,6 +11,7 @@ import { randomBytes } from 'node:crypto';
 import {
   accessSync,
   constants,
+  existsSync,
   lstatSync,
   mkdirSync,
   readdirSync,
@@ -74,6 +75,8 @@ export function sessionFiles(id: string): SessionFiles {
   };
 }
 
+const sessionName = /^[a-z][a-z2-9]{5}$/;
+
 /** Six letters and digits that can't be mistaken for one another or for a job id. */
 export function newSessionId(): string {
   const alphabet = 'abcdefghjkmnpqrstuvwxyz23456789';
@@ -117,7 +120,8 @@ export function writeRecord(record: SessionRecord): void {
 export function replaceFile(file: string, content: string): void {
   const next = `${file}.${process.pid}`;
   try {
-    writePrivate(next, content);
+    // On the disk before it takes the other's place: a power cut would leave an empty file.
+    writeFileSync(next, content, { mode: 0o600, flush: true });
     renameSync(next, file);
   } catch (error) {
     rmSync(next, { force: true });
@@ -125,15 +129,31 @@ export function replaceFile(file: string, content: string): void {
   }
 }
 
+/** Writes down how a session ended and removes its secrets. */
+export function settle(record: SessionRecord, outcome: NonNullable<SessionRecord['outcome']>): SessionRecord {
+  removeSecrets(record.id);
+  const settled = { ...record, outcome };
+  writeRecord(settled);
+  return settled;
+}
+
 export function removeSession(id: string): void {
   rmSync(sessionFiles(id).directory, { recursive: true, force: true });
 }
 
-/** Removes directories without a record that nobody has touched since; returns their names. */
+/**
+ * Removes what launches that were killed have left: sessions without a record that nobody has touched since; returns their
+ * names. A record that can't be read may be that of a later version, with a job, and everything else is none of ours.
+ */
 export function removeRemains(since: Date): string[] {
-  const remains = sessionNames().filter(
-    (name) => readRecord(name) === undefined && lstatSync(path.join(sessionsDirectory(), name)).mtime < since,
-  );
+  const remains = sessionNames().filter((name) => {
+    const directory = path.join(sessionsDirectory(), name);
+    return (
+      sessionName.test(name) &&
+      !existsSync(path.join(directory, 'session.json')) &&
+      lstatSync(directory).mtime < since
+    );
+  });
   for (const name of remains) removeSession(name);
   return remains;
 }

@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { execa } from 'execa';
 import { beforeEach, describe, expect, it, test } from 'vitest';
@@ -508,6 +509,62 @@ describe('prune', () => {
       stderr: expect.stringContaining('--older-than'),
     });
   });
+});
+
+describe('a launch that was killed while it submitted', () => {
+  const unfinished = { jobId: null, host: os.hostname() };
+  const me = `--user=${process.getuid?.()}`;
+
+  it('has a session all the same where there is a job, which is found by its script', async () => {
+    const directory = saveSession(home, 'aaaaaa', { record: unfinished });
+    saveSession(home, 'bbbbbb', { record: { ...unfinished, submittedAt: new Date().toISOString() } });
+    stubs.answer('squeue', {
+      [`squeue --noheader ${me} --format=%i|%o`]: { stdout: `3|${directory}/job.sh\n4|/elsewhere/job.sh\n` },
+      [`squeue --noheader --states=all ${me} --jobs=3 --format=%i|%T|%r|%S|%e|%N`]: recording(
+        'slurm-22.05/squeue-running',
+      ),
+    });
+    const listed = JSON.parse((await call('list', '--json')).stdout);
+    expect(listed).toMatchObject([
+      { id: 'bbbbbb', jobId: null, state: 'submitted' },
+      { id: 'aaaaaa', jobId: '3', state: 'starting' },
+    ]);
+    const stop = await call('stop', 'bbbbbb');
+    expect(stop).toMatchObject({ exitCode: 5, stderr: expect.stringContaining('has no job yet') });
+    expect(stubs.calls().filter((each) => each.startsWith('scancel'))).toEqual([]);
+  });
+
+  it('is over where there is none, and its secrets are gone', async () => {
+    const directory = saveSession(home, 'aaaaaa', { record: unfinished });
+    slurmSays({ squeue: 'squeue-commands' });
+    expect(JSON.parse((await call('status', '--json')).stdout)).toMatchObject({
+      state: 'failed',
+      reason: 'The launch was ended before it had submitted the job.',
+      url: null,
+    });
+    expect(existsSync(path.join(directory, 'secrets'))).toBe(false);
+  });
+
+  it('is left as it is while the scheduler does not answer, and on another machine', async () => {
+    saveSession(home, 'aaaaaa', { record: unfinished });
+    saveSession(home, 'bbbbbb', { record: { ...unfinished, host: 'another' } });
+    slurmSays({ squeue: 'squeue-unreachable-refused' });
+    expect((await call('prune')).stderr).toBe('There is nothing to remove.\n');
+    expect(JSON.parse((await call('list', '--json')).stdout)).toMatchObject([
+      { state: 'submitted' },
+      { state: 'submitted' },
+    ]);
+  });
+});
+
+it('lists hundreds of old sessions with two commands, and with none once they are known to be over', async () => {
+  slurmSays({ squeue: 'squeue-unknown', sacct: 'sacct-several' });
+  for (let index = 0; index < 300; index++)
+    saveSession(home, `old${index}`, { record: { jobId: String(index + 1) } });
+  expect(JSON.parse((await call('list', '--json')).stdout)).toHaveLength(300);
+  expect(stubs.calls().map((each) => each.split(' ')[0])).toEqual(['squeue', 'sacct']);
+  expect((await call('list')).stderr).toContain('300 ended');
+  expect(stubs.calls()).toHaveLength(2);
 });
 
 it('says what is wrong with a home whose path holds a line break', async () => {

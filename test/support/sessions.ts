@@ -27,15 +27,9 @@ interface SessionFixture {
   readonly secrets?: boolean;
 }
 
-/** Puts a session into a home as a launch would have left it; its job is Slurm's number 3. */
-export function saveSession(
-  home: Home,
-  id: string,
-  { record, events = [], log, secrets = true }: SessionFixture = {},
-): string {
-  const directory = path.join(home.sessions, id);
-  mkdirSync(path.join(directory, 'secrets'), { recursive: true, mode: 0o700 });
-  const whole: SessionRecord = {
+/** A session's record as a launch writes it; its job is Slurm's number 3. */
+export function sessionRecord(id: string, changed: Partial<SessionRecord> = {}): SessionRecord {
+  return {
     id,
     system: 'test',
     scheduler: 'slurm',
@@ -49,8 +43,19 @@ export function saveSession(
     timeLimit: 1800,
     submittedAt: '2026-11-21T21:00:00.000Z',
     outcome: null,
-    ...record,
+    ...changed,
   };
+}
+
+/** Puts a session into a home as a launch would have left it; its job is Slurm's number 3. */
+export function saveSession(
+  home: Home,
+  id: string,
+  { record, events = [], log, secrets = true }: SessionFixture = {},
+): string {
+  const directory = path.join(home.sessions, id);
+  mkdirSync(path.join(directory, 'secrets'), { recursive: true, mode: 0o700 });
+  const whole = sessionRecord(id, record);
   writeFileSync(path.join(directory, 'session.json'), JSON.stringify(whole));
   writeFileSync(path.join(directory, 'job.sh'), '#!/bin/bash\n');
   writeFileSync(

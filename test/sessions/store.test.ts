@@ -1,0 +1,77 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { listSessions, readSecrets, removeRemains, settle } from '../../src/sessions/store.ts';
+import { freshHome, type Home } from '../support/directories.ts';
+import { saveSession } from '../support/sessions.ts';
+
+let home: Home;
+
+beforeEach(() => {
+  home = freshHome();
+  for (const [name, value] of Object.entries(home.env)) vi.stubEnv(name, value);
+});
+afterEach(() => {
+  vi.unstubAllEnvs();
+});
+
+/** Lives a session through, and ends the process without notice at its n-th change on disk. Whether it was ended. */
+function livesUntil(change: number): boolean {
+  const support = path.join(import.meta.dirname, '../support');
+  const life = ['--import', path.join(support, 'kill-at-write.mjs'), path.join(support, 'session-life.ts')];
+  const { signal, status, stderr } = spawnSync(process.execPath, life, {
+    env: { ...home.env, KILL_AT: String(change) },
+    encoding: 'utf8',
+  });
+  if (signal === null && status !== 0) throw new Error(stderr);
+  return signal === 'SIGKILL';
+}
+
+it('never holds half a session, whenever the program is killed', { timeout: 60_000 }, () => {
+  const seen: string[] = [];
+  let change = 1;
+  for (; livesUntil(change); change++) {
+    const [session, ...others] = listSessions();
+    expect(others).toEqual([]);
+    seen.push(session === undefined ? 'nothing' : session.outcome ? 'over' : (session.jobId ?? 'no job'));
+    // Whole or gone; a job that finds only some of them ends itself.
+    if (session?.outcome) expect(readSecrets('abcdef')).toBeUndefined();
+    else if (session !== undefined && session.jobId === null)
+      expect(readSecrets('abcdef')).toMatchObject({ proxyToken: 'one-two-three' });
+    for (const entry of readdirSync(home.path, { recursive: true, encoding: 'utf8' }))
+      expect(statSync(path.join(home.path, entry)).mode & 0o077, entry).toBe(0);
+    removeRemains(new Date(Date.now() + 60_000));
+    expect(existsSync(path.join(home.sessions, 'abcdef'))).toBe(session !== undefined);
+    home = freshHome();
+    for (const [name, value] of Object.entries(home.env)) vi.stubEnv(name, value);
+  }
+  expect(new Set(seen)).toEqual(new Set(['nothing', 'no job', '3']));
+  expect(change).toBeGreaterThan(12);
+  expect(listSessions()).toMatchObject([{ jobId: '3', outcome: { state: 'ended' } }]);
+});
+
+describe('what else lies among the sessions', () => {
+  it('is left alone: files of the user, and sessions of a later version', () => {
+    const later = saveSession(home, 'abcdef', { record: { scheduler: 'flux' as 'slurm' } });
+    mkdirSync(path.join(home.sessions, 'my notes'));
+    mkdirSync(path.join(home.sessions, 'backup-2026'));
+    writeFileSync(path.join(home.sessions, 'README'), 'mine');
+    mkdirSync(path.join(home.sessions, 'ghjkmn'));
+    expect(listSessions()).toEqual([]);
+    expect(removeRemains(new Date(Date.now() + 60_000))).toEqual(['ghjkmn']);
+    expect(readdirSync(home.sessions).toSorted()).toEqual(['README', 'abcdef', 'backup-2026', 'my notes']);
+    expect(existsSync(path.join(later, 'secrets', 'jupyter-token'))).toBe(true);
+  });
+
+  it('is kept of a record: what a later version has written into it', () => {
+    const directory = saveSession(home, 'abcdef', { record: { later: { more: 1 } } as object });
+    const [record] = listSessions();
+    if (record === undefined) throw new Error('the session was not read');
+    settle(record, { state: 'ended', reason: 'Over.', at: new Date().toISOString() });
+    expect(JSON.parse(readFileSync(path.join(directory, 'session.json'), 'utf8'))).toMatchObject({
+      later: { more: 1 },
+      outcome: { state: 'ended' },
+    });
+  });
+});
