@@ -185,6 +185,13 @@ describe('what Slurm says', () => {
         maxSeconds: undefined,
       },
     ]);
+    expect([...parseDefaultAccounts(slurm('sacctmgr-user-default-several').stdout).keys()]).toEqual([
+      'alice',
+      'bob',
+    ]);
+    expect(parseGroupLimits(slurm('sacctmgr-assoc-group-limits').stdout)).toEqual(
+      new Map([['demo', { jobs: 10, submitted: 20 }]]),
+    );
     expect(parseDefaultAccounts(slurm('sacctmgr-user-default').stdout)).toEqual(new Map([['alice', 'demo']]));
     expect(policy.qualities[1]).toEqual({
       name: 'short',

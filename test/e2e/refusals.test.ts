@@ -38,6 +38,52 @@ async function expectRefusal(args: string[], exitCode: number, message: RegExp):
   expect(await sessionNames()).toEqual(before);
 }
 
+interface DoctorReport {
+  readonly areas: readonly {
+    readonly name: string;
+    readonly findings: readonly { readonly title: string; readonly result: string; readonly found: string }[];
+  }[];
+  readonly accounts?: readonly { readonly user: string; readonly problems: readonly string[] }[];
+}
+
+/** What `doctor` says; each finding under `Area: Title`. */
+async function doctor(args: string[]) {
+  const { exitCode, stdout } = await startJupyter(['doctor', ...args, '--json']);
+  const { areas, accounts } = JSON.parse(stdout) as DoctorReport;
+  const findings = new Map(
+    areas.flatMap(({ name, findings: all }) => all.map((each) => [`${name}: ${each.title}`, each] as const)),
+  );
+  const failed = [...findings].filter(([, { result }]) => result === 'fail').map(([name]) => name);
+  return { exitCode, findings, failed, accounts };
+}
+
+describe('doctor', () => {
+  test('finds nothing that fails in the lab', async () => {
+    const { exitCode, failed, findings } = await doctor(['-e', 'jupyterlab', '-A', 'demo', '-g', '1']);
+    expect({ exitCode, failed }).toEqual({ exitCode: 0, failed: [] });
+    expect(findings.get('Configuration: System')?.found).toBe('lab (The lab): clusterName is lab');
+    expect(findings.get('Scheduler: Answers')?.found).toMatch(/^slurm(?:-wlm)? \d+/);
+    expect(findings.get('Scheduler: You may')?.result).toBe('ok');
+    expect(findings.get('Proxy: Lets this host in')?.found).toContain('given back');
+  });
+
+  test('says who of a class would be refused, and how many of their jobs fit', async () => {
+    const { exitCode, failed, findings, accounts } = await doctor([
+      ...['--class', 'alice,bob,carol', '-A', 'demo', '-g', '2', '-e', 'jupyterlab'],
+    ]);
+    expect({ exitCode, failed }).toEqual({ exitCode: 5, failed: ['Class: Accounts'] });
+    expect(accounts?.map(({ user, problems }) => [user, problems])).toEqual([
+      ['alice', []],
+      ['bob', []],
+      ['carol', ['may not charge demo (but class)']],
+    ]);
+    expect(findings.get('Class: All at once')).toMatchObject({
+      result: 'warn',
+      found: expect.stringMatching(/^2 such jobs fit into the partition, and 3 come/),
+    });
+  });
+});
+
 describe('proxy', () => {
   afterEach(() => startSatellite());
 
@@ -59,6 +105,8 @@ describe('proxy', () => {
       await restartSatellite();
       await expectRefusal(['--lab', '-e', 'jupyterlab'], 4, /proxy manage\.user-content\.test refuses: /);
       expect(await jobsOfAlice()).toBe('');
+      const { exitCode, failed } = await doctor([]);
+      expect({ exitCode, failed }).toEqual({ exitCode: 4, failed: ['Proxy: Lets this host in'] });
     } finally {
       writeFileSync(config, usual);
       await restartSatellite();
