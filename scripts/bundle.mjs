@@ -19,17 +19,44 @@ const withoutEditor = {
   },
 };
 
+/** The proxy's thread goes with it as text: an executable has no files beside it. What it is made of goes to `inputs`. */
+const hashThread = (inputs) => ({
+  name: 'hash-thread',
+  setup({ onLoad }) {
+    onLoad({ filter: /\/satellite\/src\/auth\/hash-thread\.ts$/ }, async ({ path }) => {
+      const { outputFiles, metafile } = await build({
+        entryPoints: [path.replace('hash-thread', 'hash-worker')],
+        bundle: true,
+        write: false,
+        metafile: true,
+        platform: 'node',
+        target: 'node24',
+        format: 'cjs',
+        minify: true,
+        legalComments: 'none',
+      });
+      inputs.push(...Object.keys(metafile.inputs));
+      const program = JSON.stringify(outputFiles[0].text);
+      return {
+        contents: `import { Worker } from 'node:worker_threads';
+export const startHashThread = () => new Worker(${program}, { eval: true });`,
+      };
+    });
+  },
+});
+
 /**
  * Bundles a program into one file, as CommonJS: it loads Node's own modules when they are needed, and an executable can
  * hold it. Returns the paths of what went in.
  */
 export async function bundle(entry, outfile, plugins = []) {
+  const inputs = [];
   const { metafile } = await build({
     entryPoints: [entry],
     outfile,
     bundle: true,
     metafile: true,
-    plugins: [withoutEditor, ...plugins],
+    plugins: [withoutEditor, hashThread(inputs), ...plugins],
     platform: 'node',
     target: 'node24',
     format: 'cjs',
@@ -43,5 +70,5 @@ export async function bundle(entry, outfile, plugins = []) {
     logLevel: 'warning',
   });
   chmodSync(outfile, 0o644);
-  return Object.keys(metafile.inputs);
+  return [...Object.keys(metafile.inputs), ...inputs];
 }

@@ -169,6 +169,12 @@ export function declare(schedulerArguments: readonly string[], done: Done): Comm
     .option('--json', 'print JSON')
     .action(async (id, flags) => done((await import('./commands/stop.ts')).run(id, flags)));
   program
+    .command('share <ID> [USER...]')
+    .description('let others into a session, where the proxy asks who visits')
+    .option('--remove', 'let them in no more')
+    .option('--json', 'print JSON')
+    .action(async (id, users, flags) => done((await import('./commands/share.ts')).run(id, users, flags)));
+  program
     .command('prune')
     .description('remove scripts and logs of sessions that are over')
     .option('--older-than <DURATION>', 'only of those that ended so long ago')

@@ -51,6 +51,8 @@ function configOptions(): Option[] {
         ([limit, { description = '' }]) => new Option(`--limits-${kebab(limit)} <value>`, description),
       );
     }
+    // A command line has no place for what it holds.
+    if (key === 'auth') return [];
     if (key === 'tls') {
       return [
         new Option('--tls <how>', 'off behind a front that does TLS, selfSigned to try it out').choices([

@@ -99,74 +99,157 @@ const link = z.string().transform((text, context) => {
 
 const pairSchema = z.strictObject({ cert: z.string(), key: z.string() });
 
-/** The configuration, declared once: file keys, their meaning, and (in options.ts) the command line come from here. */
-export const configSchema = z.strictObject({
-  domain: domain.describe('sites are WORDS.DOMAIN (or DOMAIN/WORDS/), management is manage.DOMAIN'),
-  listen: listen.default({ host: '0.0.0.0', port: 443 }).describe('address and port to serve on'),
-  redirectHttpFrom: listen
-    .optional()
-    .describe('address and port whose plain HTTP requests are sent to HTTPS'),
-  tls: z
-    .union(
-      [
-        z.literal('off'),
-        z.strictObject({ selfSigned: z.literal(true) }),
-        pairSchema.transform((pair) => ({ pairs: [pair] })),
-        z
-          .array(pairSchema)
-          .min(1)
-          .transform((pairs) => ({ pairs })),
-      ],
-      {
-        error:
-          'is needed: cert and key files, selfSigned: true to try it out, or off behind a front that does TLS',
-      },
-    )
-    .describe('certificate chain and key files (PEM), a list of such pairs, selfSigned: true, or off'),
-  hsts: z
-    .union([z.literal('off'), durationUpTo(LONGEST_DAYS)], {
-      error: `is a duration such as 365d, of ${LONGEST_DAYS}d at most, or off`,
-    })
-    .default(365 * DAY_MS)
-    .describe('how long browsers insist on HTTPS after a visit, or off; only with certificate files'),
-  http2: flag.default(true).describe('speak HTTP/2 to browsers, too (true or false); only with TLS'),
-  internalNetworks: networks
-    .default(() => new Networks([]))
-    .describe('who may get, link, redeem and destroy tokens, and where sites may point'),
-  jobStateNetworks: networks.default(() => new Networks([])).describe('who may post job states'),
-  trustedProxies: networks.default(() => new Networks([])).describe('whose X-Forwarded-For is believed'),
-  state: z
+const file = z.string().min(1);
+
+/** Plain HTTP only to this machine, to try it out. */
+const issuer = z.string().transform((text, context) => {
+  const url = URL.parse(text);
+  const isLocal = url && /^(localhost|127\.[\d.]+|\[::1\])$/.test(url.hostname);
+  if (url && (url.protocol === 'https:' || (isLocal && url.protocol === 'http:'))) return url;
+  context.addIssue(`"${text}" is not the https:// address of a provider`);
+  return z.NEVER;
+});
+
+const oidcSchema = z.strictObject({
+  issuer: issuer.describe('the provider, as its documentation calls its issuer'),
+  clientId: z.string().min(1),
+  clientSecretFile: file.describe(
+    'a file that holds the secret of this client, and that others can not read',
+  ),
+  userClaim: z
     .string()
     .min(1)
-    // Not repeated: there may be a password in it.
-    .refine(
-      (text) => !/^[a-z][a-z0-9+.-]*:\/\//i.test(text),
-      'is no file; write the path of an SQLite file, or :memory:',
-    )
-    .default('/var/lib/satellite/state.sqlite')
-    .describe('SQLite file, or :memory:'),
-  metricsListen: listen.optional().describe('address and port for metrics and health checks'),
-  stopGrace: duration
-    .default(10_000)
-    .describe('how long a stop waits for requests under way and WebSockets in use'),
-  title: z.string().min(1).max(100).optional().describe('name of the service, on every page'),
-  contact: link.optional().describe('where visitors ask for help, on every page (https:// or mailto:)'),
-  help: link.optional().describe('documentation for visitors, on every page (https:// or mailto:)'),
-  limits: limitsSchema.prefault({}).describe('what one client or one site may use'),
-  siteStyle: z
-    .enum(['host', 'path'], { error: 'is host (https://WORDS.DOMAIN/) or path (https://DOMAIN/WORDS/)' })
-    .default('host')
-    .describe('host: sites are https://WORDS.DOMAIN/; path: https://DOMAIN/WORDS/, without wildcards'),
-  routes: routesSchema
-    .default([])
-    .describe('fixed sites by host or host/path, each with its server (only in a configuration file)'),
-  directHosts: directHostsSchema
-    .default([])
-    .describe('who may be visited as HOST-PORT.DOMAIN (only in a configuration file)'),
-  tokenTtl: durationUpTo(LONGEST_DAYS)
-    .default(49 * 3600_000)
-    .describe('how long a token lives while nobody reports its job'),
+    .default('preferred_username')
+    .describe('the claim that is the name of the user'),
+  scopes: z.string().default('openid profile').describe('what is asked of the provider'),
+  allow: z
+    .record(z.string(), z.array(z.string(), 'is a list of values'))
+    .default({})
+    .describe('claims that a user needs, each with one of these values'),
+  recheck: duration
+    .default(60_000)
+    .describe('how often the provider is asked whether somebody may still come in'),
 });
+
+export const authSchema = z
+  .strictObject({
+    htpasswd: file.optional().describe('file of users and bcrypt hashes, as "htpasswd -B" writes it'),
+    header: z
+      .string()
+      .regex(/^[A-Za-z][A-Za-z0-9-]*$/, 'is not the name of a header field')
+      .optional()
+      .describe('field in which a trusted proxy says who the user is'),
+    oidc: oidcSchema.optional().describe('an OpenID Connect provider'),
+    users: z
+      .record(z.string(), z.string())
+      .optional()
+      .describe('from user to account; who is not in it may not come in. Without it both have the same name'),
+    blocked: file.optional().describe('file of users who may not come in, one a line'),
+    signInTime: duration.default(12 * 3600_000).describe('how long a sign-in lasts'),
+  })
+  .refine(({ htpasswd, header, oidc }) => [htpasswd, header, oidc].filter(Boolean).length === 1, {
+    error: 'needs one of htpasswd, header and oidc, and only one',
+  });
+
+/** Durations in milliseconds. */
+export type AuthConfig = z.output<typeof authSchema>;
+export type OidcConfig = z.output<typeof oidcSchema>;
+
+/** The configuration, declared once: file keys, their meaning, and (in options.ts) the command line come from here. */
+export const configSchema = z
+  .strictObject({
+    domain: domain.describe('sites are WORDS.DOMAIN (or DOMAIN/WORDS/), management is manage.DOMAIN'),
+    listen: listen.default({ host: '0.0.0.0', port: 443 }).describe('address and port to serve on'),
+    redirectHttpFrom: listen
+      .optional()
+      .describe('address and port whose plain HTTP requests are sent to HTTPS'),
+    tls: z
+      .union(
+        [
+          z.literal('off'),
+          z.strictObject({ selfSigned: z.literal(true) }),
+          pairSchema.transform((pair) => ({ pairs: [pair] })),
+          z
+            .array(pairSchema)
+            .min(1)
+            .transform((pairs) => ({ pairs })),
+        ],
+        {
+          error:
+            'is needed: cert and key files, selfSigned: true to try it out, or off behind a front that does TLS',
+        },
+      )
+      .describe('certificate chain and key files (PEM), a list of such pairs, selfSigned: true, or off'),
+    hsts: z
+      .union([z.literal('off'), durationUpTo(LONGEST_DAYS)], {
+        error: `is a duration such as 365d, of ${LONGEST_DAYS}d at most, or off`,
+      })
+      .default(365 * DAY_MS)
+      .describe('how long browsers insist on HTTPS after a visit, or off; only with certificate files'),
+    http2: flag.default(true).describe('speak HTTP/2 to browsers, too (true or false); only with TLS'),
+    internalNetworks: networks
+      .default(() => new Networks([]))
+      .describe('who may get, link, redeem and destroy tokens, and where sites may point'),
+    jobStateNetworks: networks.default(() => new Networks([])).describe('who may post job states'),
+    trustedProxies: networks.default(() => new Networks([])).describe('whose X-Forwarded-For is believed'),
+    state: z
+      .string()
+      .min(1)
+      // Not repeated: there may be a password in it.
+      .refine(
+        (text) => !/^[a-z][a-z0-9+.-]*:\/\//i.test(text),
+        'is no file; write the path of an SQLite file, or :memory:',
+      )
+      .default('/var/lib/satellite/state.sqlite')
+      .describe('SQLite file, or :memory:'),
+    metricsListen: listen.optional().describe('address and port for metrics and health checks'),
+    stopGrace: duration
+      .default(10_000)
+      .describe('how long a stop waits for requests under way and WebSockets in use'),
+    title: z.string().min(1).max(100).optional().describe('name of the service, on every page'),
+    contact: link.optional().describe('where visitors ask for help, on every page (https:// or mailto:)'),
+    help: link.optional().describe('documentation for visitors, on every page (https:// or mailto:)'),
+    auth: authSchema.optional().describe('who may visit a site (only in a configuration file)'),
+    limits: limitsSchema.prefault({}).describe('what one client or one site may use'),
+    siteStyle: z
+      .enum(['host', 'path'], { error: 'is host (https://WORDS.DOMAIN/) or path (https://DOMAIN/WORDS/)' })
+      .default('host')
+      .describe('host: sites are https://WORDS.DOMAIN/; path: https://DOMAIN/WORDS/, without wildcards'),
+    routes: routesSchema
+      .default([])
+      .describe('fixed sites by host or host/path, each with its server (only in a configuration file)'),
+    directHosts: directHostsSchema
+      .default([])
+      .describe('who may be visited as HOST-PORT.DOMAIN (only in a configuration file)'),
+    tokenTtl: durationUpTo(LONGEST_DAYS)
+      .default(49 * 3600_000)
+      .describe('how long a token lives while nobody reports its job'),
+  })
+  .superRefine(({ auth, tls, trustedProxies, siteStyle, directHosts }, context) => {
+    if (auth !== undefined && siteStyle === 'path') {
+      // To a browser they are one site: the notebook of one visitor could use what is open to another.
+      context.addIssue({ code: 'custom', path: ['auth'], message: 'needs siteStyle: host' });
+    }
+    if (auth !== undefined && directHosts.length > 0)
+      context.addIssue({
+        code: 'custom',
+        path: ['directHosts'],
+        message: 'are open to everybody, which auth is not for; leave one of them out',
+      });
+    if (auth === undefined || !trustedProxies.isEmpty) return;
+    if (auth.header !== undefined)
+      context.addIssue({
+        code: 'custom',
+        path: ['auth', 'header'],
+        message: 'needs trustedProxies: only they are believed',
+      });
+    else if (tls === 'off')
+      context.addIssue({
+        code: 'custom',
+        path: ['auth'],
+        message: 'needs TLS, here or in a front that is in trustedProxies',
+      });
+  });
 
 /** What a configuration file or a caller writes. */
 export type SatelliteConfigInput = z.input<typeof configSchema>;
@@ -203,10 +286,12 @@ const knownKeys: Readonly<Record<string, readonly string[]>> = {
   limits: Object.keys(limitsSchema.shape),
   routes: Object.keys(routeSchema.shape),
   directHosts: Object.keys(directHostsSchema.element.shape),
+  auth: Object.keys(authSchema.shape),
+  'auth.oidc': Object.keys(oidcSchema.shape),
 };
 
 function unknownKey(path: string, key: string): string {
-  const known = knownKeys[path.split('.', 1)[0] ?? ''] ?? Object.keys(configSchema.shape);
+  const known = knownKeys[path] ?? knownKeys[path.split('.', 1)[0] ?? ''] ?? Object.keys(configSchema.shape);
   const nearest = known
     .map((name) => ({ name, distance: editDistance(key.toLowerCase(), name.toLowerCase()) }))
     .sort((a, b) => a.distance - b.distance)[0];

@@ -2,6 +2,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
+import type { Auth, Verdict } from './auth/auth.ts';
+import { SIGN_IN_LABEL } from './auth/label.ts';
 import type { SatelliteConfig } from './config.ts';
 import type { Engine, Failure, Target, Visit } from './dataplane/engine.ts';
 import { comesFromSibling, sharedOriginEdits } from './dataplane/shared-origin.ts';
@@ -31,6 +33,12 @@ const failureStatus: Readonly<Record<Failure, number>> = {
   full: 503,
 };
 
+const NO_SITE = 'There is no live site here.\n';
+
+/** What the gate says of somebody who may come in, and of somebody who may not. */
+type LetIn = Extract<Verdict, { pass: unknown }>;
+type TurnedAway = Exclude<Verdict, LetIn>;
+
 type SiteDestination = Extract<Destination, { kind: 'site' }>;
 
 /** What a request turned out to be, once it has passed the gate. */
@@ -58,6 +66,8 @@ export interface FrontParts {
   readonly ways: Ways;
   readonly traffic: Traffic;
   readonly connections: ClientConnections;
+  /** Who may visit a site; everybody, where it is missing. */
+  readonly auth: Auth | undefined;
   /** The value of Strict-Transport-Security, where it is sent. */
   readonly hsts: string | undefined;
   readonly log: Log;
@@ -141,7 +151,9 @@ export class Front {
       return;
     }
     const { destination, client } = admitted;
-    if (destination.kind === 'site') {
+    const { auth } = this.#parts;
+    const signsIn = auth !== undefined && destination.kind === 'site' && destination.label === SIGN_IN_LABEL;
+    if (destination.kind === 'site' && !signsIn) {
       this.#site(request, response, destination, client);
       return;
     }
@@ -164,6 +176,9 @@ export class Front {
       case 'nowhere':
         if (destination.name !== undefined) this.#parts.pages.unknown(request, response, destination.name);
         else send(request, response, 404, { 'Content-Type': 'text/plain' }, 'There is nothing here.\n');
+        break;
+      case 'site':
+        void auth?.host.answer(request, response, client);
     }
   }
 
@@ -195,7 +210,7 @@ export class Front {
       return;
     }
     if (destination.kind !== 'site') {
-      fail(404, 'There is no live site here.\n');
+      fail(404, NO_SITE);
       return;
     }
     const { label } = destination;
@@ -204,30 +219,75 @@ export class Front {
       return;
     }
     const record = this.#parts.registry.find(label);
-    const target = record && targetOf(record);
-    if (target === undefined) {
-      fail(record === undefined ? 404 : record.state === 'gone' ? 410 : 503, 'There is no live site here.\n');
+    if (record === undefined) {
+      fail(404, NO_SITE);
       return;
     }
-    const { traffic, config } = this.#parts;
+    this.#judge(
+      request,
+      record,
+      (refused) => fail(refused.status, `${refused.message}\n`),
+      (letIn) => {
+        if (socket.destroyed) return;
+        const visit = visitOf(request, client, destination, letIn);
+        this.#tunnel(request, socket, head, record, visit, letIn, fail);
+      },
+    );
+  };
+
+  #tunnel(
+    request: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+    record: TokenRecord,
+    visit: Visit,
+    letIn: LetIn | undefined,
+    fail: (code: number, text: string) => void,
+  ): void {
+    const { traffic, config, auth } = this.#parts;
+    const target = targetOf(record);
+    if (target === undefined) {
+      fail(record.state === 'gone' ? 410 : 503, NO_SITE);
+      return;
+    }
     if (traffic.site(target.token).openWebSockets >= config.limits.webSocketsPerSite) {
       traffic.limited('websockets');
       fail(503, 'This site has too many WebSockets open.\n');
       return;
+    }
+    if (letIn && auth) {
+      const end = auth.follow(letIn.pass, () => socket.destroy());
+      socket.once('close', end);
     }
     this.#parts.engine.upgrade(
       request,
       socket,
       head,
       target,
-      visitOf(request, client, destination),
+      visit,
       () => this.#parts.connections.onTunnel(socket as Socket),
       (failure) => {
         this.#parts.traffic.failure(failure);
         fail(failureStatus[failure], 'The notebook does not answer.\n');
       },
     );
-  };
+  }
+
+  /** Asks the gate, where there is one; everybody may come in where there is none. */
+  #judge(
+    request: IncomingMessage,
+    record: TokenRecord,
+    onRefused: (refused: TurnedAway) => void,
+    onAdmitted: (letIn: LetIn | undefined) => void,
+  ): void {
+    const verdict = this.#parts.auth?.judge(request, record);
+    const conclude = (is: Verdict | undefined): void => {
+      if (is === undefined || 'pass' in is) onAdmitted(is);
+      else onRefused(is);
+    };
+    if (verdict instanceof Promise) void verdict.then(conclude);
+    else conclude(verdict);
+  }
 
   /** For the plain listener beside HTTPS: sends visitors of our own names there, and knows nothing else. */
   readonly onPlainRequest =
@@ -306,7 +366,7 @@ export class Front {
     client: Client,
   ): void {
     const { label, prefix } = destination;
-    const { config, registry, engine, pages, traffic } = this.#parts;
+    const { registry, pages } = this.#parts;
     if (!this.#mayVisit(label, client)) {
       this.#insist(response);
       pages.busy(request, response, 429, TOO_MANY.message, Number(TOO_MANY.retryAfter));
@@ -318,15 +378,43 @@ export class Front {
       pages.unknown(request, response, label);
       return;
     }
-    const { headers, url = '' } = request;
+    const { headers } = request;
     if (prefix !== '' && comesFromSibling(headers.referer, hostName(headers.host ?? ''), label)) {
       this.#insist(response);
       pages.sibling(request, response);
       return;
     }
+    this.#judge(
+      request,
+      record,
+      (refused) => {
+        this.#insist(response);
+        refused.answer(request, response);
+      },
+      (letIn) => {
+        if (!response.destroyed) this.#open(request, response, record, destination, client, letIn);
+      },
+    );
+  }
+
+  /** Somebody who may see what there is. */
+  #open(
+    request: IncomingMessage,
+    response: ServerResponse,
+    record: TokenRecord,
+    destination: SiteDestination,
+    client: Client,
+    letIn: LetIn | undefined,
+  ): void {
+    const { label, prefix } = destination;
+    const { config, registry, engine, pages, traffic, auth } = this.#parts;
+    if (letIn && auth) {
+      const end = auth.follow(letIn.pass, () => response.destroy());
+      response.once('close', end);
+    }
     const target = targetOf(record);
     const starting = target !== undefined && !registry.isAnswering(label);
-    if (target === undefined || (starting && url.startsWith(`${prefix}${OWN_PREFIX}`))) {
+    if (target === undefined || (starting && request.url?.startsWith(`${prefix}${OWN_PREFIX}`))) {
       this.#insist(response);
       pages.waiting(request, response, record);
       return;
@@ -337,7 +425,8 @@ export class Front {
       pages.busy(request, response, 503, 'This site has too many requests under way.', 1);
       return;
     }
-    engine.request(request, response, target, visitOf(request, client, destination), (failure) => {
+    const visit = visitOf(request, client, destination, letIn);
+    engine.request(request, response, target, visit, (failure) => {
       this.#parts.traffic.failure(failure);
       this.#insist(response);
       pages.trouble(request, response, record, failure);
@@ -492,8 +581,15 @@ function targetOf({ token, state, host, port }: TokenRecord): Target | undefined
   return state === 'mapped' && host !== null && port !== null ? { token, host, port } : undefined;
 }
 
-function visitOf(request: IncomingMessage, client: Client, { prefix }: SiteDestination): Visit {
+function visitOf(
+  request: IncomingMessage,
+  client: Client,
+  { prefix }: SiteDestination,
+  letIn: LetIn | undefined,
+): Visit {
   const visit = connectionOf(request, client);
+  // Only where each site has a host name of its own.
+  if (letIn) return { ...visit, edits: letIn.inside, url: letIn.inside.target(request.url ?? '/') };
   return prefix === '' ? visit : { ...visit, edits: sharedOriginEdits(prefix) };
 }
 

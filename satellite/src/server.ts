@@ -2,6 +2,8 @@ import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { createServer as createSecureServer, type Server as SecureServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { networkInterfaces } from 'node:os';
+import type { Auth } from './auth/auth.ts';
+import { SIGN_IN_LABEL } from './auth/label.ts';
 import { type Limits, parseConfig, type SatelliteConfig, type SatelliteConfigInput } from './config.ts';
 import { NodeEngine } from './dataplane/node/engine.ts';
 import { Prober } from './dataplane/probe.ts';
@@ -95,11 +97,17 @@ export async function startSatellite(
     );
   const ways = new Ways(config.routes, new DirectAddresses(isOwnAddress));
   const traffic = new Traffic();
-  const registry = new TokenRegistry(new SqliteStore(config.state), config.tokenTtl, (error) => {
+  const store = new SqliteStore(config.state);
+  const registry = new TokenRegistry(store, config.tokenTtl, (error) => {
     if (error instanceof StoreError) {
       traffic.stateErrors += 1;
       log({ event: 'state-error', message: error.message });
     } else log({ event: 'internal-error', stack: error instanceof Error ? error.stack : String(error) });
+  });
+  const signInUrl = (): string => siteUrl(SIGN_IN_LABEL);
+  const auth = await openAuth(config, store, registry, signInUrl, log).catch((error: Error) => {
+    registry.close();
+    throw error;
   });
   const server = certificate
     ? createSecureServer({
@@ -125,6 +133,7 @@ export async function startSatellite(
     await listen(server, sockets.https ?? config.listen);
   } catch (error) {
     for (const one of metrics ? [...servers, metrics] : servers) one.close();
+    await auth?.close();
     registry.close();
     throw error;
   }
@@ -157,7 +166,18 @@ export async function startSatellite(
   });
   const lookups = new RateLimit(config.limits.unknownNamesPerMinute);
   const issues = new RateLimit(config.limits.tokensPerMinute);
-  const management = { config, registry, health, traffic, lookups, issues, siteUrl, manageUrl, isOwnAddress };
+  const management = {
+    config,
+    registry,
+    accesses: auth?.accesses,
+    health,
+    traffic,
+    lookups,
+    issues,
+    siteUrl,
+    manageUrl,
+    isOwnAddress,
+  };
   const openFiles = descriptorLimit();
   // Whoever is turned away comes back at once: not a line for each.
   const complaints = new RateLimit(1);
@@ -183,6 +203,7 @@ export async function startSatellite(
     ways,
     traffic,
     connections,
+    auth,
     hsts,
     log,
   });
@@ -253,6 +274,7 @@ export async function startSatellite(
     connections.close();
     metrics?.closeAllConnections();
     await Promise.all(all);
+    await auth?.close();
     registry.close();
     log({ event: 'stopped' });
   };
@@ -300,6 +322,20 @@ function openCertificate({ tls, domain, state }: SatelliteConfig, log: Log): Ser
   const { fingerprint, ...certificate } = selfSignedCertificate(domain, file);
   log({ event: 'self-signed', fingerprint256: fingerprint });
   return certificate;
+}
+
+/** Loaded only where it is wanted, as below. */
+async function openAuth(
+  config: SatelliteConfig,
+  store: SqliteStore,
+  registry: TokenRegistry,
+  signInUrl: () => string,
+  log: Log,
+): Promise<Auth | undefined> {
+  const { auth } = config;
+  if (auth === undefined) return undefined;
+  const { Auth } = await import('./auth/auth.ts');
+  return new Auth({ ...config, auth }, store, registry, signInUrl, log);
 }
 
 /** Loaded only where it is wanted: a launcher with a proxy of its own has no use for it. */

@@ -15,11 +15,13 @@ describe('tokens', () => {
       site: `http://${token}.${DOMAIN}:${port}/`,
       state: 'pending',
       expiresAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
+      gated: false,
     });
     expect(siteUrl(token)).toBe(issued.json().site);
 
     const pending = (await api(port, 'GET', `/tokens/${token}`, undefined, OUTSIDE)).json();
-    expect(pending).toEqual({ ...issued.json(), job: null, phase: null, reason: null });
+    const { gated: _, ...common } = issued.json();
+    expect(pending).toEqual({ ...common, job: null, phase: null, reason: null });
 
     const mapped = await api(port, 'POST', `/tokens/${token}.${DOMAIN}/redeem`, { port: 8888 }, NODE1);
     expect([mapped.status, mapped.json().state]).toEqual([200, 'mapped']);

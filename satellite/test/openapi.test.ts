@@ -48,7 +48,8 @@ test('the document is one by the rules of OpenAPI 3.1', async () => {
 
 test('everything that it describes can happen', async () => {
   const state = `${await scratch()}/state.sqlite`;
-  const { port } = await satellite({ state, limits: { headerTime: '300ms' } });
+  const asksWho = { trustedProxies: ['192.0.2.1'], auth: { header: 'X-Remote-User' } };
+  const { port } = await satellite({ state, limits: { headerTime: '300ms' }, ...asksWho });
   const limited = await satellite({ limits: { unknownNamesPerMinute: 1, tokensPerMinute: 1 } });
   const seen = new Set<string>();
   const call = async (
@@ -74,12 +75,13 @@ test('everything that it describes can happen', async () => {
   const pending = await issue(port);
   const gone = await issue(port);
   await api(port, 'DELETE', `/tokens/${gone}`);
-  await issue(limited.port);
+  const ungated = await issue(limited.port);
   await api(limited.port, 'GET', `/tokens/${UNKNOWN}`);
   const good: Record<string, unknown> = {
     '/tokens/{token}/redeem': { port: 9000 },
     '/tokens/{token}/job': { jobId: '1' },
     '/tokens/{token}/phase': { phase: 'jupyter' },
+    '/tokens/{token}/access': { jupyterToken: 'x'.repeat(48), owner: 'alice' },
     '/jobs': [],
   };
 
@@ -119,6 +121,8 @@ test('everything that it describes can happen', async () => {
   // Redeemed already, and by another host.
   await call('POST', '/tokens/{token}/redeem', pending, { port: 9000 }, NODE1);
   await call('POST', '/tokens/{token}/redeem', pending, { port: 9000 }, NODE2);
+  const access = '/tokens/{token}/access';
+  await call('PUT', access, ungated, good[access], NODE1, limited.port);
 
   const document = (await api(port, 'GET', '/openapi.json')).json<Document>();
   const described = Object.entries(document.paths).flatMap(([path, methods]) =>

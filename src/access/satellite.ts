@@ -18,6 +18,14 @@ export interface IssuedToken {
   readonly token: string;
   /** `https://<words>.<domain>/`, or `https://<domain>/<words>/` */
   readonly site: string;
+  /** The proxy itself asks who visits: the Jupyter token stays there, and somebody must say whose session it is. */
+  readonly gated: boolean;
+}
+
+/** Whose session it is, and to whom else it is open, at a proxy that asks who visits. */
+export interface SiteAccess {
+  readonly owner: string;
+  readonly sharedWith: readonly string[];
 }
 
 export interface TokenStatus {
@@ -88,8 +96,8 @@ export class SatelliteClient {
   async issueToken(): Promise<IssuedToken> {
     const answer = await this.#send('POST', '/api/v1/tokens');
     if (answer.status === 201) {
-      const { token, site } = parseObject(answer.body);
-      if (isToken(token) && isSite(site, token)) return { token, site };
+      const { token, site, gated } = parseObject(answer.body);
+      if (isToken(token) && isSite(site, token)) return { token, site, gated: gated === true };
       throw this.#nonsense();
     }
     if (answer.status !== 404 && answer.status !== 405) throw this.#refusal(answer);
@@ -102,9 +110,29 @@ export class SatelliteClient {
     const token = /^Your token is\s+(\S+)\s*$/.exec(answer.body)?.[1];
     if (answer.status === 200 && isToken(token)) {
       const manage = new URL(this.#address.manageUrl);
-      return { token, site: `${manage.protocol}//${token}.${manage.host.replace(/^manage\./, '')}/` };
+      return {
+        token,
+        site: `${manage.protocol}//${token}.${manage.host.replace(/^manage\./, '')}/`,
+        gated: false,
+      };
     }
     throw /^Oops!/.test(answer.body) ? this.#refusal(answer) : this.#nonsense();
+  }
+
+  /**
+   * Says whose session it is, or with whom it is shared from now on; what is left out stays as it is. The Jupyter token
+   * proves that it is the owner who says so.
+   * @throws ProxyError
+   */
+  async setAccess(
+    token: string,
+    wanted: Partial<SiteAccess> & { readonly jupyterToken: string },
+  ): Promise<SiteAccess> {
+    const answer = await this.#send('PUT', `/api/v1/tokens/${token}/access`, wanted);
+    if (answer.status !== 200) throw this.#refusal(answer);
+    const { owner, sharedWith } = parseObject(answer.body);
+    if (typeof owner !== 'string' || !Array.isArray(sharedWith)) throw this.#nonsense();
+    return { owner, sharedWith: sharedWith.map(String) };
   }
 
   /**
@@ -152,6 +180,16 @@ export class SatelliteClient {
       });
       const text = await body.text();
       return statusCode === 200 && typeof parseObject(text).version === 'string';
+    } catch {
+      return false;
+    }
+  }
+
+  /** The same at a proxy that lets nobody through who has not signed in: what it knows itself. */
+  async gatedSiteAnswers(token: string): Promise<boolean> {
+    try {
+      const { body } = await this.#send('GET', `/tokenjobstate.cgi?token=${token}`);
+      return body.trim() === 'PR';
     } catch {
       return false;
     }

@@ -10,7 +10,7 @@ import { type Observation, observeSession, sessionReport } from '../sessions/obs
 import { isOver, type SessionRecord } from '../sessions/session.ts';
 import { sessionFiles, settle, writeRecord } from '../sessions/store.ts';
 import { describe } from '../ui/describe.ts';
-import { type Launch, pause, prepareSession } from './launch.ts';
+import { type Launch, pause, prepareSession, siteAnswers } from './launch.ts';
 import { presentSession } from './print-session.ts';
 
 /** @returns the exit code, once Jupyter has ended */
@@ -72,7 +72,11 @@ async function waitUntilReady(
   while (!over) {
     const seen = await observeSession(record);
     if (isOver(seen.state)) return undefined;
-    if (seen.state === 'ready' && seen.secrets !== undefined && (await client.siteAnswers(seen.secrets.site)))
+    if (
+      seen.state === 'ready' &&
+      seen.secrets !== undefined &&
+      (await siteAnswers(client, record, seen.secrets))
+    )
       return seen;
     progress.status(describe(seen));
     await pause(100, interrupted);

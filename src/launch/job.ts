@@ -10,7 +10,7 @@ import { isOver, jobWords, type SessionRecord } from '../sessions/session.ts';
 import { readEvents, readSecrets, sessionFiles, writeRecord } from '../sessions/store.ts';
 import { describe } from '../ui/describe.ts';
 import { formatDuration } from '../values.ts';
-import { type Launch, pause, prepareSession } from './launch.ts';
+import { type Launch, pause, prepareSession, siteAnswers } from './launch.ts';
 import { presentSession } from './print-session.ts';
 
 /** @returns the exit code */
@@ -145,7 +145,7 @@ async function waitUntilReady(
     if (
       reported.at(-1)?.phase === 'ready' &&
       secrets !== undefined &&
-      (await client.siteAnswers(secrets.site))
+      (await siteAnswers(client, record, secrets))
     ) {
       return observeSession(record);
     }

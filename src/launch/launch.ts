@@ -5,10 +5,10 @@ import type { OpenAccess } from '../access/open.ts';
 import { type IssuedToken, SatelliteClient } from '../access/satellite.ts';
 import { jobScript } from '../batch/job-script.ts';
 import type { Settings } from '../config/layers.ts';
-import { InterruptedError, PersonError } from '../errors.ts';
+import { ConfigurationError, InterruptedError, PersonError } from '../errors.ts';
 import type { LaunchSpec } from '../launch-spec.ts';
 import type { SessionRecord } from '../sessions/session.ts';
-import { createSession, newSessionId, removeSession } from '../sessions/store.ts';
+import { createSession, newSessionId, removeSession, type SessionSecrets } from '../sessions/store.ts';
 import type { Progress } from '../ui/progress.ts';
 
 export interface Launch {
@@ -41,6 +41,9 @@ export async function prepareSession(
   const token = await client.issueToken();
   undo.defer(() => giveBack(client, token.token, interrupted));
   interrupted.throwIfAborted();
+  const jupyterToken = randomBytes(24).toString('hex');
+  if (token.gated) await client.setAccess(token.token, { jupyterToken, owner: accountName() });
+  interrupted.throwIfAborted();
 
   const id = newSessionId();
   const record: SessionRecord = {
@@ -54,17 +57,42 @@ export async function prepareSession(
     directory: spec.directory,
     manageUrl: proxy.manageUrl,
     caFile: proxy.caFile ?? null,
+    gated: token.gated,
     timeLimit: spec.resources.timeLimit ?? null,
     submittedAt: new Date().toISOString(),
     outcome: null,
   };
   createSession(
     record,
-    { jupyterToken: randomBytes(24).toString('hex'), proxyToken: token.token, site: token.site },
+    { jupyterToken, proxyToken: token.token, site: token.site },
     jobScript(spec, id, proxy),
   );
   undo.defer(() => removeSession(id));
   return { record, client, token };
+}
+
+/**
+ * As `id -un` says it.
+ * @throws ConfigurationError where the system has no name for this user
+ */
+function accountName(): string {
+  try {
+    return os.userInfo().username;
+  } catch {
+    throw new ConfigurationError(
+      'The proxy wants to know whose session it is, but the system has no name for your user.',
+      'Ask your site: "id -un" must print a name on this host.',
+    );
+  }
+}
+
+/** Whether the notebook answers through the proxy. */
+export function siteAnswers(
+  client: SatelliteClient,
+  { gated }: SessionRecord,
+  secrets: SessionSecrets,
+): Promise<boolean> {
+  return gated ? client.gatedSiteAnswers(secrets.proxyToken) : client.siteAnswers(secrets.site);
 }
 
 /** Nobody will redeem this token. A proxy that died meanwhile forgets it by itself in time. */

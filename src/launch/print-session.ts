@@ -43,7 +43,9 @@ function printSession(seen: Observation, output: Launch['output'], headline: str
   const end =
     report.scheduler === 'none' ? 'Ctrl-C ends it.' : `End it with: start-jupyter stop ${report.id}`;
   for (const line of [
-    'Keep the link to yourself: whoever has it can use your account.',
+    seen.record.gated
+      ? `It opens for you alone, once you have signed in. To let somebody else in: start-jupyter share ${report.id} USER`
+      : 'Keep the link to yourself: whoever has it can use your account.',
     `Session ${report.id}. ${end}`,
   ]) {
     process.stderr.write(`${paint(process.stderr, 'dim', line)}\n`);

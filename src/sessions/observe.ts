@@ -225,9 +225,10 @@ function localProcessLives({ id, local }: SessionRecord): boolean {
   return !existsSync(commandLine) || readFileSync(commandLine, 'utf8').includes(sessionFiles(id).script);
 }
 
-/** The link for the browser: the one place where the Jupyter token is put into words. */
-export function sessionUrl({ site, jupyterToken }: SessionSecrets): string {
+/** The link for the browser: the one place where the Jupyter token is put into words, unless the proxy adds it itself. */
+export function sessionUrl({ gated }: SessionRecord, { site, jupyterToken }: SessionSecrets): string {
   const url = new URL(site);
+  if (gated) return url.href;
   url.searchParams.set('token', jupyterToken);
   return url.href;
 }
@@ -241,7 +242,7 @@ export function sessionReport({ record, state, reason, job, secrets }: Observati
     access: record.access,
     jobId: record.jobId,
     ...(record.cluster === undefined ? {} : { cluster: record.cluster }),
-    url: secrets === undefined || isOver(state) ? null : sessionUrl(secrets),
+    url: secrets === undefined || isOver(state) ? null : sessionUrl(record, secrets),
     state,
     directory: record.directory,
     script: files.script,

@@ -23,6 +23,8 @@ export const sessionRecordSchema = z.looseObject({
   directory: z.string(),
   manageUrl: z.url(),
   caFile: z.string().nullable(),
+  /** The proxy asks who visits, so that the link holds no secret. */
+  gated: z.boolean().default(false),
   /** Seconds; null: none. */
   timeLimit: z.number().nullable(),
   submittedAt: z.iso.datetime(),
@@ -35,7 +37,7 @@ export const sessionRecordSchema = z.looseObject({
 
 export type SessionRecord = Readonly<z.output<typeof sessionRecordSchema>>;
 
-/** What a launch and the session commands print with `--json`. `url` is the one secret in it. */
+/** What a launch and the session commands print with `--json`. `url` is the one secret in it, where the proxy doesn't ask who visits. */
 export interface SessionReport {
   readonly id: string;
   readonly system: string;

@@ -119,6 +119,35 @@ it('looks for Jupyter below the path of a site that has one', async () => {
   expect(paths).toEqual(['/api/v1/tokens', '/one-two-three/api']);
 });
 
+it('says whose session it is where visitors are asked, and shares it as its owner alone can', async () => {
+  const satellite = await startSatellite(
+    {
+      domain: 'sites.test',
+      listen: '127.0.0.1:0',
+      tls: 'off',
+      internalNetworks: ['127.0.0.0/8'],
+      trustedProxies: ['192.0.2.1'],
+      auth: { header: 'X-Remote-User' },
+      state: ':memory:',
+    },
+    { log: () => {} },
+  );
+  onTestFinished(() => satellite.close());
+  const client = clientFor(satellite.address.port);
+  const { token, gated } = await client.issueToken();
+  expect(gated).toBe(true);
+  const jupyterToken = 'j'.repeat(48);
+  const access = { owner: 'alice', sharedWith: [] };
+  expect(await client.setAccess(token, { jupyterToken, owner: 'alice' })).toEqual(access);
+  expect(await client.setAccess(token, { jupyterToken, sharedWith: ['bob'] })).toEqual({
+    ...access,
+    sharedWith: ['bob'],
+  });
+  const lie = client.setAccess(token, { jupyterToken: 'k'.repeat(48), sharedWith: ['eve'] });
+  expect((await refusal(lie)).message).toContain('Only who knows its Jupyter token');
+  expect(await client.gatedSiteAnswers(token)).toBe(false);
+});
+
 describe('with the original', () => {
   it('gets a token and knows its site', async () => {
     const { client } = await originalProxy({ '/getlink.cgi': original('getlink-ok') });

@@ -40,6 +40,7 @@ export function sessionRecord(id: string, changed: Partial<SessionRecord> = {}):
     // Nobody listens there: a proxy that can't be reached must not be in the way.
     manageUrl: 'http://127.0.0.1:1',
     caFile: null,
+    gated: false,
     timeLimit: 1800,
     submittedAt: '2026-11-21T21:00:00.000Z',
     outcome: null,

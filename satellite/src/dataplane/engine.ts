@@ -21,12 +21,14 @@ export interface Visit {
   readonly url?: string;
 }
 
-/** What is changed in header fields on the way. Flat: name, value, name, value. */
+/** What is changed on the way. Header fields are flat: name, value, name, value. */
 export interface Edits {
   /** In those for the notebook. */
   request?(fields: readonly string[]): string[];
   /** In those for the visitor. */
   response?(fields: readonly string[]): string[];
+  /** Taken out of every body for the visitor. */
+  readonly secret?: Buffer;
 }
 
 /** Why a live site's notebook gave no answer: nobody listens, it broke off, it took too long, or we can't connect to it. */

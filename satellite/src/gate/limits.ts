@@ -7,7 +7,7 @@ const MAX_CLIENTS = 50_000;
 const MINUTE_MS = 60_000;
 
 /** Whose share something is: an IPv4 address, or the /64 that an IPv6 subscriber has to himself. */
-function shareOf(address: string): string {
+export function shareOf(address: string): string {
   if (!address.includes(':')) return address;
   return ipaddr.IPv6.parse(address).parts.slice(0, 4).join(':');
 }

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { setImmediate } from 'node:timers/promises';
 import * as z from 'zod';
+import { NotYoursError } from '../auth/access.ts';
 import { comesFromPage } from '../gate/browser.ts';
 import type { Client } from '../gate/client.ts';
 import { jobIdFrom } from '../jobs/id.ts';
@@ -53,11 +54,20 @@ const jobId = z.union([z.string(), z.int()]).transform((given, context) => {
 
 const WRONG_PORT = `must be an integer between ${MIN_PORT} and ${MAX_PORT}`;
 
+/** As systems name them, and as providers do. */
+const account = z.string().regex(/^[\x21-\x7e]{1,200}$/, 'is not the name of an account');
+const MAX_SHARED = 1000;
+
 export const bodies = {
   redeem: z.object({
     port: z.int(WRONG_PORT).min(MIN_PORT, WRONG_PORT).max(MAX_PORT, WRONG_PORT),
   }),
   job: z.object({ jobId }),
+  access: z.object({
+    jupyterToken: z.string().regex(/^[A-Za-z0-9_-]{16,256}$/, 'must be 16 to 256 letters, digits, - and _'),
+    owner: account.optional(),
+    sharedWith: z.array(account).max(MAX_SHARED).optional(),
+  }),
   phase: z.object({ phase: z.enum(phases), reason: reasonText.nullish() }),
   jobs: z.array(z.unknown()),
 };
@@ -92,6 +102,7 @@ export const routes: readonly Route[] = [
   // Old wget can only POST; both operations are idempotent either way.
   { path: '/tokens/{token}/job', methods: { PUT: link, POST: link } },
   { path: '/tokens/{token}/phase', methods: { PUT: setPhase, POST: setPhase } },
+  { path: '/tokens/{token}/access', methods: { PUT: setAccess } },
   { path: '/jobs', methods: { GET: trackedJobs, POST: reportJobs } },
   { path: '/openapi.json', methods: { GET: describeApi } },
 ];
@@ -152,7 +163,7 @@ async function issue(call: Call): Promise<Reply> {
   if (!mayIssue(call.management, call.client.address)) throw tooMany();
   const record = await call.management.registry.issue();
   const { token, site, state, expiresAt } = describe(call.management, record);
-  return json(201, { token, site, state, expiresAt });
+  return json(201, { token, site, state, expiresAt, gated: call.management.accesses !== undefined });
 }
 
 function show({ management, token }: Call): Reply {
@@ -194,6 +205,26 @@ async function setPhase(call: Call): Promise<Reply> {
     call,
     await call.management.registry.setPhase(token, call.client.address, phase, reason || null),
   );
+}
+
+/** Whose site it is, and with whom he shares it. */
+async function setAccess(call: Call): Promise<Reply> {
+  requireInternal(call);
+  const token = requireToken(call);
+  const { accesses, registry } = call.management;
+  const { jupyterToken, owner, sharedWith } = await readJson(call, bodies.access, MAX_BODY_BYTES);
+  if (accesses === undefined)
+    throw new ApiError(409, 'not-gated', 'This proxy does not ask who visits a site.');
+  const record = registry.find(token);
+  if (record === undefined) throw unknownToken();
+  if (record.state === 'gone') throw refusal({ ok: false, why: 'gone' });
+  try {
+    const access = await accesses.put(record, jupyterToken, { owner, sharedWith });
+    return json(200, { owner: access.owner, sharedWith: access.sharedWith });
+  } catch (error) {
+    if (!(error instanceof NotYoursError)) throw error;
+    throw new ApiError(403, 'not-yours', 'Only who knows its Jupyter token may say whose session this is.');
+  }
 }
 
 async function reportJobs(call: Call): Promise<Reply> {

@@ -80,6 +80,19 @@ const descriptions: Readonly<Record<string, Description>> = {
   'POST /tokens/{token}/job': link,
   'PUT /tokens/{token}/phase': phase,
   'POST /tokens/{token}/phase': phase,
+  'PUT /tokens/{token}/access': {
+    summary:
+      'Say whose session it is, and with whom it is shared, at a proxy that asks who visits. The first to speak says the owner, too; later it takes the same Jupyter token.',
+    body: bodies.access,
+    answers: {
+      200: 'Access',
+      ...withBody,
+      ...onToken,
+      409: 'This proxy does not ask who visits a site.',
+      410: 'The token is gone.',
+      ...written,
+    },
+  },
   'GET /jobs': {
     summary: 'The jobs whose end the proxy waits for.',
     answers: { 200: 'TrackedJobs', 403: FORBIDDEN },
@@ -110,7 +123,8 @@ const issued = {
 };
 
 const schemas: Readonly<Record<string, object>> = {
-  IssuedToken: object(issued),
+  IssuedToken: object({ ...issued, gated: { type: 'boolean' } }),
+  Access: object({ owner: text, sharedWith: { type: 'array', items: text } }),
   Token: object({
     ...issued,
     job: {

@@ -1,3 +1,4 @@
+import type { Accesses } from '../auth/access.ts';
 import type { SatelliteConfig } from '../config.ts';
 import type { RateLimit } from '../gate/limits.ts';
 import type { Health } from '../operation/health.ts';
@@ -9,6 +10,8 @@ import { tokenPattern } from '../tokens/words.ts';
 export interface Management {
   readonly config: SatelliteConfig;
   readonly registry: TokenRegistry;
+  /** Who may visit which site, where the proxy asks. */
+  readonly accesses: Accesses | undefined;
   readonly health: Health;
   readonly traffic: Traffic;
   /** Of names that don't exist. */

@@ -4,7 +4,7 @@ import { type Step, steps, type View } from './view.ts';
 /** What changes on a page: sent with it, and in every event after it. */
 export interface Content {
   /** Chooses the look. */
-  readonly kind: View['kind'] | 'trouble' | 'busy' | 'unknown';
+  readonly kind: View['kind'] | 'trouble' | 'busy' | 'unknown' | 'sign-in';
   readonly title: string;
   readonly heading: string;
   /** One sentence, read out by screen readers when it changes. */

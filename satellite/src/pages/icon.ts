@@ -14,6 +14,7 @@ const drawings: Readonly<Record<Content['kind'], string>> = {
   failed: `${ring(ALERT)}${cross(ALERT)}`,
   trouble: `${ring(ALERT)}<path d="M8 4.5v4.5M8 10.5v1.5" stroke="${ALERT}" stroke-width="2"/>`,
   busy: `${ring(ALERT)}<path d="M8 4.5V8l2.5 2" fill="none" stroke="${ALERT}" stroke-width="2"/>`,
+  'sign-in': `${ring(ACCENT)}${dot(ACCENT, 2.5)}`,
   unknown: `${ring(REST)}${cross(REST)}`,
 };
 

@@ -16,7 +16,7 @@ const scripts: Readonly<Record<Behaviour, string>> = { follow: followScript, ret
 
 const sourceHash = (text: string): string => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
 
-function policy(behaviour: Behaviour): string {
+function policy(behaviour: Behaviour, formAction = "'none'"): string {
   const script = scripts[behaviour];
   return [
     "default-src 'none'",
@@ -24,7 +24,7 @@ function policy(behaviour: Behaviour): string {
     ...(script ? [`script-src ${sourceHash(script)}`, "connect-src 'self'"] : []),
     'img-src data:',
     "base-uri 'none'",
-    "form-action 'none'",
+    `form-action ${formAction}`,
     "frame-ancestors 'none'",
   ].join('; ');
 }
@@ -46,6 +46,16 @@ export function pageHeaders(behaviour: Behaviour, parents: readonly string[] = [
         : policies[behaviour].replace("frame-ancestors 'none'", `frame-ancestors ${frameAncestors(parents)}`),
     'Referrer-Policy': 'no-referrer',
     'X-Content-Type-Options': 'nosniff',
+  };
+}
+
+/** The same for a page with a form, which may send it to these sources (Content Security Policy, form-action). */
+export function formPageHeaders(formAction: string): Record<string, string> {
+  return {
+    ...pageHeaders('rest'),
+    'Content-Security-Policy': policy('rest', formAction),
+    // Without any, a form says that it comes from nowhere (Fetch, "Origin" header).
+    'Referrer-Policy': 'same-origin',
   };
 }
 

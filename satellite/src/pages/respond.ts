@@ -76,7 +76,7 @@ const troubles: Readonly<Record<Failure, { status: 502 | 503 | 504; heading?: st
 };
 
 /** Does the client say that it wants a page, and isn't a script or an image that says so by habit? */
-function acceptsPage(request: IncomingMessage): boolean {
+export function acceptsPage(request: IncomingMessage): boolean {
   return isNavigation(request) && acceptsHtml(request);
 }
 
@@ -318,7 +318,7 @@ function stateOf(content: Content): string {
 }
 
 /** For a program: a sentence, as JSON where it reads that. `pause` in seconds until it should try again. */
-function sendError(
+export function sendError(
   request: IncomingMessage,
   response: ServerResponse,
   status: number,
@@ -344,7 +344,7 @@ export function send(
   request: IncomingMessage,
   response: ServerResponse,
   status: number,
-  headers: Readonly<Record<string, string>>,
+  headers: Readonly<Record<string, string | string[]>>,
   body: string,
 ): void {
   response.writeHead(status, {

@@ -25,6 +25,9 @@ ul { margin: 0 0 1rem; padding-left: 1.25rem; overflow-wrap: anywhere; }
 #lost:empty, #asked:empty { margin: 0; padding: 0; border: 0; }
 button { display: block; margin: 0 0 1rem; font: inherit; font-size: 0.9375rem; color: var(--ink); background: none; border: 1.5px solid var(--accent); border-radius: 0.5rem; padding: 0.5rem 1rem; min-height: 2.75rem; cursor: pointer; }
 button:hover { background: color-mix(in srgb, var(--accent) 12%, transparent); }
+label { display: block; margin: 0 0 1rem; font-size: 0.9375rem; color: var(--soft); }
+input { display: block; width: 100%; margin-top: 0.25rem; font: inherit; font-size: 1.0625rem; color: var(--ink); background: none; border: 1.5px solid var(--soft); border-radius: 0.5rem; padding: 0.5rem 0.75rem; min-height: 2.75rem; }
+.fault { border-left: 3px solid var(--alert); padding: 0.125rem 0 0.125rem 1rem; }
 [hidden] { display: none; }
 dl { display: flex; flex-wrap: wrap; gap: 0.25rem 2rem; margin: 0 0 1rem; color: var(--soft); font-size: 0.9375rem; }
 dl div { display: flex; gap: 0.5rem; }

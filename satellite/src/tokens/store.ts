@@ -10,6 +10,15 @@ export interface Changes {
   readonly jobs?: readonly JobRecord[];
   readonly forgetTokens?: readonly string[];
   readonly forgetJobs?: readonly string[];
+  readonly secrets?: readonly SecretRecord[];
+  readonly forgetSecrets?: readonly Pick<SecretRecord, 'kind' | 'id'>[];
+}
+
+/** Something that only who has the proxy's keys can read. */
+export interface SecretRecord {
+  readonly kind: 'access' | 'sign-in';
+  readonly id: string;
+  readonly sealed: Uint8Array;
 }
 
 /** Where tokens outlive the process. */
@@ -17,6 +26,7 @@ export interface TokenStore {
   /** The time that the records are in. */
   readonly clock: Clock;
   load(): { tokens: TokenRecord[]; jobs: JobRecord[] };
+  loadSecrets(kind: SecretRecord['kind']): SecretRecord[];
   /** Resolves once the changes would survive a power cut; rejects with a StoreError. */
   save(changes: Changes): Promise<void>;
   /** Resolves if a change could be saved now; rejects with a StoreError. */
@@ -43,13 +53,17 @@ const SCHEMA = `
   PRAGMA user_version = ${SCHEMA_VERSION};
 `;
 
-/** Apart from the schema, since it came later, and a program that doesn't know it does no harm. */
-const CLOCK = `
+/** Apart from the schema, since they came later, and a program that doesn't know them does no harm. */
+const LATER = `
   CREATE TABLE IF NOT EXISTS clock (
     id INTEGER PRIMARY KEY CHECK (id = 1), time INTEGER NOT NULL, wall INTEGER NOT NULL, uptime INTEGER NOT NULL,
     boot TEXT NOT NULL
   ) STRICT;
+  CREATE TABLE IF NOT EXISTS secrets (
+    kind TEXT NOT NULL, id TEXT NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY (kind, id)
+  ) STRICT, WITHOUT ROWID;
 `;
+const laterTables: ReadonlySet<string> = new Set(['clock', 'secrets']);
 const NEWEST = `
   SELECT max(time) AS time FROM (
     SELECT max(issuedAt, ifnull(redeemedAt, 0), ifnull(goneAt, 0)) AS time FROM tokens UNION SELECT reportedAt FROM jobs
@@ -109,6 +123,8 @@ export class SqliteStore implements TokenStore {
   readonly #dropToken: StatementSync;
   readonly #dropJob: StatementSync;
   readonly #putClock: StatementSync;
+  readonly #putSecret: StatementSync;
+  readonly #dropSecret: StatementSync;
   /** The database and its log, by inode. */
   readonly #files = new Map<string, number>();
   readonly clock: Clock;
@@ -130,9 +146,9 @@ export class SqliteStore implements TokenStore {
       db.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
       db.exec('BEGIN EXCLUSIVE; COMMIT;');
       const version = db.prepare('PRAGMA user_version').get()?.user_version;
-      if (version === 0) db.exec(`BEGIN; ${SCHEMA} ${CLOCK} COMMIT;`);
+      if (version === 0) db.exec(`BEGIN; ${SCHEMA} ${LATER} COMMIT;`);
       else checkPages(db);
-      db.exec(CLOCK);
+      db.exec(LATER);
       touch(db);
       this.#checkFiles();
       const last = db.prepare('SELECT time, wall, uptime, boot FROM clock').get() as Anchor | undefined;
@@ -149,6 +165,8 @@ export class SqliteStore implements TokenStore {
       this.#putClock = db.prepare(
         'INSERT OR REPLACE INTO clock (id, time, wall, uptime, boot) VALUES (1, :time, :wall, :uptime, :boot)',
       );
+      this.#putSecret = db.prepare('INSERT OR REPLACE INTO secrets VALUES (:kind, :id, :sealed)');
+      this.#dropSecret = db.prepare('DELETE FROM secrets WHERE kind = ? AND id = ?');
     } catch (error) {
       throw this.#failure('open', error);
     }
@@ -159,6 +177,14 @@ export class SqliteStore implements TokenStore {
       const tokens = this.#db.prepare('SELECT * FROM tokens').all() as unknown as TokenRecord[];
       const jobs = this.#db.prepare('SELECT * FROM jobs').all() as unknown as JobRecord[];
       return { tokens, jobs };
+    } catch (error) {
+      throw this.#failure('read', error);
+    }
+  }
+
+  loadSecrets(kind: SecretRecord['kind']): SecretRecord[] {
+    try {
+      return this.#db.prepare('SELECT * FROM secrets WHERE kind = ?').all(kind) as unknown as SecretRecord[];
     } catch (error) {
       throw this.#failure('read', error);
     }
@@ -212,11 +238,20 @@ export class SqliteStore implements TokenStore {
     for (const { resolve } of batch) resolve();
   }
 
-  *#apply({ tokens = [], jobs = [], forgetTokens = [], forgetJobs = [] }: Changes): Generator<unknown> {
+  *#apply({
+    tokens = [],
+    jobs = [],
+    forgetTokens = [],
+    forgetJobs = [],
+    secrets = [],
+    forgetSecrets = [],
+  }: Changes): Generator<unknown> {
     for (const record of tokens) yield this.#putToken.run({ ...record });
     for (const record of jobs) yield this.#putJob.run({ ...record });
     for (const token of forgetTokens) yield this.#dropToken.run(token);
     for (const id of forgetJobs) yield this.#dropJob.run(id);
+    for (const secret of secrets) yield this.#putSecret.run({ ...secret });
+    for (const { kind, id } of forgetSecrets) yield this.#dropSecret.run(kind, id);
   }
 
   /** What is written to files that have been taken away would be lost with the process. */
@@ -282,7 +317,7 @@ function look(path: string, withLog: boolean): void {
   const ours = new DatabaseSync(':memory:');
   const db = new DatabaseSync(url, { readOnly: true, timeout: OPEN_PATIENCE_MS });
   try {
-    ours.exec(`${SCHEMA} ${CLOCK}`);
+    ours.exec(`${SCHEMA} ${LATER}`);
     const version = db.prepare('PRAGMA user_version').get()?.user_version;
     const applicationId = db.prepare('PRAGMA application_id').get()?.application_id;
     const tables = columns(db);
@@ -295,9 +330,8 @@ function look(path: string, withLog: boolean): void {
     }
     const isOurs =
       version === SCHEMA_VERSION &&
-      // The clock came later.
       [...columns(ours)].every(
-        ([table, known]) => (tables.get(table) ?? (table === 'clock' && known)) === known,
+        ([table, known]) => (tables.get(table) ?? (laterTables.has(table) && known)) === known,
       );
     if (applicationId !== 0 || !(isNew || isOurs)) {
       throw Object.assign(new Error('it is the database of another program'), { errcode: NOT_A_DATABASE });

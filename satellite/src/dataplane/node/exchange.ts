@@ -5,6 +5,7 @@ import { Http2Response } from '../../http2/message.ts';
 import type { SiteTraffic } from '../../operation/traffic.ts';
 import type { Failure, Visit } from '../engine.ts';
 import { responseHeaders, trailerFields } from './headers.ts';
+import { Redactor } from './redactor.ts';
 
 /**
  * One request on its way through: takes undici's events and writes them to the visitor, holding the notebook back while
@@ -16,6 +17,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   readonly #site: SiteTraffic;
   readonly #visit: Visit;
   readonly #hsts: string | undefined;
+  readonly #redactor: Redactor | undefined;
   readonly #onFailure: (failure: Failure, error: Error) => void;
   #controller: Dispatcher.DispatchController | undefined;
   #started = false;
@@ -36,6 +38,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#site = site;
     this.#visit = visit;
     this.#hsts = hsts;
+    this.#redactor = visit.edits?.secret && new Redactor(visit.edits.secret);
     this.#onFailure = onFailure;
     response.on('drain', () => this.#controller?.resume());
   }
@@ -71,7 +74,9 @@ export class Exchange implements Dispatcher.DispatchHandler {
     }
     // Node adds Date where the notebook gave none (RFC 9110 section 6.6.1), and frames the body anew.
     // A reason phrase is for people, and Node refuses to send some.
-    const reason = message !== undefined && /^[\t\x20-\x7e\x80-\xff]*$/.test(message) ? message : '';
+    const isSound = message !== undefined && /^[\t\x20-\x7e\x80-\xff]*$/.test(message);
+    // Nor does anybody read it, where a secret could be in it.
+    const reason = isSound && !this.#redactor ? message : '';
     response.writeHead(status, reason, headers);
     this.#started = true;
     // A body's first bytes mostly come with the headers and go out with them; an event stream's may be minutes away.
@@ -81,15 +86,20 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    this.#written = true;
     this.#site.bytesOut += chunk.length;
-    if (!this.#response.write(chunk)) controller.pause();
+    const shown = this.#redactor ? this.#redactor.push(chunk) : chunk;
+    if (shown.length === 0) return;
+    this.#written = true;
+    if (!this.#response.write(shown)) controller.pause();
   }
 
   onResponseEnd(_controller: Dispatcher.DispatchController, trailers: NodeJS.Dict<string | string[]>): void {
     const response = this.#response;
     this.#over = true;
-    if (response.chunkedEncoding || response instanceof Http2Response) {
+    const rest = this.#redactor?.end();
+    if (rest?.length) response.write(rest);
+    // Where there is a secret they stay here: nothing of Jupyter's has any.
+    if (!this.#redactor && (response.chunkedEncoding || response instanceof Http2Response)) {
       response.addTrailers(trailerFields(trailers));
     }
     response.end();

@@ -7,6 +7,7 @@ import type { SiteTraffic } from '../../operation/traffic.ts';
 import type { Failure, Target, Visit } from '../engine.ts';
 import { failureOf } from './exchange.ts';
 import { requestHeaders, responseHeaders } from './headers.ts';
+import { Redactor } from './redactor.ts';
 
 /** RFC 9112 section 6.3: these have no body, and no framing. */
 const bodiless: ReadonlySet<number> = new Set([204, 304]);
@@ -111,14 +112,20 @@ export function relayUpgrade(
       request.httpVersionMinor > 0;
     const framing = chunked ? ['Transfer-Encoding', 'chunked'] : [];
     client.write(headOf(response, visit, [...framing, 'Connection', 'close']), 'latin1');
-    response.on('data', (chunk: Buffer) => {
+    const redactor = visit.edits?.secret && new Redactor(visit.edits.secret);
+    const write = (chunk: Buffer): void => {
+      if (chunk.length === 0) return;
       if (chunked) client.write(`${chunk.length.toString(16)}\r\n`);
       const more = client.write(chunk);
       if (chunked) client.write('\r\n');
       if (!more) response.pause();
-    });
+    };
+    response.on('data', (chunk: Buffer) => write(redactor ? redactor.push(chunk) : chunk));
     client.on('drain', () => response.resume());
-    response.on('end', () => client.end(chunked ? '0\r\n\r\n' : '', () => end()));
+    response.on('end', () => {
+      if (redactor) write(redactor.end());
+      client.end(chunked ? '0\r\n\r\n' : '', () => end());
+    });
     response.on('error', end);
   });
   outgoing.on('error', (error) => {
@@ -172,7 +179,8 @@ function endOf(client: Duplex, upstream: Socket): () => void {
 
 function headOf(response: IncomingMessage, visit: Visit, connection: readonly string[]): string {
   const fields = [...responseHeaders(response.rawHeaders, visit), ...connection];
-  let text = `HTTP/1.1 ${response.statusCode} ${response.statusMessage}\r\n`;
+  const reason = visit.edits?.secret ? '' : response.statusMessage;
+  let text = `HTTP/1.1 ${response.statusCode} ${reason}\r\n`;
   for (let i = 0; i < fields.length; i += 2) text += `${fields[i]}: ${fields[i + 1]}\r\n`;
   return `${text}\r\n`;
 }

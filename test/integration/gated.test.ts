@@ -1,0 +1,66 @@
+/** Behind a proxy that asks visitors who they are, links hold no secret, and the owner says who else may come in. */
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect } from 'vitest';
+import { testWith } from '../support/command.ts';
+import { freshHome, temporaryDirectory } from '../support/directories.ts';
+import { launchHere } from '../support/here.ts';
+import { run, slurmPrograms, usualPrograms } from '../support/program.ts';
+import { type SatelliteProcess, startSatelliteProcess } from '../support/satellite.ts';
+
+const { run: testWithJupyter, note } = testWith('jupyter-notebook');
+
+let satellite: SatelliteProcess;
+
+beforeAll(async () => {
+  const directory = temporaryDirectory();
+  const users = path.join(directory, 'users');
+  const config = path.join(directory, 'satellite.yaml');
+  // Nobody signs in here: satellite/test/integration/jupyter.test.ts does.
+  writeFileSync(users, '');
+  writeFileSync(config, JSON.stringify({ auth: { htpasswd: users } }));
+  satellite = await startSatelliteProcess('--config', config);
+});
+afterAll(() => satellite.stop());
+
+describe(`behind a proxy that asks who visits${note}`, () => {
+  testWithJupyter('a session is its owner’s, and he shares it', async () => {
+    const home = freshHome();
+    const site = path.join(temporaryDirectory(), 'site.yaml');
+    const proxy = { endpoint: satellite.endpoint, caFile: satellite.caFile };
+    const system = { title: 'Test', scheduler: 'none', detect: {}, proxy, nodeAddress: '127.0.0.1' };
+    writeFileSync(site, JSON.stringify({ systems: { test: system }, service: 'notebook' }));
+    const how = {
+      home,
+      path: usualPrograms({ without: slurmPrograms }),
+      env: { ...satellite.env, START_JUPYTER_SITE_CONFIG: site },
+    };
+    const launch = launchHere(['--here', '--system', 'test'], how);
+    const url = (await launch.line())?.trim() ?? '';
+    expect(url).toMatch(/^https:\/\/[a-z]+(-[a-z]+)+\.sites\.localhost:\d+\/$/);
+    await launch.says('It opens for you alone, once you have signed in.');
+    const [id = ''] = readdirSync(home.sessions);
+    const jupyterToken = readFileSync(path.join(home.sessions, id, 'secrets/jupyter-token'), 'utf8');
+    for (const headers of [{}, { authorization: `token ${jupyterToken}` }])
+      expect((await satellite.ask(`${url}api/sessions?token=${jupyterToken}`, headers)).status).toBe(401);
+
+    const share = async (...args: string[]) => {
+      const { exitCode, stdout } = await run(['share', id, ...args, '--json'], how);
+      return { exitCode, ...JSON.parse(stdout) };
+    };
+    const owner = os.userInfo().username;
+    expect(await share('bob', 'carol')).toEqual({ exitCode: 0, id, owner, sharedWith: ['bob', 'carol'] });
+    expect(await share('--remove', 'bob')).toEqual({ exitCode: 0, id, owner, sharedWith: ['carol'] });
+    expect(await share()).toEqual({ exitCode: 0, id, owner, sharedWith: ['carol'] });
+    expect((await run(['url', id], how)).stdout).toBe(`${url}\n`);
+
+    launch.kill('SIGINT');
+    const { exitCode, stderr } = await launch.ended;
+    expect([exitCode, `${stderr}${readFileSync(path.join(home.sessions, id, 'job.log'), 'utf8')}`]).toEqual([
+      130,
+      expect.not.stringContaining(jupyterToken),
+    ]);
+    expect((await run(['share', id, 'bob'], how)).exitCode).toBe(6);
+  });
+});
