@@ -1,11 +1,12 @@
 // Bundles the programs. Plain JavaScript: it runs before anything has been built.
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { bundle, embeddedSatellite } from './bundle.mjs';
+import { bundle, embeddedSatellite, sharedUndici } from './bundle.mjs';
 
 const bundles = [
-  { entry: 'src/main.ts', outfile: 'dist/start-jupyter.js', plugins: [embeddedSatellite] },
-  { entry: 'satellite/src/index.ts', outfile: 'dist/embedded-satellite.js' },
+  { entry: 'src/main.ts', outfile: 'dist/start-jupyter.js', plugins: [embeddedSatellite, sharedUndici] },
+  { entry: 'satellite/src/index.ts', outfile: 'dist/embedded-satellite.js', plugins: [sharedUndici] },
+  { entry: 'undici', outfile: 'dist/undici.js' },
   { entry: 'satellite/src/main.ts', outfile: 'satellite/dist/satellite.js' },
 ];
 

@@ -3,12 +3,20 @@ import { chmodSync } from 'node:fs';
 import { build } from 'esbuild';
 
 /** The proxy that the launcher runs inside itself is a file of its own: a launch on a cluster never reads it. */
-export const embeddedSatellite = {
-  name: 'embedded-satellite',
-  setup({ onResolve }) {
-    onResolve({ filter: /^satellite$/ }, () => ({ path: './embedded-satellite.js', external: true }));
-  },
-};
+export const embeddedSatellite = besideIt(/^satellite$/, './embedded-satellite.js');
+
+/** The HTTP client is half of the launcher, and its proxy wants it, too; who asks for help doesn't. */
+export const sharedUndici = besideIt(/^undici$/, './undici.js');
+
+/** Takes a module from a bundle that lies beside the one that wants it. */
+function besideIt(filter, path) {
+  return {
+    name: path,
+    setup({ onResolve }) {
+      onResolve({ filter }, () => ({ path, external: true }));
+    },
+  };
+}
 
 /** A kind of question that nobody is asked: half a megabyte of tables of character sets hangs on it. */
 const withoutEditor = {

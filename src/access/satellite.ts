@@ -2,7 +2,7 @@
 
 import { lookup as dnsLookup, type LookupAddress } from 'node:dns';
 import { readFileSync } from 'node:fs';
-import { Agent, request } from 'undici';
+import type { Agent, Dispatcher } from 'undici';
 import { ConfigurationError, ProxyError } from '../errors.ts';
 import { shown } from '../values.ts';
 
@@ -52,16 +52,13 @@ const answerTimeout = 15_000;
 
 export class SatelliteClient {
   readonly #address: SatelliteAddress;
-  readonly #agent: Agent;
+  readonly #connect: NonNullable<Agent.Options['connect']>;
+  #agent: Agent | undefined;
 
   /** @throws ConfigurationError where the CA file can't be read */
   constructor(address: SatelliteAddress) {
     this.#address = address;
-    this.#agent = new Agent({
-      connect: { timeout: 10_000, ...trusted(address.caFile), lookup: this.#lookup.bind(this) },
-      headersTimeout: answerTimeout,
-      bodyTimeout: answerTimeout,
-    });
+    this.#connect = { timeout: 10_000, ...trusted(address.caFile), lookup: this.#lookup.bind(this) };
   }
 
   /**
@@ -174,8 +171,7 @@ export class SatelliteClient {
   /** Whether the notebook behind a site answers through the proxy: Jupyter's `/api` is open and tells its version. */
   async siteAnswers(site: string): Promise<boolean> {
     try {
-      const { statusCode, body } = await request(new URL('api', site), {
-        dispatcher: this.#agent,
+      const { statusCode, body } = await this.#request(new URL('api', site), {
         headers: { accept: 'application/json' },
       });
       const text = await body.text();
@@ -196,14 +192,28 @@ export class SatelliteClient {
   }
 
   async close(): Promise<void> {
-    await this.#agent.destroy();
+    await this.#agent?.destroy();
+  }
+
+  /** The library is large, and loaded when there is something to ask: most sessions are looked up without. */
+  async #request(
+    url: URL | string,
+    options: Pick<Dispatcher.RequestOptions, 'headers'> &
+      Partial<Pick<Dispatcher.RequestOptions, 'method' | 'body'>>,
+  ): Promise<Dispatcher.ResponseData> {
+    const { Agent, request } = await import('undici');
+    this.#agent ??= new Agent({
+      connect: this.#connect,
+      headersTimeout: answerTimeout,
+      bodyTimeout: answerTimeout,
+    });
+    return await request(url, { ...options, dispatcher: this.#agent });
   }
 
   async #send(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown): Promise<Answer> {
     try {
-      const response = await request(`${this.#address.manageUrl}${path}`, {
+      const response = await this.#request(`${this.#address.manageUrl}${path}`, {
         method,
-        dispatcher: this.#agent,
         headers: {
           accept: 'application/json, text/plain',
           ...(body === undefined ? {} : { 'content-type': 'application/json' }),

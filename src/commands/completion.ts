@@ -93,7 +93,7 @@ function completed(command: Command): CompletedCommand {
         : argument === 'SHELL'
           ? shellChoices
           : argument === 'ACTION'
-            ? { kind: 'choices', choices: ['eject'] }
+            ? { kind: 'choices', choices: [command.name() === 'systems' ? 'init' : 'eject'] }
             : argument === 'file'
               ? { kind: 'file' }
               : undefined,

@@ -3,6 +3,8 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { execa } from 'execa';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { program as satellite } from '../../satellite/src/cli.ts';
+import { completionScript } from '../../src/commands/completion.ts';
 import { testWith } from '../support/command.ts';
 import { freshHome, type Home, temporaryDirectory } from '../support/directories.ts';
 import { run, slurmPrograms, usualPrograms } from '../support/program.ts';
@@ -41,7 +43,7 @@ describe.each(Object.keys(start))('%s', (name) => {
       path: usualPrograms({ without: slurmPrograms }),
     });
     expect(exitCode).toBe(0);
-    writeFileSync(script, stdout);
+    writeFileSync(script, `${stdout}\n${completionScript(name, satellite)}`);
   });
 
   /** What stands on the line after a tab, by running it: the command it is typed for prints its arguments. */
@@ -49,8 +51,9 @@ describe.each(Object.keys(start))('%s', (name) => {
     const { shell, commands } = start[name]?.(script) ?? { shell: '', commands: '' };
     const bin = temporaryDirectory();
     const result = path.join(bin, 'result');
+    const [program = ''] = typed.split(' ');
     writeFileSync(
-      path.join(bin, 'start-jupyter'),
+      path.join(bin, program),
       `#!/bin/sh\nprintf '%s|' "$@" >'${result}.new'\nmv '${result}.new' '${result}'\n`,
       {
         mode: 0o755,
@@ -91,6 +94,10 @@ describe.each(Object.keys(start))('%s', (name) => {
     ['start-jupyter --dir somew', '--dir|somewhere/|'],
     ['start-jupyter completion fi', 'completion|fish|'],
     ['start-jupyter -t 5 --not', '-t|5|--notebook|'],
+    ['start-jupyter systems in', 'systems|init|'],
+    ['satellite rep', 'report-jobs|'],
+    ['satellite serve --tls self', 'serve|--tls|selfSigned|'],
+    ['satellite status --config somef', 'status|--config|somefile.yml|'],
   ])(`%s, tab${note}`, async (typed, words) => {
     const result = await completed(typed);
     expect(result.replace(/\/\|/g, '|')).toBe(words.replace(/\/\|/g, '|'));
