@@ -4,10 +4,11 @@
 choose_http_tool() {
   local tool
   for tool in curl wget python3; do
-    if command -v "$tool" >/dev/null 2>&1; then
-      http_tool=$tool
-      return
-    fi
+    command -v "$tool" >/dev/null 2>&1 || continue
+    # BusyBox has a wget that takes hardly an option of the one that is meant.
+    [[ $tool != wget || $(wget --version 2>/dev/null) == GNU* ]] || continue
+    http_tool=$tool
+    return
   done
   http_tool=none
   fail "Neither curl, wget nor python3 is on $(hostname): the link can't be opened from here."
@@ -39,7 +40,7 @@ http_with_curl() {
     printf 'silent\nshow-error\nfail\nnoproxy = "*"\nconnect-timeout = 5\nmax-time = 15\n'
     [[ -z $ca_file ]] || printf 'cacert = "%s"\n' "$(backslashed "$ca_file")"
     [[ -z $body ]] || printf 'header = "Content-Type: application/json"\ndata-binary = "%s"\n' "$(backslashed "$body")"
-  } | curl --disable --config -
+  } | curl -q --config - # up to 7.50, the long form of -q does not keep curl from the user's own ~/.curlrc
   case $? in
     0) return 0 ;;
     22) return 2 ;;

@@ -1,8 +1,8 @@
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { copyFileSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { testWith } from '../support/command.ts';
-import { freshHome, type Home } from '../support/directories.ts';
+import { freshHome, type Home, temporaryDirectory } from '../support/directories.ts';
 import { ask, type HereLaunch, launchHere, runtimeDirectories, secretsOf } from '../support/here.ts';
 import { allEnded, filesHolding, processesWithHome } from '../support/processes.ts';
 import { run, slurmPrograms, usualPrograms } from '../support/program.ts';
@@ -177,22 +177,23 @@ describe(`on a machine without a scheduler${note}`, () => {
     expect((await ask(other, '/api')).status).toBe(200);
   });
 
-  describe.each([
+  describe.each<[string, RegExp, Readonly<Record<string, string>>?]>([
     ['curl', /^(?:wget|python3.*)$/],
     ['wget', /^(?:curl|python3.*)$/],
     ['python3', /^(?:wget|curl)$/],
-  ])('with nothing but %s for requests', (_, missing) => {
+    ['a curl of 2013', /^(?:wget|python3.*)$/, { curl: 'curl-7.29-stand-in.sh' }],
+    ['a wget of 2012', /^(?:curl|python3.*)$/, { wget: 'wget-1.14-stand-in.sh' }],
+    ["python3 and BusyBox's wget", /^curl$/, { wget: 'wget-of-busybox-stand-in.sh' }],
+  ])('with nothing but %s for requests', (_, missing, standIns = {}) => {
     testWithJupyter('it comes up and ends', async () => {
-      const launch = launchHere(['--json'], {
-        ...workstation(new RegExp(`${slurmPrograms.source}|${missing.source}`)),
-        // A proxy for the outside world, at which nobody answers, would become the address that redeems.
-        env: Object.fromEntries(
-          ['http_proxy', 'https_proxy', 'all_proxy', 'HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY'].map((name) => [
-            name,
-            'http://127.0.0.1:1',
-          ]),
-        ),
-      });
+      const place = temporaryDirectory();
+      for (const [name, script] of Object.entries(standIns))
+        copyFileSync(path.join(import.meta.dirname, '../support', script), path.join(place, name));
+      const usual = workstation(new RegExp(`${slurmPrograms.source}|${missing.source}`));
+      // What a user asks of these programs is not for here.
+      writeFileSync(path.join(home.path, '.curlrc'), 'head\noutput = "/dev/null"\n');
+      writeFileSync(path.join(home.path, '.wgetrc'), 'spider = on\n');
+      const launch = launchHere(['--json'], { ...usual, path: `${place}:${usual.path}` });
       const { url } = JSON.parse((await launch.line()) ?? '{}');
       expect((await ask(url, '/api')).status).toBe(200);
       const runtime = runtimeDirectories(home.path);
