@@ -5,8 +5,8 @@ choose_http_tool() {
   local tool
   for tool in curl wget python3; do
     command -v "$tool" >/dev/null 2>&1 || continue
-    # BusyBox has a wget that takes hardly an option of the one that is meant.
-    [[ $tool != wget || $(wget --version 2>/dev/null) == GNU* ]] || continue
+    # Not the wget of BusyBox, which takes hardly any of the options, nor Wget2, which hangs where it reads URLs (1.99.1).
+    [[ $tool != wget || $(wget --version 2>/dev/null) == 'GNU Wget '* ]] || continue
     http_tool=$tool
     return
   done

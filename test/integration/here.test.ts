@@ -184,6 +184,7 @@ describe(`on a machine without a scheduler${note}`, () => {
     ['a curl of 2013', /^(?:wget|python3.*)$/, { curl: 'curl-7.29-stand-in.sh' }],
     ['a wget of 2012', /^(?:curl|python3.*)$/, { wget: 'wget-1.14-stand-in.sh' }],
     ["python3 and BusyBox's wget", /^curl$/, { wget: 'wget-of-busybox-stand-in.sh' }],
+    ['python3 and Wget2', /^curl$/, { wget: 'wget2-stand-in.sh' }],
   ])('with nothing but %s for requests', (_, missing, standIns = {}) => {
     testWithJupyter('it comes up and ends', async () => {
       const place = temporaryDirectory();
