@@ -170,7 +170,7 @@ echo started >>"\${0%/*}/starts"
 if [ "$(wc -l <"\${0%/*}/starts")" -eq 1 ]; then
   # A foreign process in a session of its own answers on the port with a Jupyter of its own; ours never comes up.
   mkdir "$here/foreign"
-  cp "$config" "$here/foreign/"; cp "$here/jupyter-token" "$here/site-host" "$here/foreign/"
+  cp "$config" "$here/foreign/"; cp "$here/jupyter-token" "$here"/site-* "$here/foreign/"
   JUPYTER_RUNTIME_DIR=$here/foreign setsid --fork jupyter-notebook --config="$here/foreign/\${config##*/}" >/dev/null 2>&1
   port=$(sed -n 's/^port = //p' "$config")
   until curl -s -o /dev/null "http://127.0.0.1:$port/api"; do :; done
