@@ -111,24 +111,25 @@ function limitProblems(
 }
 
 /**
- * When a reservation is, and why jobs of this length don't fit into it: one that would end after it never starts.
+ * When a reservation is, and what that means for a job of this length. One that would go on after it starts all the same,
+ * and is ended with it (ResvOverRun in slurm.conf(5); seen with 22.05).
  * @param timeLimit seconds
  */
 export function reservationWindow(
   { name, start, end }: Reservation,
   timeLimit: number | undefined,
   now: Date,
-): { readonly words: string; readonly problem: string | undefined } {
+): { readonly words: string; readonly isOver: boolean; readonly cut: string | undefined } {
   const words = `${name}, ${localTime(start)} to ${localTime(end)}`;
-  const from = Math.max(start.getTime(), now.getTime());
-  const left = (end.getTime() - from) / 1000;
-  if (left <= 0) return { words, problem: 'it is over' };
-  if (timeLimit !== undefined && timeLimit > left)
-    return {
-      words,
-      problem: `a job of ${formatDuration(timeLimit)} does not fit into the ${formatDuration(left)} that it has`,
-    };
-  return { words, problem: undefined };
+  const left = (end.getTime() - Math.max(start.getTime(), now.getTime())) / 1000;
+  const isCut = left > 0 && timeLimit !== undefined && timeLimit > left;
+  return {
+    words,
+    isOver: left <= 0,
+    cut: isCut
+      ? `a job of ${formatDuration(timeLimit)} is ended with it, after at most ${formatDuration(left)}`
+      : undefined,
+  };
 }
 
 function localTime(date: Date): string {

@@ -161,14 +161,10 @@ async function permissionFindings({ resources }: LaunchSpec, scheduler: Schedule
 /** @param timeLimit seconds */
 export function reservationFindings({ reservation }: Policy, timeLimit: number | undefined): Finding[] {
   if (!reservation) return [];
-  const { problem, words } = reservationWindow(reservation, timeLimit, new Date());
-  return problem === undefined
-    ? [ok('Reservation', words)]
-    : [
-        fail(
-          'Reservation',
-          `${words}: ${problem}`,
-          'Write a shorter -t, or ask for the reservation to be changed.',
-        ),
-      ];
+  const { words, isOver, cut } = reservationWindow(reservation, timeLimit, new Date());
+  const title = 'Reservation';
+  if (isOver) return [fail(title, `${words}: it is over`, 'Leave -R out, or ask for another one.')];
+  return cut === undefined
+    ? [ok(title, words)]
+    : [warn(title, `${words}: ${cut}`, 'Write a shorter -t, so that everybody sees the true end.')];
 }

@@ -282,15 +282,13 @@ test.each<[string, Partial<Resources>, Partial<Policy>, RegExp | undefined]>([
 });
 
 test.each([
-  ['2026-11-22T05:00:00Z', 7200, undefined],
-  ['2026-11-22T05:00:00Z', 7201, /does not fit/],
-  ['2026-11-22T07:28:00Z', 1800, undefined],
-  ['2026-11-22T07:28:30Z', 1800, /30m does not fit into the 29m 58s/],
-  ['2026-11-22T08:00:00Z', 60, /it is over/],
-])('at %s a job of %s s has its time in the reservation, or %s', (now, seconds, problem) => {
-  const found = reservationWindow(reservation, seconds, new Date(now)).problem;
-  if (problem === undefined) expect(found).toBeUndefined();
-  else expect(found).toMatch(problem);
+  ['2026-11-22T05:00:00Z', 7200, undefined, false],
+  ['2026-11-22T05:00:00Z', 7260, 'a job of 2h 1m is ended with it, after at most 2h', false],
+  ['2026-11-22T07:28:00Z', 1800, undefined, false],
+  ['2026-11-22T07:28:30Z', 1800, 'a job of 30m is ended with it, after at most 29m 58s', false],
+  ['2026-11-22T08:00:00Z', 60, undefined, true],
+])('at %s a job of %s s in the reservation: %s, over: %s', (now, seconds, cut, isOver) => {
+  expect(reservationWindow(reservation, seconds, new Date(now))).toMatchObject({ cut, isOver });
 });
 
 test.each<[Partial<Resources>, number]>([

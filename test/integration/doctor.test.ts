@@ -245,20 +245,23 @@ describe('the scheduler', () => {
       report(['-p', 'computee']),
       report(['-R', 'course', '-t', '3h']),
     ]);
-    expect([one.exitCode, other.exitCode, third.exitCode]).toEqual([5, 5, 5]);
+    expect([one.exitCode, other.exitCode, third.exitCode]).toEqual([5, 5, 0]);
     const advice: readonly (readonly [typeof one, string, RegExp])[] = [
       [one, 'Time limit', /-t 30/],
       [one, 'Account', /Yours: demo/],
       [one, 'You may', /-R/],
       [one, 'GPUs', /-p: compute/],
       [other, 'Partition', /Did you mean "compute"/],
-      [third, 'Reservation', /shorter -t/],
     ];
     for (const [{ findings }, title, words] of advice)
       expect(findings.get(`Scheduler: ${title}`), title).toMatchObject({
         result: 'fail',
         advice: expect.stringMatching(words),
       });
+    expect(third.findings.get('Scheduler: Reservation')).toMatchObject({
+      result: 'warn',
+      advice: expect.stringContaining('shorter -t'),
+    });
     const mended = await report(['-p', 'compute', '-t', '30', '-A', 'demo', '-g', '1', '-R', 'course']);
     expect(mended.failed).toEqual([]);
   });
