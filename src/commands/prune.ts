@@ -15,8 +15,9 @@ export async function run({
   readonly olderThan?: string;
   readonly json?: boolean;
 }): Promise<number> {
-  const seconds = olderThan === undefined ? 0 : readOption('time', olderThan, '--older-than');
-  const newest = Date.now() - (seconds ?? 0) * 1000;
+  const seconds = olderThan === undefined ? undefined : readOption('time', olderThan, '--older-than');
+  // Those that are found to be over just now are over, too.
+  const newest = seconds === undefined ? Number.POSITIVE_INFINITY : Date.now() - seconds * 1000;
   const over = (await observe(listSessions())).filter(
     ({ state, record }) => isOver(state) && Date.parse(record.outcome?.at ?? record.submittedAt) <= newest,
   );

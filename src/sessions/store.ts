@@ -129,16 +129,34 @@ export function replaceFile(file: string, content: string): void {
   }
 }
 
-/** Writes down how a session ended and removes its secrets. */
+/**
+ * Writes down how a session ended and removes its secrets, as far as home lets it: one that is full or read-only must not keep
+ * anybody from seeing how things stand. Whoever looks next finds the same out and tries again.
+ */
 export function settle(record: SessionRecord, outcome: NonNullable<SessionRecord['outcome']>): SessionRecord {
-  removeSecrets(record.id);
   const settled = { ...record, outcome };
-  writeRecord(settled);
+  try {
+    removeSecrets(record.id);
+    writeRecord(settled);
+  } catch (error) {
+    if (!isOfHome(error)) throw error;
+  }
   return settled;
 }
 
+/** Whether a change failed for the file system, and for no mistake of ours. */
+function isOfHome(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).syscall !== undefined;
+}
+
+/** @throws ConfigurationError where it can't be removed */
 export function removeSession(id: string): void {
-  rmSync(sessionFiles(id).directory, { recursive: true, force: true });
+  const { directory } = sessionFiles(id);
+  try {
+    rmSync(directory, { recursive: true, force: true });
+  } catch (error) {
+    throw homeProblem(directory, error);
+  }
 }
 
 /**
@@ -369,5 +387,7 @@ const words: Record<string, string> = {
 /** What the system complains of, in words. */
 export function systemWords(error: unknown): string {
   const { code = '', message } = error as NodeJS.ErrnoException;
-  return words[code] ?? message;
+  // What Node's recursive rmSync says of errors for which it knows no code.
+  const unnamed = /^, Unknown error: (.+) '/.exec(message)?.[1];
+  return words[code] ?? unnamed?.toLowerCase() ?? message;
 }

@@ -503,6 +503,12 @@ describe('prune', () => {
     expect(existsSync(path.join(home.sessions, 'dddddd'))).toBe(true);
   });
 
+  it('removes what it finds to be over in that moment', async () => {
+    slurmSays({ squeue: 'squeue-unknown', sacct: 'sacct-unknown' });
+    saveSession(home, 'aaaaaa');
+    expect((await call('prune')).stderr).toBe('Removed: aaaaaa\n');
+  });
+
   it('refuses what is no length of time', async () => {
     expect(await call('prune', '--older-than', 'banana')).toMatchObject({
       exitCode: 2,

@@ -1,5 +1,13 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { listSessions, readSecrets, removeRemains, settle } from '../../src/sessions/store.ts';
@@ -49,6 +57,19 @@ it('never holds half a session, whenever the program is killed', { timeout: 60_0
   expect(new Set(seen)).toEqual(new Set(['nothing', 'no job', '3']));
   expect(change).toBeGreaterThan(12);
   expect(listSessions()).toMatchObject([{ jobId: '3', outcome: { state: 'ended' } }]);
+});
+
+it('sees the end of a session also where home is full, and keeps what it has', () => {
+  const directory = saveSession(home, 'abcdef');
+  const [record] = listSessions();
+  if (record === undefined) throw new Error('the session was not read');
+  // Where the new record goes first: a device on which there is never any space.
+  symlinkSync('/dev/full', path.join(directory, `session.json.${process.pid}`));
+  const outcome = { state: 'ended', reason: 'Over.', at: new Date().toISOString() } as const;
+  expect(settle(record, outcome)).toEqual({ ...record, outcome });
+  expect(listSessions()).toEqual([record]);
+  expect(settle(record, outcome)).toEqual({ ...record, outcome });
+  expect(listSessions()).toEqual([{ ...record, outcome }]);
 });
 
 describe('what else lies among the sessions', () => {
