@@ -1,6 +1,7 @@
 /** The same launcher on a real Grid Engine: what it asks for, what the page says meanwhile, and every way out. */
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { killDaemon, labExec, type NodeName, startDaemon, up } from '../../lab/lab.ts';
+import { baggage } from './support/baggage.ts';
 import {
   fetchSite,
   type LaunchReport,
@@ -70,26 +71,39 @@ async function expectNothingIsLeft(session: LaunchReport, user = 'alice'): Promi
 }
 
 test('a launch asks for what was said, and Jupyter answers at its link', async () => {
+  const brought = await baggage();
   const session = await launch(
-    '--lab',
-    '-e',
-    'jupyterlab',
-    '-A',
-    'demo',
-    '-c',
-    '2',
-    '-m',
-    '3',
-    '-g',
-    '1',
-    '--wait',
+    ...[
+      '--lab',
+      '-e',
+      'jupyterlab',
+      '-A',
+      'demo',
+      '-p',
+      'compute',
+      '-t',
+      '20',
+      '-c',
+      '2',
+      '-m',
+      '3',
+      '-g',
+      '1',
+    ],
+    ...[...brought.options, '--wait'],
   );
   expect(session.state).toBe('ready');
   const { stdout: record } = await labExec(['qstat', '-j', session.jobId]);
-  expect(record).toMatch(/^hard resource_list: +h_rt=1800,mem=1536M,gpu=1$/m);
+  expect(record).toMatch(/^hard resource_list: +h_rt=1200,mem=1536M,gpu=1$/m);
   expect(record).toMatch(/^parallel environment: +smp range: 2$/m);
   expect(record).toMatch(/^hard_queue_list: +compute$/m);
   expect(record).toMatch(/^project: +demo$/m);
+  expect(record).toMatch(/^job_name: +start-jupyter$/m);
+  expect(await brought.report()).toMatchObject({
+    ...brought.expected(session.jobId),
+    NSLOTS: '2',
+    QUEUE: 'compute',
+  });
   expect(await nodeOf(session.jobId)).toBe('c2');
   const { origin } = new URL(session.url);
   const { jupyterToken } = secretsIn(session.url);

@@ -11,6 +11,7 @@ import type { JupyterPage } from './browser/jupyter-page.ts';
 import { JupyterLabPage } from './browser/jupyterlab-page.ts';
 import { NotebookPage } from './browser/notebook-page.ts';
 import { watchText } from './browser/watch-text.ts';
+import { baggage } from './support/baggage.ts';
 import { fetchSite, launch, sessionStatus, startJupyter, stopAll } from './support/launcher.ts';
 
 let browser: Browser;
@@ -153,10 +154,26 @@ describe('a quality of service, a reservation and a feature', () => {
   });
 
   test('that are asked for are what the job runs with', async () => {
+    const brought = await baggage();
     const session = await launch([
-      ...['--notebook', '--qos', 'lecture', '-R', 'course', '-C', 'lab&slow', '-c', '2', '--wait'],
+      ...['--notebook', '--qos', 'lecture', '-R', 'course', '-C', 'lab&slow', '-c', '2', '-m', '1'],
+      ...['-N', '1', '-A', 'demo', '-p', 'compute', '-t', '20', ...brought.options, '--wait'],
     ]);
     const { stdout } = await labExec(['scontrol', 'show', 'job', session.jobId]);
+    expect(stdout).toMatch(/JobName=start-jupyter\b/);
+    expect(stdout).toMatch(/Account=demo\b/);
+    expect(stdout).toMatch(/Partition=compute\b/);
+    expect(stdout).toMatch(/TimeLimit=00:20:00\b/);
+    expect(stdout).toMatch(/NumNodes=1 NumCPUs=2\b/);
+    expect(stdout).toMatch(/MinMemoryNode=1G\b/);
+    expect(stdout).toMatch(/Requeue=0\b/);
+    expect(await brought.report()).toMatchObject({
+      ...brought.expected(session.jobId),
+      SLURM_JOB_PARTITION: 'compute',
+      SLURM_CPUS_PER_TASK: '2',
+      SLURM_MEM_PER_NODE: '1024',
+      SLURM_JOB_NUM_NODES: '1',
+    });
     expect(stdout).toMatch(/QOS=lecture\b/);
     expect(stdout).toMatch(/Reservation=course\b/);
     expect(stdout).toMatch(/Features=lab&slow\b/);
