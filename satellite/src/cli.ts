@@ -40,19 +40,19 @@ const kebab = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${let
 
 const lists: ReadonlySet<string> = new Set(['internalNetworks', 'jobStateNetworks', 'trustedProxies']);
 
+const forFiles: ReadonlySet<string> = new Set(['auth', 'routes', 'directHosts']);
+
 /** Every key of the configuration as an option. */
 function configOptions(): Option[] {
   return Object.entries(configSchema.shape).flatMap(([key, schema]) => {
     const text = schema.description ?? '';
     // They have a structure that no option has.
-    if (key === 'routes' || key === 'directHosts') return [];
+    if (forFiles.has(key)) return [];
     if (key === 'limits') {
       return Object.entries(limitsSchema.shape).map(
         ([limit, { description = '' }]) => new Option(`--limits-${kebab(limit)} <value>`, description),
       );
     }
-    // A command line has no place for what it holds.
-    if (key === 'auth') return [];
     if (key === 'tls') {
       return [
         new Option('--tls <how>', 'off behind a front that does TLS, selfSigned to try it out').choices([

@@ -1,6 +1,7 @@
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { chmod, readFile, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { describe, expect, test } from 'vitest';
+import { parseConfig } from '../src/config.ts';
 import { behindFront, gated, JUPYTER_TOKEN, line, navigation, Person, SIGN_IN_HOST } from './person.ts';
 import {
   api,
@@ -154,10 +155,14 @@ describe('the way back from signing in', () => {
     const target = (await echo()).port;
     const [{ url }, other] = [await gated(proxy, target), await gated(proxy, target)];
     const alice = new Person(proxy);
-    const page = await alice.signIn(await alice.open(url), 'alice');
+    const form = await alice.open(url);
+    const page = await alice.signIn(form, 'alice');
     const entering = page.trail.find(({ headers }) => headers.location?.includes('enter?code='))?.headers
       .location;
     if (entering === undefined) throw new Error('no code');
+    const visit = form.trail[0]?.headers['set-cookie']?.[0] ?? '';
+    expect(visit).toContain('__Host-satellite-visit=');
+    alice.setCookie(new URL(url).hostname, visit);
     expect((await alice.open(entering)).status).toBe(403);
 
     // A code of his own, given to somebody else to be taken for him.
@@ -288,6 +293,9 @@ describe('signing in', () => {
     for (const secret of [JUPYTER_TOKEN, 'alice', headers.Cookie.slice(-20)])
       expect(state).not.toContain(secret);
     expect((await stat(`${folder}/state.key`)).mode & 0o777).toBe(0o600);
+    // A new key in front of the old one, which still counts.
+    const key = await readFile(`${folder}/state.key`, 'utf8');
+    await writeFile(`${folder}/state.key`, `${'0'.repeat(64)}\n${key}`);
     const second = await satellite(config);
     expect((await new Person(second).ask(url, { headers })).json<Echoed>().isIn).toBe(true);
   });
@@ -538,6 +546,46 @@ describe('a front that says who the visitor is', () => {
       (await visit(proxy.port, token, { headers: { 'X-Remote-User': user }, from: NODE2 })).status;
     expect(await as('a.lice@example.edu')).toBe(200);
     for (const user of ['alice', 'constructor', '__proto__']) expect(await as(user)).toBe(403);
+  });
+});
+
+describe('the configuration', () => {
+  const front = { trustedProxies: ['127.0.0.1'] };
+  test.each([
+    [{ auth: {} }, /^auth: needs one of htpasswd, header and oidc/],
+    [{ auth: { htpasswd: 'x', header: 'X-User' } }, /^auth: needs one of/],
+    [{ auth: { header: 'X-User' } }, /^auth.header: needs trustedProxies/],
+    [{ auth: { header: 'X User' }, ...front }, /^auth.header: is not the name of a header field/],
+    [{ auth: { htpasswd: 'x' } }, /^auth: needs TLS/],
+    [{ auth: { htpasswd: 'x' }, ...front, siteStyle: 'path' }, /^auth: needs siteStyle: host/],
+    [{ auth: { htpaswd: 'x' }, ...front }, /^auth.htpaswd: is not a known key; did you mean htpasswd\?/],
+    [{ auth: { oidc: { issuer: 'http://login.test' } }, ...front }, /"http:\/\/login.test" is not the https/],
+  ])('%j is refused: %s', (config, message) => {
+    expect(() => parseConfig({ domain: DOMAIN, tls: 'off', ...config })).toThrow(message);
+  });
+
+  test('users with other hashes than bcrypt, and files that are not there or everybody’s, are refused', async () => {
+    const folder = await scratch();
+    const [file, state] = [`${folder}/users`, `${folder}/state`];
+    const start = (auth: object) => satellite({ ...behindFront, state, auth });
+    await expect(start({ htpasswd: file })).rejects.toThrow(/^auth.htpasswd: .*no such file/);
+    for (const text of [
+      'alice:$apr1$x$y\n',
+      'alice:secret\n',
+      line('alice').replace('$2b$04', '$2b$31'),
+      'alice\n',
+    ]) {
+      await writeFile(file, `# users\n${text}`);
+      await expect(start({ htpasswd: file })).rejects.toThrow(/line 2 is not "user:hash" with a bcrypt hash/);
+    }
+    await writeFile(file, line('alice').replace('$2b$', '$2y$'));
+    await expect(start({ htpasswd: file, blocked: `${folder}/none` })).rejects.toThrow(/^auth.blocked: /);
+    await (await start({ htpasswd: file })).close();
+    await chmod(`${state}.key`, 0o640);
+    await expect(start({ htpasswd: file })).rejects.toThrow(/can be read by others; chmod 600/);
+    await chmod(`${state}.key`, 0o600);
+    await writeFile(`${state}.key`, 'x\n');
+    await expect(start({ htpasswd: file })).rejects.toThrow(/does not hold keys/);
   });
 });
 

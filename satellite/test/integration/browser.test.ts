@@ -1,11 +1,13 @@
 import { createHash, X509Certificate } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import axe from 'axe-core';
-import type { Browser } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { SatelliteConfigInput } from '../../src/config.ts';
 import type { LogEntry } from '../../src/index.ts';
 import { browserObstacle, openBrowser } from '../browser.ts';
+import { behindFront, gated, line } from '../person.ts';
 import {
   api,
   cleanup,
@@ -246,14 +248,42 @@ describe.skipIf(leftOut)(`accessibility${note}`, () => {
       expect(await page.getByRole('link', { name: 'help@example.edu' }).getAttribute('href')).toBe(
         'mailto:help@example.edu',
       );
-      await page.evaluate(axe.source);
-      // As text: these run in the browser, whose names the tests' types don't know.
-      const violations = await page.evaluate(`axe.run(document, {
-        runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
-      }).then(({ violations }) =>
-        violations.map(({ id, nodes }) => id + ': ' + nodes.map(({ html }) => html).join(' ')))`);
-      expect(violations).toEqual([]);
-      expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true);
+      await expectAccessible(page);
+    }
+  });
+
+  test('of the pages on which one signs in, and is refused', async () => {
+    const users = `${await scratch()}/users`;
+    await writeFile(users, line('alice'));
+    const proxy = await satellite({ ...behindFront, auth: { htpasswd: users }, title: 'Example <HPC>' });
+    const front = await satellite({
+      ...behindFront,
+      auth: { header: 'X-Remote-User' },
+      title: 'Example <HPC>',
+    });
+    const { token } = await gated(front, 9000);
+    for (const { colorScheme, ...size } of looks) {
+      const extraHTTPHeaders = { 'X-Remote-User': 'eve<i>' };
+      const page = await browser.newPage({ colorScheme, viewport: size, bypassCSP: true, extraHTTPHeaders });
+      cleanup(() => page.close());
+      await page.goto(`http://auth.${DOMAIN}:${proxy.port}/`);
+      await page.getByLabel('Password').waitFor();
+      await expectAccessible(page);
+      await page.goto(`http://${siteHost(token)}:${front.port}/`);
+      await page.getByText('eve<i>').waitFor();
+      await expectAccessible(page);
     }
   });
 });
+
+/** Nothing that axe complains of, and nothing beside the screen. */
+async function expectAccessible(page: Page): Promise<void> {
+  await page.evaluate(axe.source);
+  // As text: these run in the browser, whose names the tests' types don't know.
+  const violations = await page.evaluate(`axe.run(document, {
+    runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
+  }).then(({ violations }) =>
+    violations.map(({ id, nodes }) => id + ': ' + nodes.map(({ html }) => html).join(' ')))`);
+  expect(violations).toEqual([]);
+  expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true);
+}
