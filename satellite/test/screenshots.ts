@@ -40,6 +40,8 @@ const strict = await start({
 });
 /** That goes away under a page. */
 const leaving = await start();
+/** Whose sites are paths, beside a fixed one on a host name of its own where nobody is. */
+const shared = await start({ siteStyle: 'path', routes: { [`hub.${DOMAIN}`]: 'http://127.0.0.1:1' } });
 
 async function api(
   method: string,
@@ -144,6 +146,11 @@ const pages: Record<string, [url: string, then?: Then]> = {
   'trouble-broken': [await session(running, redeem(portOf(broken)))],
   'trouble-timeout': [await session(running, redeem(portOf(silent)))],
   'too-many-requests': [strict.siteUrl('abacus-abdomen-abide'), (page) => page.reload()],
+  'no-answer': [shared.manageUrl.replace('manage.', 'hub.')],
+  'other-session': [
+    await api('POST', '/tokens', undefined, shared.address.port).then(({ site }) => site),
+    (page) => page.goto(page.url(), { referer: shared.siteUrl('abacus-abdomen-abide') }),
+  ],
   'proxy-away': [
     await api('POST', '/tokens', undefined, leaving.address.port).then(({ site }) => site),
     async (page) => {
@@ -193,8 +200,8 @@ try {
   }
 } finally {
   await browser.close();
-  await Promise.all([satellite, strict, leaving].map((one) => one.close()));
-  for (const server of [broken, silent, working]) server.close();
+  await Promise.all([satellite, strict, leaving, shared].map((one) => one.close()));
+  for (const server of [broken, silent, working, leavingNotebook]) server.close();
 }
 if (spawnSync('pngquant', ['--version']).status === 0)
   execFileSync('pngquant', ['--force', '--ext', '.png', '--speed', '1', '--strip', '64', ...files]);
