@@ -208,7 +208,9 @@ last_words() {
     kill -0 "$relay_pid" 2>/dev/null || break
     sleep 0.1
   done
-  lines=$(cat "$runtime/last-words.old" "$runtime/last-words" 2>/dev/null | sed -e '/^[[:space:]]*$/d' -e "s|^$0: line [0-9]*: ||" | tail -n 3 | sed -e 's/^\(.\{190\}\).*/\1 .../')
+  lines=$(cat "$runtime/last-words.old" "$runtime/last-words" 2>/dev/null | sed -e '/^[[:space:]]*$/d' -e "s|^$0: line [0-9]*: ||" | tail -n 3)
+  # A container engine tells last what it died of; its warnings before are about other things.
+  if [[ $lines == *FATAL:* ]]; then lines=FATAL:${lines##*FATAL:}; else lines=$(sed -e 's/^\(.\{190\}\).*/\1 .../' <<<"$lines"); fi
   [[ -n $lines ]] || lines="it ended with status ${jupyter_status-?} and said nothing"
   one_line "$lines"
 }

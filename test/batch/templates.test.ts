@@ -51,7 +51,12 @@ describe.each([...scripts])('the script of %s', (_, script) => {
     ['negative subscripts in assignments (4.3)', /^\s*\w+\[-\d+\]=/m],
     ['[[ -v name[index] ]] (4.3)', /-v\s+\w+\[/],
     ['wait -f, wait -p (5)', /\bwait\s+-\w*[fp]/],
-    ['set -u (4.3: empty arrays are unset before)', /^set -\w*u/m],
+    ['set -u (4.4: empty arrays are unset before)', /^set -\w*u/m],
+    [
+      'printf of the time without an argument (4.3: it is 1970 before)',
+      /%\([^)]*\)T[^'"]*['"]\s*(?:$|[;|&)>])/m,
+    ],
+    ['shopt of later versions (4.3 and up)', /\bshopt\b.*\b(?:globasciiranges|inherit_errexit|localvar_\w+)/],
   ])('needs no %s', (_what, pattern) => {
     expect(script).not.toMatch(pattern);
   });
