@@ -1,27 +1,43 @@
 /**
- * Each generation of Jupyter, directly and from a container image, with the same demands on all: its interface and a
+ * Each generation of Jupyter, directly and from a container image (there behind a proxy whose sites are paths), with the same demands on all: its interface and a
  * kernel work for the owner of the link, strangers are refused whatever the user's own configuration says, the log tells
  * of no trouble and of no secret, and nothing is left.
  */
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { beforeAll, describe, expect } from 'vitest';
+import { afterAll, beforeAll, describe, expect } from 'vitest';
 import { testWith } from '../support/command.ts';
 import { freshHome, temporaryDirectory } from '../support/directories.ts';
-import { ask, launchHere, runtimeDirectories, secretsOf } from '../support/here.ts';
+import { launchHere, runtimeDirectories, secretsOf } from '../support/here.ts';
 import { installJupyters, type JupyterRelease } from '../support/jupyters.ts';
 import { runInKernel } from '../support/kernel.ts';
 import { writeOpenConfiguration } from '../support/open-configuration.ts';
 import { allEnded, filesHolding, listeningAddresses, processesWithHome } from '../support/processes.ts';
 import { run, slurmPrograms, usualPrograms } from '../support/program.ts';
+import { type SatelliteProcess, startSatelliteProcess } from '../support/satellite.ts';
 
 const { run: testWithJupyter, note } = testWith('jupyter-notebook');
 
 const places = temporaryDirectory();
 
+let byPath: SatelliteProcess;
+
 beforeAll(async () => {
-  await installJupyters(places);
+  [byPath] = await Promise.all([startSatelliteProcess('--site-style', 'path'), installJupyters(places)]);
 });
+afterAll(() => byPath.stop());
+
+/** What a user's machine is told, for launches through that proxy. */
+function throughProxy(): {
+  readonly options: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+} {
+  const file = path.join(temporaryDirectory(), 'site.yaml');
+  const proxy = { endpoint: byPath.endpoint, caFile: byPath.caFile };
+  const system = { title: 'Test', scheduler: 'none', detect: {}, proxy, nodeAddress: '127.0.0.1' };
+  writeFileSync(file, JSON.stringify({ systems: { test: system } }));
+  return { options: ['--here', '--system', 'test'], env: { ...byPath.env, START_JUPYTER_SITE_CONFIG: file } };
+}
 
 interface Generation {
   readonly name: string;
@@ -121,33 +137,40 @@ const notebook = {
 describe.each(generations)(`$name${note}`, ({ release, service, version, page, shows }) => {
   const prefix = release === undefined ? '/usr' : path.join(places, release);
 
-  testWithJupyter.each<[string, (engines: string) => readonly string[]]>([
-    ['directly', () => (release === undefined ? [] : ['--venv', prefix])],
-    ['from an image', (engines) => ['--image', imageOf(prefix, engines)]],
-  ])('%s', async (_, where) => {
+  testWithJupyter.each<[string, (engines: string) => readonly string[], boolean]>([
+    ['directly', () => (release === undefined ? [] : ['--venv', prefix]), false],
+    ['from an image, with a path for its site', (engines) => ['--image', imageOf(prefix, engines)], true],
+  ])('%s', async (_, where, hasPath) => {
     const home = freshHome();
     writeOpenConfiguration(home);
     writeFileSync(path.join(home.path, 'six.ipynb'), JSON.stringify(notebook));
     const engines = temporaryDirectory();
-    const machine = { home, path: `${engines}:${usualPrograms({ without: slurmPrograms })}` };
+    const { options, env } = hasPath ? throughProxy() : { options: [], env: {} };
+    const machine = { home, path: `${engines}:${usualPrograms({ without: slurmPrograms })}`, env };
 
-    const launch = launchHere(['--json', `--${service}`, ...where(engines)], machine);
+    const launch = launchHere(['--json', `--${service}`, ...options, ...where(engines)], machine);
     const { url, log } = JSON.parse((await launch.line()) ?? '{}');
     const { jupyterToken, words } = secretsOf(url);
     const runtime = runtimeDirectories(home.path);
+    const ask = (below: string) => byPath.ask(new URL(`.${below}`, url).href);
+    expect(new URL(url).pathname).toBe(hasPath ? `/${words}/` : '/');
 
-    const api = await ask(url, '/api');
+    const api = await ask('/api');
     expect(JSON.parse(api.body).version).toMatch(version);
     expect(new Set(listeningAddresses(processesWithHome(home.path)))).toEqual(new Set(['127.0.0.1']));
     for (const place of ['/api/sessions', '/api/contents', `/api/kernels?token=${jupyterToken.slice(1)}0`])
-      expect([place, (await ask(url, place)).status]).toEqual([place, 403]);
-    expect((await ask(url, page)).status).toBe(302);
-    expect((await ask(url, `/api/sessions?token=${jupyterToken}`)).status).toBe(200);
+      expect([place, (await ask(place)).status]).toEqual([place, 403]);
+    expect((await ask(page)).status).toBe(302);
+    expect((await ask(`/api/sessions?token=${jupyterToken}`)).status).toBe(200);
 
-    const shown = await ask(url, `${page}?token=${jupyterToken}`);
+    const shown = await ask(`${page}?token=${jupyterToken}`);
     expect(shown.status).toBe(200);
     expect(shown.body).toContain(shows);
-    const said = await runInKernel(url, 'import ipykernel, sys; print(6*7, sys.prefix, ipykernel.__file__)');
+    const said = await runInKernel(
+      url,
+      'import ipykernel, sys; print(6*7, sys.prefix, ipykernel.__file__)',
+      hasPath ? byPath.caFile : undefined,
+    );
     expect(said).toMatch(new RegExp(`^42 ${prefix} ${prefix}/lib/python3.*/ipykernel/__init__.py$`));
 
     // Before its end: Python trips over a signal that comes while it writes to the log.

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import http from 'node:http';
 import https from 'node:https';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
@@ -16,7 +17,7 @@ export interface SatelliteProcess {
   readonly env: Readonly<Record<string, string>>;
   /** Tokens that were issued and have not been given back, shortened as in the log. */
   tokensInUse(): readonly string[];
-  /** Asks a site as a browser would. */
+  /** Asks a site as a browser would, or one of another proxy on this machine. */
   ask(
     url: string,
     headers?: Readonly<Record<string, string>>,
@@ -59,10 +60,11 @@ export async function startSatelliteProcess(...more: readonly string[]): Promise
     env: { NODE_OPTIONS: `--import=${observer}`, OBSERVED_NETWORK: '/dev/null' },
     tokensInUse: () => [...inUse],
     async ask(url, headers = {}) {
-      const { hostname, host, pathname, search } = new URL(url);
-      const request = https.request({
+      const { protocol, hostname, host, port: asked, pathname, search } = new URL(url);
+      const { request: begin } = protocol === 'https:' ? https : http;
+      const request = begin({
         host: '127.0.0.1',
-        port,
+        port: asked,
         servername: hostname,
         path: pathname + search,
         headers: { host, ...headers },
