@@ -1,8 +1,9 @@
 import * as z from 'zod';
 import { editDistance } from './edit-distance.ts';
-import { directHostsSchema } from './gate/direct.ts';
+import { directHostsSchema, ports } from './gate/direct.ts';
 import { Networks, networksSchema as networks } from './gate/networks.ts';
 import { routeFaults, routeSchema, routesSchema } from './gate/routes.ts';
+import { MAX_PORT, MIN_PORT } from './management/service.ts';
 
 /** "host:port", "[::1]:port". Port 0 takes a free one. */
 function parseListen(text: string): { host: string; port: number } | undefined {
@@ -190,6 +191,9 @@ export const configSchema = z
     internalNetworks: networks
       .default(() => new Networks([]))
       .describe('who may get, link, redeem and destroy tokens, and where sites may point'),
+    sitePorts: ports
+      .default([MIN_PORT, MAX_PORT])
+      .describe('which ports sites may point to, such as 20000-29999'),
     jobStateNetworks: networks.default(() => new Networks([])).describe('who may post job states'),
     trustedProxies: networks.default(() => new Networks([])).describe('whose X-Forwarded-For is believed'),
     state: z

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { api, ask, DOMAIN, issue, LOGIN, NODE1, NODE2, OUTSIDE, redeemed, satellite } from './support.ts';
 
@@ -83,6 +84,34 @@ describe('tokens', () => {
     await api(port, 'DELETE', `/tokens/${token}`, undefined, NODE1);
     const late = await redeem();
     expect([late.status, late.json().error]).toEqual([410, expect.objectContaining({ code: 'gone' })]);
+  });
+
+  test('a redeemed token lives on while the address that redeemed it says so', async () => {
+    const { port } = await satellite({ tokenTtl: '1h' });
+    const token = await redeemed(port, 8888);
+    const expiry = async () =>
+      Date.parse((await api(port, 'GET', `/tokens/${token}`)).json<{ expiresAt: string }>().expiresAt);
+    const before = await expiry();
+    for (const from of [NODE2, LOGIN, OUTSIDE])
+      expect((await api(port, 'POST', `/tokens/${token}/renew`, undefined, from)).status).toBe(403);
+    expect(await expiry()).toBe(before);
+    while (Date.now() <= before - 3600_000) await setImmediate();
+    const renewed = await api(port, 'POST', `/tokens/${token}/renew`, undefined, NODE1);
+    expect([renewed.status, renewed.json().state]).toEqual([200, 'mapped']);
+    expect(await expiry()).toBeGreaterThan(before);
+  });
+
+  test('sites point to the ports that they may, by both protocols', async () => {
+    const { port } = await satellite({ sitePorts: '20000-20009' });
+    const token = await issue(port);
+    const redeem = (target: number) => api(port, 'POST', `/tokens/${token}/redeem`, { port: target }, NODE1);
+    for (const target of [19999, 20010, 5432])
+      expect((await redeem(target)).json().error).toMatchObject({ code: 'wrong-port' });
+    const path = `/redeemtoken.cgi?token=${token}&port=19999`;
+    expect((await ask(port, { path, from: NODE1 })).body).toBe(
+      'Oops! Sites may point to ports from 20000 to 20009 only\n',
+    );
+    expect((await redeem(20009)).status).toBe(200);
   });
 
   test('one job, however often it is said', async () => {

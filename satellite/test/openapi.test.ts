@@ -85,7 +85,11 @@ test('everything that it describes can happen', async () => {
     '/jobs': [],
   };
 
+  const mapped = await issue(port);
+  await api(port, 'POST', `/tokens/${mapped}/redeem`, { port: 9000 }, NODE1);
+
   await rename(state, `${state}.away`);
+  await call('POST', '/tokens/{token}/renew', mapped, undefined, NODE1);
   for (const { path, methods } of routes) {
     for (const method of Object.keys(methods)) await call(method, path, pending, good[path]);
   }
@@ -121,6 +125,7 @@ test('everything that it describes can happen', async () => {
   // Redeemed already, and by another host.
   await call('POST', '/tokens/{token}/redeem', pending, { port: 9000 }, NODE1);
   await call('POST', '/tokens/{token}/redeem', pending, { port: 9000 }, NODE2);
+  await call('POST', '/tokens/{token}/renew', mapped, undefined, NODE1);
   const access = '/tokens/{token}/access';
   await call('PUT', access, ungated, good[access], NODE1, limited.port);
 

@@ -4,13 +4,15 @@ import { MAX_PORT, MIN_PORT } from '../management/service.ts';
 import { networksSchema } from './networks.ts';
 
 /** "8888" or "8000-8999", both ends included. */
-const ports = z.union([z.string(), z.number()]).transform((given, context): [from: number, to: number] => {
-  const [, first = '', last = first] = /^(\d{4,5})(?:-(\d{4,5}))?$/.exec(String(given)) ?? [];
-  const [from, to] = [Number(first), Number(last)];
-  if (from >= MIN_PORT && from <= to && to <= MAX_PORT) return [from, to];
-  context.addIssue(`"${given}" is no range of ports; write 8000-8999, from ${MIN_PORT} to ${MAX_PORT}`);
-  return z.NEVER;
-});
+export const ports = z
+  .union([z.string(), z.number()])
+  .transform((given, context): [from: number, to: number] => {
+    const [, first = '', last = first] = /^(\d{4,5})(?:-(\d{4,5}))?$/.exec(String(given)) ?? [];
+    const [from, to] = [Number(first), Number(last)];
+    if (from >= MIN_PORT && from <= to && to <= MAX_PORT) return [from, to];
+    context.addIssue(`"${given}" is no range of ports; write 8000-8999, from ${MIN_PORT} to ${MAX_PORT}`);
+    return z.NEVER;
+  });
 
 const pattern = z.string().transform((text, context) => {
   if (/^(?=.*[a-z])[a-z0-9*](?:[a-z0-9*-]*[a-z0-9*])?$/.test(text))

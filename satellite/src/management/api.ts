@@ -17,6 +17,7 @@ import {
   mayLookUp,
   type Outcome,
   TOO_MANY,
+  targetFault,
   tokenFrom,
 } from './service.ts';
 import { cleanText, MAX_STATE } from './text.ts';
@@ -99,6 +100,7 @@ export const routes: readonly Route[] = [
   { path: '/tokens', methods: { POST: issue } },
   { path: '/tokens/{token}', methods: { GET: show, DELETE: destroy } },
   { path: '/tokens/{token}/redeem', methods: { POST: redeem } },
+  { path: '/tokens/{token}/renew', methods: { POST: renew } },
   // Old wget can only POST; both operations are idempotent either way.
   { path: '/tokens/{token}/job', methods: { PUT: link, POST: link } },
   { path: '/tokens/{token}/phase', methods: { PUT: setPhase, POST: setPhase } },
@@ -184,10 +186,14 @@ async function redeem(call: Call): Promise<Reply> {
   requireInternal(call);
   const token = requireToken(call);
   const { port } = await readJson(call, bodies.redeem, MAX_BODY_BYTES);
-  if (call.management.isOwnAddress(call.client.address, port)) {
-    throw new ApiError(400, 'own-address', 'The proxy itself listens on this address and port.');
-  }
+  const fault = targetFault(call.management, call.client.address, port);
+  if (fault !== undefined) throw new ApiError(400, fault.code, `${fault.message}.`);
   return answer(call, await call.management.registry.redeem(token, call.client.address, port));
+}
+
+async function renew(call: Call): Promise<Reply> {
+  requireInternal(call);
+  return answer(call, await call.management.registry.renew(requireToken(call), call.client.address));
 }
 
 async function link(call: Call): Promise<Reply> {

@@ -15,6 +15,7 @@ import {
   mayIssue,
   mayLookUp,
   TOO_MANY,
+  targetFault,
   tokenFrom,
 } from './service.ts';
 import { cleanText, MAX_STATE } from './text.ts';
@@ -130,8 +131,8 @@ async function redeemtoken({ management, request, query, client }: Call): Promis
   if (!isPort(port)) return oops(`'port' parameter isn't an integer between ${MIN_PORT} and ${MAX_PORT}`);
   const refusal = refuseOutsider(management, client, 'from the compute node running your service');
   if (refusal) return refusal;
-  if (management.isOwnAddress(client.address, port))
-    return oops('The proxy itself listens on this address and port');
+  const fault = targetFault(management, client.address, port);
+  if (fault !== undefined) return oops(fault.message);
   const token = tokenFrom(given);
   const outcome =
     token === undefined ? undefined : await management.registry.redeem(token, client.address, port);

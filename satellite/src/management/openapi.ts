@@ -76,6 +76,11 @@ const descriptions: Readonly<Record<string, Description>> = {
       ...written,
     },
   },
+  'POST /tokens/{token}/renew': {
+    summary:
+      'Count the time of a redeemed token anew, from the address that redeemed it. For sessions that no scheduler reports.',
+    answers: { 200: 'Token', ...onToken, 410: 'The token is gone.', ...written },
+  },
   'PUT /tokens/{token}/job': link,
   'POST /tokens/{token}/job': link,
   'PUT /tokens/{token}/phase': phase,

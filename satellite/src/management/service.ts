@@ -31,6 +31,19 @@ export function isPort(port: number): boolean {
   return Number.isInteger(port) && port >= MIN_PORT && port <= MAX_PORT;
 }
 
+/** Why no site may point to this port of this address; undefined where one may. */
+export function targetFault(
+  { config, isOwnAddress }: Management,
+  address: string,
+  port: number,
+): { readonly code: string; readonly message: string } | undefined {
+  const [from, to] = config.sitePorts;
+  if (port < from || port > to)
+    return { code: 'wrong-port', message: `Sites may point to ports from ${from} to ${to} only` };
+  if (!isOwnAddress(address, port)) return undefined;
+  return { code: 'own-address', message: 'The proxy itself listens on this address and port' };
+}
+
 /** The token in a parameter that may also be the site's full host name; undefined for what can't be one. */
 export function tokenFrom(text: string): string | undefined {
   const label = text.toLowerCase().split('.', 1)[0] ?? '';

@@ -197,6 +197,18 @@ export class TokenRegistry {
     return this.#change({ ...record, state: 'mapped', redeemedAt: this.now(), host, port });
   }
 
+  /**
+   * Counts the time of a mapped token anew: whoever redeemed it lives. For sessions that no scheduler reports, such as one at
+   * the other end of an ssh connection.
+   */
+  async renew(token: string, byHost: string): Promise<Outcome> {
+    const record = this.#current(token);
+    if (record === undefined) return refused('unknown');
+    if (record.state === 'gone') return refused('gone');
+    if (record.host !== byHost) return refused('other-host');
+    return this.#change({ ...record, redeemedAt: this.now() });
+  }
+
   /** Gives a token back. A mapped one belongs to the host that redeemed it. */
   async destroy(token: string, byHost: string): Promise<Outcome> {
     const record = this.#current(token);
