@@ -269,8 +269,8 @@ export class ConfigError extends Error {
 export function parseConfig(input: unknown): SatelliteConfig {
   const result = configSchema.safeParse(input ?? {});
   if (result.success) {
-    const { routes, domain, siteStyle, directHosts } = result.data;
-    const faults = routeFaults(routes, domain, siteStyle);
+    const { routes, domain, siteStyle, directHosts, auth } = result.data;
+    const faults = routeFaults(routes, domain, siteStyle, auth !== undefined);
     if (siteStyle === 'path' && directHosts.length > 0)
       faults.push('directHosts: they are host names below the domain, which siteStyle: path does without');
     if (faults.length > 0) throw new ConfigError(faults.join('\n'));

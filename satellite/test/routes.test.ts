@@ -133,6 +133,7 @@ describe('a fixed site', () => {
     const token = await redeemed(port, target);
     expect((await visit(port, DOMAIN, `/${token}/`)).body).toBe('the notebook');
     expect((await visit(port, DOMAIN, '/no-such-name/')).status).toBe(404);
+    expect((await visit(port, DOMAIN, `/${token}?x`)).headers.location).toBe(`/${token}/?x`);
     expect((await visit(port, DOMAIN, '/jhub/x')).json().url).toBe('/jhub/x');
     expect((await visit(port, DOMAIN, '/else')).json().url).toBe('/else');
   });
@@ -247,6 +248,16 @@ test.each([
 ])('routes that can not be are refused: %j', (routes, fault) => {
   const config = { domain: DOMAIN, tls: 'off', routes };
   expect(() => parseConfig(config)).toThrow(fault);
+});
+
+test('the name on which people sign in is taken where there is one', () => {
+  const config = {
+    domain: DOMAIN,
+    tls: { selfSigned: true },
+    routes: { [`auth.${DOMAIN}`]: 'http://x' },
+  };
+  expect(() => parseConfig(config)).not.toThrow();
+  expect(() => parseConfig({ ...config, auth: { htpasswd: '/x' } })).toThrow('where people sign in');
 });
 
 test('a path of words is refused where sites are paths', () => {

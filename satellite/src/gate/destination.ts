@@ -47,7 +47,7 @@ export class Destinations {
     if (host.kind === 'manage') return host;
     if (host.kind === 'invalid' || name === undefined) return { kind: 'invalid' };
     const byPath = siteStyle === 'path' && host.kind === 'apex' ? siteByPath(url) : undefined;
-    if (byPath?.kind === 'site') return byPath;
+    if (byPath?.kind === 'site' || byPath?.kind === 'unslashed') return byPath;
     const routed = this.#routes.find(name, url);
     if (routed) return routed;
     if (host.kind === 'apex') return byPath ?? host;

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { SIGN_IN_LABEL } from '../auth/label.ts';
 import { tokenPattern } from '../tokens/words.ts';
 import { decideHost } from './host.ts';
 
@@ -55,13 +56,20 @@ export const routesSchema = z
   );
 
 /** What is wrong with routes beside the names that are taken already, one line a fault. */
-export function routeFaults(routes: readonly Route[], domain: string, siteStyle: 'host' | 'path'): string[] {
+export function routeFaults(
+  routes: readonly Route[],
+  domain: string,
+  siteStyle: 'host' | 'path',
+  signsIn: boolean,
+): string[] {
   return routes.flatMap(({ host, path }) => {
     const taken = decideHost(host, domain);
     const isSite =
       siteStyle === 'host'
         ? taken.kind === 'site' && tokenPattern.test(taken.label)
         : taken.kind === 'apex' && tokenPattern.test(path.split('/')[1] ?? '');
+    if (signsIn && taken.kind === 'site' && taken.label === SIGN_IN_LABEL)
+      return [`routes.${host}${path}: this is where people sign in (auth)`];
     if (taken.kind === 'manage') return [`routes.${host}${path}: this name is the management's alone`];
     return isSite ? [`routes.${host}${path}: this could be the address of a session`] : [];
   });
