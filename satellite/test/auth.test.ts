@@ -558,6 +558,18 @@ describe('the configuration', () => {
     [{ auth: { header: 'X User' }, ...front }, /^auth.header: is not the name of a header field/],
     [{ auth: { htpasswd: 'x' } }, /^auth: needs TLS/],
     [{ auth: { htpasswd: 'x' }, ...front, siteStyle: 'path' }, /^auth: needs siteStyle: host/],
+    [
+      {
+        auth: { htpasswd: 'x' },
+        ...front,
+        directHosts: [{ hosts: ['n*'], networks: ['10.0.0.0/8'], ports: '8000-9000' }],
+      },
+      /^directHosts: are open to everybody/,
+    ],
+    [
+      { auth: { htpasswd: 'x' }, ...front, routes: { [SIGN_IN_HOST]: 'http://10.0.0.1:80' } },
+      /^routes.auth.sites.test: this name is where people sign in/,
+    ],
     [{ auth: { htpaswd: 'x' }, ...front }, /^auth.htpaswd: is not a known key; did you mean htpasswd\?/],
     [{ auth: { oidc: { issuer: 'http://login.test' } }, ...front }, /"http:\/\/login.test" is not the https/],
   ])('%j is refused: %s', (config, message) => {

@@ -5,10 +5,13 @@
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, type RequestListener, request, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { hashSync } from 'bcryptjs';
 import type { Page } from 'playwright-core';
 import { startSatellite } from '../src/index.ts';
 import { openBrowser } from './browser.ts';
@@ -42,6 +45,13 @@ const strict = await start({
 const leaving = await start();
 /** Whose sites are paths, beside a fixed one on a host name of its own where nobody is. */
 const shared = await start({ siteStyle: 'path', routes: { [`hub.${DOMAIN}`]: 'http://127.0.0.1:1' } });
+
+/** That ask who visits: by themselves, and a front. */
+const usersFile = join(await mkdtemp(join(tmpdir(), 'screenshots-')), 'users');
+await writeFile(usersFile, `alice:${hashSync("alice's password", 4)}\n`);
+const asking = await start({ auth: { htpasswd: usersFile }, trustedProxies: ['192.0.2.1'] });
+const fronted = await start({ auth: { header: 'X-Remote-User' }, trustedProxies: ['127.0.0.0/8'] });
+const at = ({ address }: typeof asking, label: string) => `http://${label}.${DOMAIN}:${address.port}/`;
 
 async function api(
   method: string,
@@ -101,6 +111,22 @@ const portOf = (server: Server) => (server.address() as AddressInfo).port;
 const running = { state: 'RUNNING' };
 const soon = new Date(Date.now() + (26 * 60 + 12) * 1000).toISOString();
 const ends = (state: string) => () => api('POST', '/jobs', [{ id: String(jobs), state }]);
+/** A session behind the front, of this owner if of any. */
+async function sessionOf(owner: string | undefined): Promise<string> {
+  const { port } = fronted.address;
+  const { token } = await api('POST', '/tokens', undefined, port);
+  if (owner !== undefined)
+    await api('PUT', `/tokens/${token}/access`, { owner, jupyterToken: 'x'.repeat(48) }, port);
+  return at(fronted, token);
+}
+
+/** Fills in the form for name and password. */
+async function signIn(page: Page, password: string): Promise<void> {
+  await page.getByLabel('User name').fill('alice');
+  await page.getByLabel('Password').fill(password);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+}
+
 /** What leads to the picture once the page is open. */
 type Then = (page: Page) => Promise<unknown>;
 
@@ -151,6 +177,20 @@ const pages: Record<string, [url: string, then?: Then]> = {
     await api('POST', '/tokens', undefined, shared.address.port).then(({ site }) => site),
     (page) => page.goto(page.url(), { referer: shared.siteUrl('abacus-abdomen-abide') }),
   ],
+  'sign-in': [at(asking, 'auth')],
+  'sign-in-wrong': [at(asking, 'auth'), (page) => signIn(page, 'wrong')],
+  'signed-in': [at(asking, 'auth'), (page) => signIn(page, "alice's password")],
+  'signed-out': [
+    at(asking, 'auth'),
+    async (page) => {
+      await signIn(page, "alice's password");
+      await page.getByRole('button', { name: 'Sign out' }).click();
+      await page.getByRole('heading', { name: 'You are signed out' }).waitFor();
+    },
+  ],
+  'not-signed-in': [`${at(asking, 'auth')}callback`],
+  'not-yours': [await sessionOf('alice')],
+  nobodys: [await sessionOf(undefined)],
   'proxy-away': [
     await api('POST', '/tokens', undefined, leaving.address.port).then(({ site }) => site),
     async (page) => {
@@ -186,6 +226,7 @@ try {
       reducedMotion: 'reduce',
       locale: 'en-GB',
       permissions: ['notifications'],
+      extraHTTPHeaders: url.includes(`:${fronted.address.port}/`) ? { 'X-Remote-User': 'bob' } : {},
     });
     await page.goto(url);
     await then?.(page);
@@ -200,8 +241,9 @@ try {
   }
 } finally {
   await browser.close();
-  await Promise.all([satellite, strict, leaving, shared].map((one) => one.close()));
+  await Promise.all([satellite, strict, leaving, shared, asking, fronted].map((one) => one.close()));
   for (const server of [broken, silent, working, leavingNotebook]) server.close();
+  await rm(dirname(usersFile), { recursive: true });
 }
 if (spawnSync('pngquant', ['--version']).status === 0)
   execFileSync('pngquant', ['--force', '--ext', '.png', '--speed', '1', '--strip', '64', ...files]);

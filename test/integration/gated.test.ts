@@ -2,12 +2,13 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { testWith } from '../support/command.ts';
 import { freshHome, temporaryDirectory } from '../support/directories.ts';
 import { launchHere } from '../support/here.ts';
 import { run, slurmPrograms, usualPrograms } from '../support/program.ts';
 import { type SatelliteProcess, startSatelliteProcess } from '../support/satellite.ts';
+import { saveSession } from '../support/sessions.ts';
 
 const { run: testWithJupyter, note } = testWith('jupyter-notebook');
 
@@ -63,4 +64,14 @@ describe(`behind a proxy that asks who visits${note}`, () => {
     ]);
     expect((await run(['share', id, 'bob'], how)).exitCode).toBe(6);
   });
+});
+
+it('a session whose proxy asks nobody can not be shared, and says so', async () => {
+  const home = freshHome();
+  saveSession(home, 'abcdef');
+  const { exitCode, stderr } = await run(['share', 'abcdef', 'bob'], {
+    home,
+    path: usualPrograms({ without: slurmPrograms }),
+  });
+  expect([exitCode, stderr]).toEqual([2, expect.stringContaining('does not ask visitors who they are')]);
 });
