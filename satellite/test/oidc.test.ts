@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { chmod, writeFile } from 'node:fs/promises';
 import { createServer, request, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { behindFront, gated, navigation, Person, SIGN_IN_HOST, type Visited } from './person.ts';
 import { cleanup, notebook, OUTSIDE, satellite, scratch, siteHost, wire } from './support.ts';
 
@@ -16,6 +16,12 @@ const CLIENT_SECRET = 'a secret that the provider and the proxy share';
 interface Account {
   readonly groups: readonly string[];
 }
+
+// The provider warns of settings that are for trying out, which is what they are for here.
+beforeEach(() => {
+  for (const method of ['info', 'warn'] as const)
+    vi.spyOn(console, method).mockImplementation(() => undefined);
+});
 
 /** A provider on loopback, and the people it knows. */
 async function provider() {
