@@ -30,9 +30,8 @@ async function install(): Promise<void> {
   }
 }
 
-/** A hub of its own with the proxy that it brings along, on ports of NODE1; gives the port that visitors come in by. */
-async function hub(baseUrl: string): Promise<number> {
-  const home = await scratch();
+/** A hub of its own with the proxy that it brings along, on ports of NODE1; gives the port that visitors come in by, and adds to `stops` how it ends. */
+async function hub(baseUrl: string, home: string, stops: (() => Promise<void>)[]): Promise<number> {
   const [port, api, inner] = await Promise.all([freePort(), freePort(), freePort()]);
   await mkdir(join(home, 'alice'));
   await writeFile(join(home, 'alice/hello.txt'), 'hello');
@@ -62,11 +61,11 @@ c.ConfigurableHTTPProxy.command = ['${process.execPath}', '${folder}configurable
     stdio: ['ignore', 'ignore', 'pipe'],
     env: { PATH: `${venv}/bin:/usr/bin:/bin`, HOME: home, CONFIGPROXY_AUTH_TOKEN: 'of-this-test' },
   });
-  const ended = once(child, 'exit');
-  cleanup(async () => {
+  stops.push(async () => {
+    if (child.exitCode !== null) return;
     // It ends its proxy and the notebooks with it.
     child.kill('SIGTERM');
-    await ended;
+    await once(child, 'exit');
   });
   let said = '';
   for await (const line of createInterface({ input: child.stderr })) {
@@ -109,7 +108,10 @@ describe.skipIf(leftOut)(`a JupyterHub${note}`, () => {
   beforeAll(install, 300_000);
 
   test('at the root of a host name and below a path: log in, spawn, run a cell', async () => {
-    const [atRoot, below] = await Promise.all([hub('/'), hub('/jhub/')]);
+    const [one, other] = [await scratch(), await scratch()];
+    const stops: (() => Promise<void>)[] = [];
+    cleanup(() => Promise.all(stops.map((stop) => stop())));
+    const [atRoot, below] = await Promise.all([hub('/', one, stops), hub('/jhub/', other, stops)]);
     const state = join(await scratch(), 'state.sqlite');
     const { port } = await satellite({
       state,
