@@ -1,5 +1,4 @@
 import * as z from 'zod';
-import { SIGN_IN_LABEL } from './auth/label.ts';
 import { editDistance } from './edit-distance.ts';
 import { directHostsSchema, ports } from './gate/direct.ts';
 import { Networks, networksSchema as networks } from './gate/networks.ts';
@@ -230,18 +229,11 @@ export const configSchema = z
       .default(49 * 3600_000)
       .describe('how long a token lives while nobody reports its job'),
   })
-  .superRefine(({ auth, tls, trustedProxies, siteStyle, directHosts, routes, domain }, context) => {
+  .superRefine(({ auth, tls, trustedProxies, siteStyle, directHosts }, context) => {
     if (auth !== undefined && siteStyle === 'path') {
       // To a browser they are one site: the notebook of one visitor could use what is open to another.
       context.addIssue({ code: 'custom', path: ['auth'], message: 'needs siteStyle: host' });
     }
-    const signInHost = `${SIGN_IN_LABEL}.${domain}`;
-    if (auth !== undefined && routes.some(({ host }) => host === signInHost))
-      context.addIssue({
-        code: 'custom',
-        path: ['routes', signInHost],
-        message: 'this name is where people sign in',
-      });
     if (auth !== undefined && directHosts.length > 0)
       context.addIssue({
         code: 'custom',

@@ -566,10 +566,6 @@ describe('the configuration', () => {
       },
       /^directHosts: are open to everybody/,
     ],
-    [
-      { auth: { htpasswd: 'x' }, ...front, routes: { [SIGN_IN_HOST]: 'http://10.0.0.1:80' } },
-      /^routes.auth.sites.test: this name is where people sign in/,
-    ],
     [{ auth: { htpaswd: 'x' }, ...front }, /^auth.htpaswd: is not a known key; did you mean htpasswd\?/],
     [{ auth: { oidc: { issuer: 'http://login.test' } }, ...front }, /"http:\/\/login.test" is not the https/],
   ])('%j is refused: %s', (config, message) => {
