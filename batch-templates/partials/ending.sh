@@ -27,6 +27,7 @@ end() {
   [[ -z ${3-} ]] || reason='' # the launcher asks the scheduler
   record "$1" "$reason" || recorded=
   if [[ -n ${http_tool-} && $http_tool != none ]]; then
+    request_limit=8 # both must be over when KILL comes: after half a minute, with Slurm
     tell_proxy "$1" "$2"
     http GET "/destroytoken.cgi?token=$proxy_token"
   fi

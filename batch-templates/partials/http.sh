@@ -20,11 +20,32 @@ http() {
   local method=$1 url=$manage_url$2 body=${3-} status
   local problem_file=$runtime/http-problem
   : 2>/dev/null >"$problem_file" || problem_file=/dev/null # a full /tmp must not keep the reason from the proxy
-  http_answer=$("http_with_$http_tool" 2>"$problem_file")
+  http_answer=$(limited_request 2>/dev/null)
   status=$?
+  ((status <= 2)) || status=1
   http_problem=$(tail -n 1 "$problem_file" 2>/dev/null)
   http_problem=${http_problem%.}
   return $status
+}
+
+# The request, for no longer than $request_limit seconds: what the programs have for that is for a part of the way only
+# (wget), or of no use where they never come to it (Wget2 1.99.1). timeout(1) takes no functions, and is not everywhere.
+request_limit=20
+limited_request() {
+  local request watch status
+  set -m # gives each of the two a process group, to be ended as a whole
+  "http_with_$http_tool" 2>"$problem_file" &
+  request=$!
+  {
+    sleep "$request_limit"
+    printf '%s did not end within %s seconds\n' "$http_tool" "$request_limit" >"$problem_file"
+    kill -KILL -- "-$request"
+  } >/dev/null &
+  watch=$!
+  wait "$request"
+  status=$?
+  kill -KILL -- "-$watch"
+  return "$status"
 }
 
 # Text for between double quotes, in JSON and in curl's configuration.
@@ -33,7 +54,7 @@ backslashed() {
   printf '%s' "${text//\"/\\\"}"
 }
 
-# shellcheck disable=SC2317 # called by its name, in http
+# shellcheck disable=SC2317 # called by its name, in limited_request
 http_with_curl() {
   {
     printf 'url = "%s"\nrequest = "%s"\nheader = "Host: %s"\n' "$url" "$method" "$manage_host"
@@ -48,7 +69,7 @@ http_with_curl() {
   esac
 }
 
-# shellcheck disable=SC2317 # called by its name, in http
+# shellcheck disable=SC2317 # called by its name, in limited_request
 http_with_wget() {
   local options=(--quiet --output-document=- --no-proxy --tries=1 --timeout=15 --header="Host: $manage_host")
   [[ -z $ca_file ]] || options+=(--ca-certificate="$ca_file")
@@ -67,7 +88,7 @@ http_with_wget() {
   esac
 }
 
-# shellcheck disable=SC2317 # called by its name, in http
+# shellcheck disable=SC2317 # called by its name, in limited_request
 http_with_python3() {
   local program='
 import ssl, sys, urllib.error, urllib.request

@@ -186,6 +186,35 @@ exec jupyter-notebook "$@"`);
   });
 });
 
+describe('a program for requests that never returns', () => {
+  it('is ended, with what it has started, and so is the session', async () => {
+    const venv = environmentWith(`exec python -c '
+import http.server, sys
+
+class Jupyter(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path.endswith("/api") else 403)
+        self.end_headers()
+
+config = dict(line.split(" = ", 1) for line in open(sys.argv[1].split("=")[1]).read().splitlines()[:2])
+http.server.HTTPServer(("127.0.0.1", int(config["port"])), Jupyter).serve_forever()' "$1"`);
+    const place = temporaryDirectory();
+    const program = (name: string, text: string) =>
+      writeFileSync(path.join(place, name), `#!/bin/bash\n${text}\n`, { mode: 0o755 });
+    program('curl', "trap '' TERM INT HUP; /usr/bin/sleep 1000; /usr/bin/sleep 1000");
+    // Time passes a hundred times as fast for the job script, which gives each request some seconds.
+    program('sleep', 'exec /usr/bin/sleep "$1e-2"');
+    const { path: usual } = workstation();
+    const launch = launchHere(['--venv', venv], { home, path: `${place}:${usual}` });
+    const { exitCode, stderr } = await launch.ended;
+    expect(exitCode).toBe(6);
+    expect(stderr).toMatch(/The proxy .* can't be reached from .*: curl did not end within 20 seconds\./);
+    await allEnded(home.path);
+    const [id = ''] = readdirSync(home.sessions);
+    expect(existsSync(path.join(home.sessions, id, 'secrets'))).toBe(false);
+  });
+});
+
 // Mounts need root; in a mount namespace of their own nothing of them stays.
 describe.runIf(process.getuid?.() === 0)('a home', () => {
   /** The program in a namespace of its own, after shell commands that do something to $HOME there. */
