@@ -97,6 +97,17 @@ describe('where a name leads', () => {
     expect(await addresses.find(direct(['10.21.0.0/16']))).toBeUndefined();
   });
 
+  test.each(['0.0.0.0', '::', '::ffff:0.0.0.0'])('is not %s, which is this host itself', async (address) => {
+    const addresses = new DirectAddresses(nobody, resolver(address));
+    expect(await addresses.find(direct(['0.0.0.0/0', '::/0']))).toBeUndefined();
+  });
+
+  test('is never the proxy itself, however its address is spelled', async () => {
+    const own = (address: string) => address === '10.21.0.7';
+    const addresses = new DirectAddresses(own, resolver('::ffff:10.21.0.7', '::ffff:a15:7'));
+    expect(await addresses.find(direct(['10.21.0.0/16']))).toBeUndefined();
+  });
+
   test('is asked for once while a page comes in, and a resolver that fails is no error', async () => {
     let asked = 0;
     const addresses = new DirectAddresses(nobody, async () => {

@@ -226,6 +226,8 @@ describe('sites of one origin', () => {
       'Alt-Svc': 'h2=":8443"',
       NEL: '{}',
       'Report-To': '{}',
+      'Strict-Transport-Security': 'max-age=63072000; includeSubDomains',
+      'Set-Login': 'logged-in',
       'WWW-Authenticate': 'Basic realm="x"',
       'Content-Security-Policy': "frame-ancestors 'self'",
     });

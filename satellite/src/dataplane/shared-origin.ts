@@ -8,7 +8,8 @@ import type { Edits } from './engine.ts';
 
 /**
  * Fields by which one site would speak for all of the host name: a service worker beyond its path, what browsers have
- * stored, other servers for the same name, reports on every address that is visited, passwords asked for in one name.
+ * stored, other servers for the same name, reports on every address that is visited, passwords asked for in one name,
+ * what is HTTPS only (with the names below it, management's among them), who is signed in.
  */
 const forTheWholeOrigin: ReadonlySet<string> = new Set([
   'service-worker-allowed',
@@ -16,6 +17,8 @@ const forTheWholeOrigin: ReadonlySet<string> = new Set([
   'alt-svc',
   'nel',
   'report-to',
+  'strict-transport-security',
+  'set-login',
   'www-authenticate',
 ]);
 

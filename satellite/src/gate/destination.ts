@@ -61,7 +61,7 @@ export class Destinations {
 
 /** `/<words>/…`, in lower case and spelled out. */
 function siteByPath(url: string): Destination {
-  const [, label = '', next = ''] = /^\/([^/?#]*)([/?#]?)/.exec(url) ?? [];
+  const [, label = '', next = ''] = /^\/([^/?]*)([/?]?)/.exec(url) ?? [];
   if (label === '' && next !== '/') return APEX;
   if (!tokenPattern.test(label)) return { kind: 'nowhere', name: label };
   if (next === '/') return { kind: 'site', label, prefix: `/${label}` };

@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import { z } from 'zod';
 import { MAX_PORT, MIN_PORT } from '../management/service.ts';
-import { networksSchema } from './networks.ts';
+import { networksSchema, normalizeAddress } from './networks.ts';
 
 /** "8888" or "8000-8999", both ends included. */
 export const ports = z
@@ -96,7 +96,12 @@ export class DirectAddresses {
    */
   async find({ name, port, rule }: DirectHost): Promise<string | undefined> {
     const addresses = await this.#addresses(name);
-    return addresses.find((address) => rule.networks.contains(address) && !this.#isOwnAddress(address, port));
+    return addresses.find((given) => {
+      const address = normalizeAddress(given);
+      // Whatever networks say: to connect to the unspecified address is to connect to this host itself (Linux).
+      if (address === undefined || address === '0.0.0.0' || address === '::') return false;
+      return rule.networks.contains(address) && !this.#isOwnAddress(address, port);
+    });
   }
 
   #addresses(name: string): Promise<readonly string[]> {

@@ -24,6 +24,8 @@ export function inspectRequest(request: IncomingMessage): Refusal | undefined {
   // RFC 9112 section 3.2: absolute-form names a second host, and nobody needs it here.
   if (request.url?.charCodeAt(0) !== 47)
     return { status: 400, message: 'The request target must be a path.' };
+  // Section 3.2.1: there is no fragment in it. Some servers read on where others, and we, take the path to end.
+  if (request.url.includes('#')) return { status: 400, message: 'The request target has no fragment.' };
   if (request.httpVersionMajor !== 1)
     return { status: 400, message: 'This HTTP version is not spoken here.' };
   const raw = request.rawHeaders;

@@ -99,8 +99,7 @@ export class Routes {
 
   /** The fixed site that a path of this host belongs to, by its bytes; undefined where it belongs to none. */
   find(name: string, url: string): Routed | undefined {
-    const end = url.search(/[?#]/);
-    const path = end < 0 ? url : url.slice(0, end);
+    const [path = ''] = url.split('?', 1);
     for (const route of this.#byHost.get(name) ?? []) {
       if (route.path !== '' && !path.startsWith(route.path)) continue;
       const rest = path.slice(route.path.length);

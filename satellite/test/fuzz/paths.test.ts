@@ -63,8 +63,8 @@ function leadsOut(segments: readonly string[]): boolean {
 
 function oracle({ a, b }: Houses, host: string, target: string): { by: Answerer; seen?: string } {
   const name = plainName(host);
-  const end = [...target].findIndex((c) => c === '?' || c === '#');
-  const path = end < 0 ? target : target.slice(0, end);
+  if (target.includes('#')) return { by: 'refused' };
+  const [path = ''] = target.split('?', 1);
   const [, first = '', ...rest] = path.split('/');
   const inside = (by: House, seen: string): { by: Answerer; seen?: string } => {
     if (rest.length === 0) return { by: 'on' };

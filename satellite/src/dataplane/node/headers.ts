@@ -109,6 +109,7 @@ export function responseHeaders(
     if ((status === 204 || status === 205) && lower === 'content-length') continue;
     headers.push(name, text[i + 1] as string);
   }
-  if (hsts !== undefined) headers.push(HSTS, hsts);
-  return edits?.response?.(headers) ?? headers;
+  const edited = edits?.response?.(headers) ?? headers;
+  if (hsts !== undefined) edited.push(HSTS, hsts);
+  return edited;
 }
