@@ -61,6 +61,8 @@ export async function installTools(say: Say): Promise<void> {
     'libfaketime',
     'man-db',
     'mandoc',
+    'openssh-client',
+    'openssh-server',
     'openssl',
     'procps',
     'python3-venv',

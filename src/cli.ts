@@ -119,7 +119,12 @@ export function declare(schedulerArguments: readonly string[], done: Done): Comm
   program.hook('preAction', (_, command) => {
     // A library asks for it when it is loaded, and has no words for its absence.
     homeDirectory();
-    if (schedulerArguments.length > 0 && command !== program && command.name() !== 'launch') {
+    if (
+      schedulerArguments.length > 0 &&
+      command !== program &&
+      command.name() !== 'launch' &&
+      command.name() !== 'tunnel'
+    ) {
       throw new UsageError(
         `"${command.name()}" submits nothing, so there is nobody for what stands after "--".`,
         'Leave it out.',
@@ -174,6 +179,30 @@ export function declare(schedulerArguments: readonly string[], done: Done): Comm
     .option('--remove', 'let them in no more')
     .option('--json', 'print JSON')
     .action(async (id, users, flags) => done((await import('./commands/share.ts')).run(id, users, flags)));
+  const tunnel = program
+    .command('tunnel <LOGIN>')
+    .description('on your own machine: launch over ssh, open the tunnel and the browser')
+    .option('--remote-command <PATH>', 'start-jupyter there, where it is not on PATH', 'start-jupyter')
+    .option('--jump <HOST>', 'host to go through, as "ssh -J" takes it')
+    .option('--port <N>', 'port on this machine (the one that is proposed there, if it is free)')
+    .option('--keep', 'Ctrl-C ends the tunnel and leaves the session running')
+    .option('--no-open', 'print the link and open no browser')
+    .option('--json', 'print one JSON object');
+  const forwarded: string[] = [];
+  declareOptions(
+    tunnel,
+    tunnelKeys,
+    async (_typed, [login]) =>
+      done(
+        (await import('./commands/tunnel.ts')).run(
+          login as string,
+          tunnel.opts(),
+          forwarded,
+          schedulerArguments,
+        ),
+      ),
+    (words) => forwarded.push(...words),
+  );
   program
     .command('prune')
     .description('remove scripts and logs of sessions that are over')
@@ -221,6 +250,11 @@ const doctorKeys = optionKeys.filter(
   (key) => key === 'json' || (options[key].group !== 'Output' && key !== 'yes' && key !== 'interactive'),
 );
 
+/** What start-jupyter at the other end is given; the rest is decided on this side. */
+const tunnelKeys = optionKeys.filter(
+  (key) => options[key].group !== 'Output' && key !== 'access' && key !== 'interactive',
+);
+
 type LaunchAction = (typed: OptionValues, operands: readonly string[]) => Promise<void>;
 
 /** Gives a command every launch option, from its one declaration. */
@@ -228,7 +262,13 @@ function declareLaunch(command: Command, action: LaunchAction): void {
   declareOptions(command, optionKeys, action);
 }
 
-function declareOptions(command: Command, keys: readonly OptionKey[], action: LaunchAction): void {
+/** @param hear is told of every option as it was typed, by its own name */
+function declareOptions(
+  command: Command,
+  keys: readonly OptionKey[],
+  action: LaunchAction,
+  hear: (words: readonly string[]) => void = () => {},
+): void {
   const typed: { [K in OptionKey]?: unknown } = {};
   for (const key of keys) {
     const definition: OptionDefinition = options[key];
@@ -250,7 +290,10 @@ function declareOptions(command: Command, keys: readonly OptionKey[], action: La
         definition.help,
       ).helpGroup(`${definition.group}:`);
       command.addOption(index === 0 ? option : option.hideHelp());
-      command.on(`option:${option.name()}`, (text: string | null | undefined) => take(text ?? true));
+      command.on(`option:${option.name()}`, (text: string | null | undefined) => {
+        take(text ?? true);
+        hear([`--${definition.flag}${text == null ? '' : `=${text}`}`]);
+      });
     });
   }
   command.action(() => action(typed as OptionValues, command.args));

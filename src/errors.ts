@@ -34,6 +34,28 @@ export class ProxyError extends PersonError {
   readonly exitCode = 4;
 }
 
+/** An ssh connection can't be made, or breaks. */
+export class ConnectionError extends PersonError {
+  readonly exitCode = 4;
+  /** The next try would fail, too. */
+  readonly final: boolean;
+
+  constructor(message: string, hint: string, { final }: { readonly final: boolean }) {
+    super(message, hint);
+    this.final = final;
+  }
+}
+
+/** What start-jupyter said on another machine, with its exit code. */
+export class RemoteError extends PersonError {
+  readonly exitCode: number;
+
+  constructor(message: string, hint: string | undefined, exitCode: number) {
+    super(message, hint);
+    this.exitCode = exitCode;
+  }
+}
+
 /** The scheduler can't be reached or refuses. */
 export class SchedulerError extends PersonError {
   readonly exitCode = 5;

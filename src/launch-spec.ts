@@ -121,7 +121,7 @@ export function launchSpec(settings: Settings, system: System, workingDirectory:
   if (access === 'satellite' && system.proxy === undefined) {
     throw new ConfigurationError(
       `No Satellite proxy is known for ${system.title}, so there is no link to open.`,
-      `If your site runs one, add "systems: { ${system.name}: { proxy: { endpoint: HOST } } }" to ~/.config/start-jupyter/config.yaml; otherwise ask its staff for one (docs/satellite.md).`,
+      `Use an ssh tunnel: --access ssh. If your site runs a proxy, add "systems: { ${system.name}: { proxy: { endpoint: HOST } } }" to ~/.config/start-jupyter/config.yaml; its staff can set one up (docs/satellite.md).`,
     );
   }
   const ownDirectives = settings.force?.value ?? false;

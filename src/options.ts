@@ -67,7 +67,7 @@ const switchType = z.union(
 export const services = ['lab', 'notebook', 'voila'] as const;
 export type Service = (typeof services)[number];
 
-export const accessWays = ['satellite', 'local'] as const;
+export const accessWays = ['satellite', 'ssh', 'local'] as const;
 export type Access = (typeof accessWays)[number];
 
 /** One of `names`; a message that lists them otherwise. */
@@ -377,7 +377,7 @@ export const options = {
     flag: 'access',
     argument: 'WAY',
     group: 'Where and how',
-    help: 'how the browser gets there: satellite (one https link) or local (this machine only)',
+    help: 'how the browser gets there: satellite (one https link), ssh (a tunnel) or local (this machine only)',
     choices: accessWays,
     type: oneOf(accessWays, 'a way to reach Jupyter'),
   },

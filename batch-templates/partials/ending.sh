@@ -37,6 +37,7 @@ end() {
   [[ -z ${jupyter_pid-} ]] || end_jupyter
   [[ -z ${launcher_watch-} ]] || kill "$launcher_watch" 2>/dev/null
   [[ -z ${limit_watch-} ]] || kill "$limit_watch" 2>/dev/null
+  [[ -z ${visitor_watch-} ]] || kill "$visitor_watch" 2>/dev/null
   [[ -z ${runtime-} ]] || rm -rf "$runtime"
   [[ -z ${scratch-} ]] || rm -rf "$scratch"
 }

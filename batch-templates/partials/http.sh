@@ -3,6 +3,7 @@
 
 choose_http_tool() {
   local tool
+  [[ -n $manage_url ]] || return
   for tool in curl wget python3; do
     command -v "$tool" >/dev/null 2>&1 || continue
     # Not the wget of BusyBox, which takes hardly any of the options, nor Wget2, which hangs where it reads URLs (1.99.1).
@@ -111,7 +112,7 @@ except OSError as error:
 # tell_proxy PHASE [REASON]: an original Satellite has no such report, and a proxy that doesn't answer is met again when
 # the token is redeemed: neither is a reason to stop here.
 tell_proxy() {
-  [[ ${phases_unwanted-} ]] && return
+  [[ -z $manage_url || ${phases_unwanted-} ]] && return
   local reason
   reason=$(backslashed "$(one_line "${2-}")")
   http PUT "/api/v1/tokens/$proxy_token/phase" "{\"phase\":\"$1\",\"reason\":\"$reason\"}" || phases_unwanted=yes

@@ -52,7 +52,7 @@ read_secrets() {
   IFS= read -r -d '' proxy_token <"$secrets/proxy-token"
   IFS= read -r -d '' site_host <"$secrets/site-host"
   IFS= read -r -d '' site_path <"$secrets/site-path" # / for a site with a host name of its own, or /words/
-  [[ -n $jupyter_token && -n $proxy_token ]] || fail "The session's tokens can't be read on $(hostname), in $secrets. Is your home directory there?"
+  [[ -n $jupyter_token && (-n $proxy_token || -z $manage_url) ]] || fail "The session's tokens can't be read on $(hostname), in $secrets. Is your home directory there?"
 }
 
 # Why nothing can be written to a directory, in the system's words.

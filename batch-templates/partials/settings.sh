@@ -19,10 +19,11 @@ container_flags=({{containerFlags}})
 variables=({{variables}}) # NAME=VALUE, for Jupyter and the setup file
 setup_file={{setupFile}} # sourced last before Jupyter starts
 scratch_dir={{scratchDirectory}} # where temporary files go; user and job in braces are replaced
-node_address={{nodeAddress}} # name or interface to bind; empty: the address that the proxy sees
-manage_url={{manageUrl}} # the proxy's management address
+node_address={{nodeAddress}} # name or interface to bind; empty: the address that the proxy, or the login node, sees
+manage_url={{manageUrl}} # the proxy's management address; empty: there is no proxy, people come through ssh tunnels
 manage_host={{manageHost}}
 ca_file={{caFile}}
+login_host={{loginHost}} # where the job was submitted, and where ssh tunnels come from
 time_limit={{timeLimitSeconds}} # seconds; empty: none
 idle_timeout={{idleTimeoutSeconds}} # seconds without activity after which Jupyter ends; empty: never
 

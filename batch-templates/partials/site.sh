@@ -1,7 +1,7 @@
 # ---- The site: opened once Jupyter answers and refuses strangers; closed when Jupyter ends ------------------------------
 
 open_site() {
-  local status attempt
+  local status
   phase checking
   status=$(status_of api/sessions)
   case $status in
@@ -10,6 +10,12 @@ open_site() {
     *) fail "Jupyter gave a stranger the status ${status:-(none)} instead of refusing. Nothing was opened." ;;
   esac
 
+  if [[ -n $manage_url ]]; then redeem_token; else announce_address; fi
+}
+
+# The link leads to this node from now on.
+redeem_token() {
+  local attempt
   for ((attempt = 1; attempt <= 6; attempt++)); do
     if http GET "/redeemtoken.cgi?token=$proxy_token&port=$port"; then
       [[ $http_answer != *Success!* ]] || break
@@ -24,6 +30,47 @@ open_site() {
   done
   record ready
   say "The site is open."
+}
+
+# Where a tunnel has to end, for the launcher: in one step, so that nobody reads a half of it.
+announce_address() {
+  local status_before
+  { printf '%s %s %s\n' "$address" "$port" "$HOSTNAME" >"$secrets/.address" && mv "$secrets/.address" "$secrets/address"; } 2>/dev/null ||
+    fail "Your home directory can't be written on $(hostname), where the launch looks for the address of Jupyter."
+  status_before=$(jupyter_status_page)
+  record ready
+  say "Jupyter waits for a tunnel to $address, port $port."
+  mkfifo "$runtime/pause"
+  watch_for_visitor "$status_before" &
+  visitor_watch=$!
+}
+
+# Tells the launcher of the first request that came with the token: only then a tunnel has been seen to work.
+watch_for_visitor() {
+  local now
+  while kill -0 "$jupyter_pid" 2>/dev/null; do
+    now=$(jupyter_status_page)
+    if [[ -n $now && $now != "$1" ]]; then
+      record connected
+      say "The first visitor is here: the tunnel works."
+      return
+    fi
+    IFS= read -r -t 1 <>"$runtime/pause" # nobody writes there: a pause without a process of its own
+  done
+}
+
+# What Jupyter says of its last activity, its kernels and their connections: it changes with requests of people, not by
+# being looked at. The token goes from this shell to Jupyter and through no argument.
+jupyter_status_page() {
+  local line
+  {
+    exec 4<>"/dev/tcp/$address/$port" || return
+    printf 'GET %sapi/status HTTP/1.1\r\nHost: %s:%s\r\nAuthorization: token %s\r\nConnection: close\r\n\r\n' "$site_path" "$address" "$port" "$jupyter_token" >&4
+    while IFS= read -r -t 10 line <&4 || [[ -n $line ]]; do
+      [[ $line != *'"last_activity"'* ]] || printf %s "$line"
+    done
+    exec 4>&-
+  } 2>/dev/null
 }
 
 stay_until_jupyter_ends() {

@@ -1,17 +1,18 @@
-/** How the browser gets to Jupyter: which proxy gives out the token, and what must be closed afterwards. */
+/** How the browser gets to Jupyter: which proxy gives out the token, or that none does, and what must be closed afterwards. */
 import type { LaunchSpec } from '../launch-spec.ts';
 import type { ProxyAddress } from '../systems/system.ts';
 import type { SatelliteAddress } from './satellite.ts';
 
 export interface OpenAccess {
-  readonly proxy: SatelliteAddress;
+  /** Undefined: nobody is asked for a token, since the browser comes through a tunnel. */
+  readonly proxy: SatelliteAddress | undefined;
   close(): Promise<void>;
 }
 
-/** The site's proxy, or one of our own on loopback. */
+/** The site's proxy, one of our own on loopback, or none. */
 export async function openAccess(spec: LaunchSpec): Promise<OpenAccess> {
   if (spec.access === 'local') return openLocalAccess();
-  return { proxy: satelliteAddress(spec.system.proxy as ProxyAddress), close: async () => {} };
+  return { proxy: plannedAddress(spec), close: async () => {} };
 }
 
 export function satelliteAddress({ endpoint, caFile }: ProxyAddress): SatelliteAddress {
@@ -19,7 +20,8 @@ export function satelliteAddress({ endpoint, caFile }: ProxyAddress): SatelliteA
 }
 
 /** What the script of a dry run shows for a proxy that isn't there yet. */
-export function plannedAddress(spec: LaunchSpec): SatelliteAddress {
+export function plannedAddress(spec: LaunchSpec): SatelliteAddress | undefined {
+  if (spec.access === 'ssh') return undefined;
   if (spec.access === 'local') return { manageUrl: 'http://manage.localhost:80', connectTo: '127.0.0.1' };
   return satelliteAddress(spec.system.proxy as ProxyAddress);
 }

@@ -4,6 +4,7 @@
  */
 import path from 'node:path';
 import type { SatelliteAddress } from '../access/satellite.ts';
+import { endsOnLoopback, loginHost } from '../access/ssh.ts';
 import { ConfigurationError, UsageError } from '../errors.ts';
 import type { LaunchSpec } from '../launch-spec.ts';
 import { flagOf } from '../options.ts';
@@ -15,11 +16,11 @@ import { renderOwnTemplate, renderScript, TemplateError, type TemplateValue } fr
 
 type TemplateArguments = [directives: readonly string[], values: Readonly<Record<string, TemplateValue>>];
 
-export function jobScript(spec: LaunchSpec, sessionId: string, proxy: SatelliteAddress): string {
+export function jobScript(spec: LaunchSpec, sessionId: string, proxy: SatelliteAddress | undefined): string {
   const { directory, log } = sessionFiles(sessionId);
   const { scheduler, nodeAddress } = spec.system;
   const { conda, container } = spec.environment;
-  const manage = new URL(proxy.manageUrl);
+  const manage = proxy && new URL(proxy.manageUrl);
   const values = {
     sessionId,
     sessionDirectory: directory,
@@ -40,12 +41,15 @@ export function jobScript(spec: LaunchSpec, sessionId: string, proxy: SatelliteA
     setupFile: spec.environment.setup ?? '',
     scratchDirectory: spec.environment.scratchDirectory ?? '',
     idleTimeoutSeconds: spec.idleTimeout ?? '',
-    nodeAddress: spec.access === 'local' ? '127.0.0.1' : (nodeAddress ?? ''),
+    nodeAddress: spec.access === 'local' || endsOnLoopback(spec) ? '127.0.0.1' : (nodeAddress ?? ''),
+    loginHost: loginHost(),
     // Where names of sites lead to one known address, curl and wget are sent there with the name in the Host header.
     manageUrl:
-      proxy.connectTo === undefined ? manage.origin : `${manage.protocol}//${proxy.connectTo}:${manage.port}`,
-    manageHost: manage.host,
-    caFile: proxy.caFile ?? '',
+      manage === undefined || proxy?.connectTo === undefined
+        ? (manage?.origin ?? '')
+        : `${manage.protocol}//${proxy.connectTo}:${manage.port}`,
+    manageHost: manage?.host ?? '',
+    caFile: proxy?.caFile ?? '',
     timeLimitSeconds: spec.resources.timeLimit ?? '',
   };
   const here = spec.here || scheduler === 'none';

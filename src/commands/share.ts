@@ -20,7 +20,7 @@ export async function run(
 ): Promise<number> {
   const record = findSession(id);
   const secrets = readSecrets(record.id);
-  if (!record.gated)
+  if (!record.gated || record.manageUrl === null)
     throw new UsageError(
       `Session ${record.id} can't be shared: its proxy does not ask visitors who they are.`,
       'Whoever has its link ("start-jupyter url") can use it, and your account with it.',

@@ -18,6 +18,7 @@ export async function run(id: string | undefined, { json }: { readonly json?: bo
     ['state', isOver(report.state) ? `${report.state}: ${report.reason}` : describe(seen)],
     ['system', report.system],
     ['job', report.jobId && jobWords(seen.record)],
+    ['tunnel', report.tunnel ?? null],
     ['directory', printable(report.directory)],
     ['submitted', new Date(report.submittedAt).toLocaleString('sv-SE')],
     ['time left', report.expiresAt && formatDuration((Date.parse(report.expiresAt) - Date.now()) / 1000)],

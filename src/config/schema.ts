@@ -31,6 +31,22 @@ const hostAndPort = z.string().regex(/^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::\d{1,
   message: 'must be a host name such as user-content.example.edu, without https://',
 });
 
+const sshHost = '[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::\\d{1,5})?';
+
+const sshSchema = z.strictObject({
+  login: z
+    .string()
+    .regex(new RegExp(`^${sshHost}$`), { message: 'must be HOST or HOST:PORT, as ssh is given it outside' })
+    .optional(),
+  jump: z
+    .string()
+    .regex(new RegExp(`^(?:[\\w.-]+@)?${sshHost}(?:,(?:[\\w.-]+@)?${sshHost})*$`), {
+      message: 'must be [USER@]HOST[:PORT], several with commas between, as "ssh -J" takes them',
+    })
+    .optional(),
+  computeNodes: z.boolean().optional(),
+});
+
 const partitionSchema = z.strictObject({
   maxTime: typed(parseDuration).optional(),
   gpu: z.boolean().optional(),
@@ -74,6 +90,7 @@ const systemSchema = z.strictObject({
   scheduler: z.enum(schedulerNames).optional(),
   proxy: z.strictObject({ endpoint: hostAndPort, caFile: z.string().optional() }).optional(),
   nodeAddress: nodeAddress.optional(),
+  ssh: sshSchema.optional(),
   requireAccount: z.boolean().optional(),
   gpuDirective: z.enum(['gpus', 'gres', 'none']).optional(),
   pbs: pbsDialect.optional(),

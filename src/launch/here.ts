@@ -10,7 +10,7 @@ import { type Observation, observeSession, sessionReport } from '../sessions/obs
 import { isOver, type SessionRecord } from '../sessions/session.ts';
 import { sessionFiles, settle, writeRecord } from '../sessions/store.ts';
 import { describe } from '../ui/describe.ts';
-import { type Launch, pause, prepareSession, siteAnswers } from './launch.ts';
+import { type Launch, pause, prepareSession, siteAnswers, untilReported, visitorHasCome } from './launch.ts';
 import { presentSession } from './print-session.ts';
 
 /** @returns the exit code, once Jupyter has ended */
@@ -22,6 +22,7 @@ export async function launchHere(launch: Launch): Promise<number> {
   undo.defer(() => access.close());
   const { record: prepared, client } = await prepareSession(launch, access, undo);
 
+  if (access.proxy === undefined) progress.note(`Session ${prepared.id} begins on this machine.`);
   const child = runScript(prepared.id);
   const ended = once(child, 'exit');
   const record: SessionRecord = { ...prepared, local: { host: os.hostname(), pid: child.pid as number } };
@@ -34,7 +35,12 @@ export async function launchHere(launch: Launch): Promise<number> {
     if (ready !== undefined) {
       progress.end();
       await presentSession(launch, ready, 'Jupyter is ready:');
-      await untilAborted(ended, interrupted);
+      await untilAborted(
+        ready.record.tunnel && launch.settings.wait
+          ? noteVisitor(launch, record.id, ended).then(() => ended)
+          : ended,
+        interrupted,
+      );
     }
   } catch (error) {
     progress.status('Ending Jupyter');
@@ -42,7 +48,7 @@ export async function launchHere(launch: Launch): Promise<number> {
     if (!(error instanceof InterruptedError)) throw error;
   } finally {
     await ended;
-    await client.close();
+    await client?.close();
     await access.close();
   }
   return conclude(launch, await finalObservation(record));
@@ -62,7 +68,7 @@ function runScript(id: string): ChildProcess {
 async function waitUntilReady(
   { progress, interrupted }: Launch,
   record: SessionRecord,
-  client: SatelliteClient,
+  client: SatelliteClient | undefined,
   ended: Promise<unknown>,
 ): Promise<Observation | undefined> {
   let over = false;
@@ -82,6 +88,20 @@ async function waitUntilReady(
     await pause(100, interrupted);
   }
   return undefined;
+}
+
+/** Says so once somebody with the token has come through the tunnel. */
+async function noteVisitor(
+  { progress, interrupted }: Launch,
+  id: string,
+  ended: Promise<unknown>,
+): Promise<void> {
+  let over = false;
+  void ended.then(() => {
+    over = true;
+  });
+  while (!over && !visitorHasCome(id)) await untilReported(id, interrupted, 300);
+  if (!over) progress.note('The tunnel works.');
 }
 
 async function untilAborted(ended: Promise<unknown>, interrupted: AbortSignal): Promise<void> {

@@ -5,12 +5,19 @@ import { InterruptedError, PersonError, SchedulerError, SessionError } from '../
 import { checkWithScheduler } from '../preflight.ts';
 import { type SubmittingScheduler, schedulers } from '../schedulers/registry.ts';
 import { endSession } from '../sessions/end-session.ts';
-import { type Observation, observeSession, sessionReport } from '../sessions/observe.ts';
+import { isReady, type Observation, observeSession, sessionReport } from '../sessions/observe.ts';
 import { isOver, jobWords, type SessionRecord } from '../sessions/session.ts';
-import { readEvents, readSecrets, sessionFiles, writeRecord } from '../sessions/store.ts';
+import {
+  readEvents,
+  readSecrets,
+  type SessionEvent,
+  type SessionSecrets,
+  sessionFiles,
+  writeRecord,
+} from '../sessions/store.ts';
 import { describe } from '../ui/describe.ts';
 import { formatDuration } from '../values.ts';
-import { type Launch, pause, prepareSession, siteAnswers } from './launch.ts';
+import { type Launch, pause, prepareSession, siteAnswers, untilReported, visitorHasCome } from './launch.ts';
 import { presentSession } from './print-session.ts';
 
 /** @returns the exit code */
@@ -23,8 +30,8 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
   await using undo = new AsyncDisposableStack();
   const access = await openAccess(spec);
   undo.defer(() => access.close());
-  progress.status('Getting a link from the proxy');
-  const { record: prepared, client, token } = await prepareSession(launch, access, undo);
+  if (access.proxy !== undefined) progress.status('Getting a link from the proxy');
+  const { record: prepared, client } = await prepareSession(launch, access, undo);
 
   progress.status(`Submitting the job to ${scheduler.title}`);
   const outcome = await scheduler.submit(sessionFiles(prepared.id).script, schedulerArguments);
@@ -46,10 +53,11 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
   undo.move();
   try {
     writeRecord(record);
-    await linkJob(client, token.token, record, launch);
+    if (client !== undefined) await linkJob(client, record, launch);
     interrupted.throwIfAborted();
     const wait = settings.wait?.value;
-    if (wait === undefined) {
+    // A tunnel's command can't be told before Jupyter is somewhere.
+    if (wait === undefined && client !== undefined) {
       const seen = await observeSession(record);
       if (isOver(seen.state)) throw new SessionOver(seen);
       await presentSession(
@@ -59,8 +67,11 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
       );
       return 0;
     }
-    const ready = await waitUntilReady(launch, record, client, wait === true ? undefined : wait);
+    if (client === undefined) progress.note(`Session ${record.id} is job ${jobWords(record)}.`);
+    const seconds = wait === true ? undefined : wait;
+    const ready = await waitUntilReady(launch, record, client, seconds);
     await presentSession(launch, ready, 'Jupyter is ready:');
+    if (client === undefined && wait !== undefined) await waitForVisitor(launch, record, seconds);
     return 0;
   } catch (error) {
     if (error instanceof SessionOver) throw sessionError(error.seen);
@@ -75,18 +86,18 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
     if (error instanceof InterruptedError) throw new InterruptedError(error.message, error.hint, report);
     throw error;
   } finally {
-    await client.close();
+    await client?.close();
   }
 }
 
 /** Without the link the waiting page knows less; that is no reason to give the job up. */
 async function linkJob(
   client: SatelliteClient,
-  token: string,
-  { jobId, cluster }: SessionRecord,
+  { id, jobId, cluster }: SessionRecord,
   { progress }: Launch,
 ): Promise<void> {
-  if (jobId === null) return;
+  const token = readSecrets(id)?.proxyToken;
+  if (jobId === null || token === undefined) return;
   if (cluster !== undefined) {
     // An id is unique in one cluster only: news of another job would be taken for news of this one.
     progress.note(`The waiting page will not show the queue of another cluster: ${cluster}.`);
@@ -118,11 +129,46 @@ function sessionError(seen: Observation): SessionError {
   );
 }
 
+/** When the job said that Jupyter answers. */
+function readySince(reported: readonly SessionEvent[]): number {
+  return reported.find(({ phase }) => phase === 'ready')?.at.getTime() ?? Date.now();
+}
+
+/** Jupyter answers on its node, and from here it can't be reached, so that no tunnel from here could either. */
+function unreachableNode({ system }: SessionRecord, secrets: SessionSecrets | undefined): SessionError {
+  const { address, port, node } = secrets?.address ?? {};
+  return new SessionError(
+    `Jupyter answers on ${node ?? 'its node'}, but this machine can't reach it there (${address}, port ${port}), so the job was ended.`,
+    `If compute nodes take ssh, say "systems: { ${system}: { ssh: { computeNodes: true } } }" in ~/.config/start-jupyter/config.yaml; if they have another address for this machine, nodeAddress (docs/access.md).`,
+  );
+}
+
+/** Stays until somebody with the token has come through the tunnel. */
+async function waitForVisitor(
+  { progress, interrupted }: Launch,
+  record: SessionRecord,
+  seconds: number | undefined,
+): Promise<void> {
+  const started = Date.now();
+  while (!visitorHasCome(record.id)) {
+    progress.status('Waiting for the first visit through the tunnel. Ctrl-C ends the session');
+    const seen = await observeSession(record);
+    if (isOver(seen.state)) throw new SessionOver(seen);
+    if (seconds !== undefined && Date.now() - started > seconds * 1000)
+      throw new SessionError(
+        `Nobody came through the tunnel within ${formatDuration(seconds)}, so the job was ended.`,
+        'Wait longer (-w 2h), or leave --wait out.',
+      );
+    await untilReported(record.id, interrupted, 15_000);
+  }
+  progress.note('The tunnel works.');
+}
+
 /** The job reports through a file: cheap to look at. The scheduler is asked less and less often. */
 async function waitUntilReady(
   launch: Launch,
   record: SessionRecord,
-  client: SatelliteClient,
+  client: SatelliteClient | undefined,
   seconds: number | undefined,
 ): Promise<Observation> {
   const { progress, interrupted } = launch;
@@ -143,16 +189,20 @@ async function waitUntilReady(
     }
     const secrets = readSecrets(record.id);
     if (
-      reported.at(-1)?.phase === 'ready' &&
+      isReady(reported.at(-1)?.phase) &&
       secrets !== undefined &&
       (await siteAnswers(client, record, secrets))
     ) {
       return observeSession(record);
     }
+    if (client === undefined && isReady(reported.at(-1)?.phase) && now - readySince(reported) > 30_000)
+      throw unreachableNode(record, secrets);
     if (seconds !== undefined && now - started > seconds * 1000) {
       throw new SessionError(
         `Jupyter was not ready within ${formatDuration(seconds)}, so the job was ended.`,
-        'Wait longer (-w 2h), or leave --wait out and watch the page at the link.',
+        client === undefined
+          ? 'Wait longer: -w 2h.'
+          : 'Wait longer (-w 2h), or leave --wait out and watch the page at the link.',
       );
     }
     await pause(300, interrupted);

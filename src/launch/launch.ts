@@ -3,12 +3,20 @@ import { randomBytes } from 'node:crypto';
 import os from 'node:os';
 import type { OpenAccess } from '../access/open.ts';
 import { type IssuedToken, SatelliteClient } from '../access/satellite.ts';
+import { tunnelEndAnswers, tunnelPlan } from '../access/ssh.ts';
 import { jobScript } from '../batch/job-script.ts';
 import type { Settings } from '../config/layers.ts';
 import { ConfigurationError, InterruptedError, PersonError } from '../errors.ts';
 import type { LaunchSpec } from '../launch-spec.ts';
 import type { SessionRecord } from '../sessions/session.ts';
-import { createSession, newSessionId, removeSession, type SessionSecrets } from '../sessions/store.ts';
+import {
+  createSession,
+  listSessions,
+  newSessionId,
+  readEvents,
+  removeSession,
+  type SessionSecrets,
+} from '../sessions/store.ts';
 import type { Progress } from '../ui/progress.ts';
 
 export interface Launch {
@@ -21,12 +29,12 @@ export interface Launch {
 
 export interface PreparedSession {
   readonly record: SessionRecord;
-  readonly client: SatelliteClient;
-  readonly token: IssuedToken;
+  /** Undefined where there is no proxy. */
+  readonly client: SatelliteClient | undefined;
 }
 
 /**
- * Gets a token and writes the session down. Whatever stops the launch afterwards is undone by `undo`: the token is
+ * Gets a token, where there is a proxy, and writes the session down. Whatever stops the launch afterwards is undone by `undo`: the token is
  * given back with the reason on its page, and the session's directory removed.
  * @throws ProxyError, ConfigurationError, InterruptedError
  */
@@ -35,14 +43,12 @@ export async function prepareSession(
   { proxy }: OpenAccess,
   undo: AsyncDisposableStack,
 ): Promise<PreparedSession> {
-  const client = new SatelliteClient(proxy);
-  undo.defer(() => client.close());
-  interrupted.throwIfAborted();
-  const token = await client.issueToken();
-  undo.defer(() => giveBack(client, token.token, interrupted));
+  const client = proxy && new SatelliteClient(proxy);
+  undo.defer(() => client?.close());
   interrupted.throwIfAborted();
   const jupyterToken = randomBytes(24).toString('hex');
-  if (token.gated) await client.setAccess(token.token, { jupyterToken, owner: accountName() });
+  const token = client && (await issueToken(client, jupyterToken, interrupted, undo));
+  const tunnel = token === undefined ? tunnelPlan(spec, tunnelPortsInUse()) : undefined;
   interrupted.throwIfAborted();
 
   const id = newSessionId();
@@ -55,20 +61,45 @@ export async function prepareSession(
     host: os.hostname(),
     local: null,
     directory: spec.directory,
-    manageUrl: proxy.manageUrl,
-    caFile: proxy.caFile ?? null,
-    gated: token.gated,
+    manageUrl: proxy?.manageUrl ?? null,
+    ...(tunnel === undefined ? {} : { tunnel }),
+    caFile: proxy?.caFile ?? null,
+    gated: token?.gated ?? false,
     timeLimit: spec.resources.timeLimit ?? null,
     submittedAt: new Date().toISOString(),
     outcome: null,
   };
   createSession(
     record,
-    { jupyterToken, proxyToken: token.token, site: token.site },
+    {
+      jupyterToken,
+      proxyToken: token?.token ?? '',
+      site: token?.site ?? `http://localhost:${tunnel?.localPort}/`,
+    },
     jobScript(spec, id, proxy),
   );
   undo.defer(() => removeSession(id));
-  return { record, client, token };
+  return { record, client };
+}
+
+async function issueToken(
+  client: SatelliteClient,
+  jupyterToken: string,
+  interrupted: AbortSignal,
+  undo: AsyncDisposableStack,
+): Promise<IssuedToken> {
+  const token = await client.issueToken();
+  undo.defer(() => giveBack(client, token.token, interrupted));
+  interrupted.throwIfAborted();
+  if (token.gated) await client.setAccess(token.token, { jupyterToken, owner: accountName() });
+  return token;
+}
+
+/** A tunnel of a session that is over may still stand, but leads nowhere. */
+function tunnelPortsInUse(): ReadonlySet<number> {
+  return new Set(
+    listSessions().flatMap(({ outcome, tunnel }) => (outcome === null && tunnel ? tunnel.localPort : [])),
+  );
 }
 
 /**
@@ -86,13 +117,14 @@ function accountName(): string {
   }
 }
 
-/** Whether the notebook answers through the proxy. */
-export function siteAnswers(
-  client: SatelliteClient,
-  { gated }: SessionRecord,
+/** Whether the notebook answers through the proxy; without one, as far as that can be seen from here. */
+export async function siteAnswers(
+  client: SatelliteClient | undefined,
+  { gated, tunnel }: SessionRecord,
   secrets: SessionSecrets,
 ): Promise<boolean> {
-  return gated ? client.gatedSiteAnswers(secrets.proxyToken) : client.siteAnswers(secrets.site);
+  if (client === undefined) return await tunnelEndAnswers(tunnel, secrets.address);
+  return (await gated) ? client.gatedSiteAnswers(secrets.proxyToken) : client.siteAnswers(secrets.site);
 }
 
 /** Nobody will redeem this token. A proxy that died meanwhile forgets it by itself in time. */
@@ -107,6 +139,23 @@ async function giveBack(client: SatelliteClient, token: string, interrupted: Abo
   } catch (error) {
     if (!(error instanceof PersonError)) throw error;
   }
+}
+
+/** Whether anybody with the token has come to a session without a proxy. */
+export function visitorHasCome(id: string): boolean {
+  return readEvents(id).some(({ phase }) => phase === 'connected');
+}
+
+/** Resolves when the job has reported something more, or after so many milliseconds. No event tells of files on NFS. */
+export async function untilReported(
+  id: string,
+  interrupted: AbortSignal,
+  milliseconds: number,
+): Promise<void> {
+  const before = readEvents(id).length;
+  const deadline = Date.now() + milliseconds;
+  do await pause(300, interrupted);
+  while (readEvents(id).length === before && Date.now() < deadline);
 }
 
 /** Throws an interruption in the moment it comes, also into a wait. */

@@ -1,10 +1,16 @@
 import type { PersonError } from '../errors.ts';
 import { type Observation, sessionReport } from '../sessions/observe.ts';
 import type { SessionReport } from '../sessions/session.ts';
+import { openingPage } from '../sessions/store.ts';
 import { openInBrowser } from '../ui/browser.ts';
 import { qrCode } from '../ui/qr.ts';
 import { paint } from '../ui/style.ts';
 import type { Launch } from './launch.ts';
+
+function portAdvice(tunnel: string): string {
+  const port = /-L [\d.]+:(\d+):/.exec(tunnel)?.[1];
+  return `If port ${port} is taken there, write another number for it in both lines.`;
+}
 
 /** With `--json` a launch prints one object, whatever becomes of it. */
 let printedJson = false;
@@ -22,11 +28,18 @@ export async function presentSession(
   headline: string,
 ): Promise<void> {
   printSession(seen, output, headline);
-  const { id, url } = sessionReport(seen);
+  const { id, url, tunnel } = sessionReport(seen);
   if (url === null) return;
+  if (tunnel) {
+    if (settings.open?.value)
+      progress.note(
+        'The link opens where the tunnel begins: "start-jupyter tunnel", typed there, does all of it.',
+      );
+    return;
+  }
   if (settings.qr?.value && !output.quiet) process.stderr.write(qrCode(url, process.stderr));
   if (!settings.open?.value) return;
-  const problem = await openInBrowser(id, url);
+  const problem = await openInBrowser(openingPage(id), url);
   if (problem !== undefined) progress.note(`No browser can be opened: ${problem}. Open the link yourself.`);
 }
 
@@ -38,6 +51,10 @@ function printSession(seen: Observation, output: Launch['output'], headline: str
     return;
   }
   if (!output.quiet) process.stderr.write(`${paint(process.stderr, 'bold', headline)}\n`);
+  if (report.tunnel && !output.quiet)
+    process.stderr.write(
+      `Paste this into a terminal on your own machine, and leave it there:\n  ${report.tunnel}\nThen open this in a browser there:\n`,
+    );
   process.stdout.write(`${output.quiet || !process.stdout.isTTY ? '' : '  '}${report.url ?? ''}\n`);
   if (output.quiet) return;
   const end =
@@ -46,6 +63,7 @@ function printSession(seen: Observation, output: Launch['output'], headline: str
     seen.record.gated
       ? `It opens for you alone, once you have signed in. To let somebody else in: start-jupyter share ${report.id} USER`
       : 'Keep the link to yourself: whoever has it can use your account.',
+    ...(report.tunnel ? [portAdvice(report.tunnel)] : []),
     `Session ${report.id}. ${end}`,
   ]) {
     process.stderr.write(`${paint(process.stderr, 'dim', line)}\n`);

@@ -1,6 +1,7 @@
 /** What a session is doing now: from what its job reported, what the scheduler says and, for reasons, what the proxy knows. */
 import { existsSync, readFileSync } from 'node:fs';
 import os from 'node:os';
+import { type TunnelPlan, tunnelCommand } from '../access/ssh.ts';
 import { type SubmittingScheduler, schedulers } from '../schedulers/registry.ts';
 import { endedByItself, type JobReport } from '../schedulers/scheduler.ts';
 import { withProxy } from './proxy.ts';
@@ -206,8 +207,13 @@ async function closeAtProxy(record: SessionRecord, outcome: Outcome): Promise<Ou
   return told ?? outcome;
 }
 
+/** Whether Jupyter answers, as the phase that the job reported last tells; `connected` comes after a tunnel's first visitor. */
+export function isReady(phase: string | undefined): boolean {
+  return phase === 'ready' || phase === 'connected';
+}
+
 function liveState(phase: string | undefined, job: Observation['job']): SessionState {
-  if (phase === 'ready') return 'ready';
+  if (isReady(phase)) return 'ready';
   if (phase !== undefined) return 'starting';
   if (job?.kind === 'running') return 'starting';
   return job?.kind === 'queued' ? 'queued' : 'submitted';
@@ -243,6 +249,7 @@ export function sessionReport({ record, state, reason, job, secrets }: Observati
     jobId: record.jobId,
     ...(record.cluster === undefined ? {} : { cluster: record.cluster }),
     url: secrets === undefined || isOver(state) ? null : sessionUrl(record, secrets),
+    ...(record.tunnel === undefined ? {} : tunnelReport(record.tunnel, state, secrets)),
     state,
     directory: record.directory,
     script: files.script,
@@ -251,6 +258,17 @@ export function sessionReport({ record, state, reason, job, secrets }: Observati
     expiresAt: isOver(state) ? null : expiresAt(record, job),
     ...(reason === undefined ? {} : { reason }),
   };
+}
+
+function tunnelReport(
+  plan: TunnelPlan,
+  state: SessionState,
+  secrets: SessionSecrets | undefined,
+): Pick<SessionReport, 'tunnel' | 'jupyter'> {
+  const address = isOver(state) ? undefined : secrets?.address;
+  if (address === undefined) return { tunnel: null, jupyter: null };
+  const reachedFrom = plan.throughNode ? 'node' : 'login';
+  return { tunnel: tunnelCommand(plan, address), jupyter: { ...address, reachedFrom } };
 }
 
 function expiresAt(record: SessionRecord, job: Observation['job']): string | null {

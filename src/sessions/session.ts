@@ -1,7 +1,16 @@
 /** A session as it stands on disk, without its secrets, and the states that it goes through. */
 import * as z from 'zod';
+import { tunnelPlanSchema } from '../access/ssh.ts';
 import { type SchedulerName, schedulerNames } from '../config/schema.ts';
 import { type Access, accessWays } from '../options.ts';
+
+/** Where Jupyter listens. */
+export interface JupyterAddress {
+  /** IPv4, seen from the login node; 127.0.0.1 where a tunnel ends on the node itself. */
+  readonly address: string;
+  readonly port: number;
+  readonly node: string;
+}
 
 export type SessionState = 'submitted' | 'queued' | 'starting' | 'ready' | 'ended' | 'failed';
 
@@ -21,7 +30,10 @@ export const sessionRecordSchema = z.looseObject({
   local: z.object({ host: z.string(), pid: z.int().positive() }).readonly().nullable(),
   /** Where Jupyter starts. */
   directory: z.string(),
-  manageUrl: z.url(),
+  /** Null where there is no proxy: the browser comes through a tunnel. */
+  manageUrl: z.url().nullable(),
+  /** What the command of its tunnel is made of, see `access/ssh.ts`. */
+  tunnel: tunnelPlanSchema.optional(),
   caFile: z.string().nullable(),
   /** The proxy asks who visits, so that the link holds no secret. */
   gated: z.boolean().default(false),
@@ -47,6 +59,9 @@ export interface SessionReport {
   /** Where the job was sent to a cluster by name. */
   readonly cluster?: string;
   readonly url: string | null;
+  /** With access ssh: the command to paste on one's own machine, and where it ends; null until Jupyter is there. */
+  readonly tunnel?: string | null;
+  readonly jupyter?: (JupyterAddress & { readonly reachedFrom: 'login' | 'node' }) | null;
   readonly state: SessionState;
   readonly directory: string;
   readonly script: string;

@@ -5,7 +5,7 @@
  *   job.sh        the script as submitted
  *   job.log       what it says
  *   events        how far it has come: lines of time, phase, reason, appended by the job
- *   secrets/      the two tokens and the site; removed by whoever sees the session end first
+ *   secrets/      the two tokens, the site, and where a tunnel has to end; removed by whoever sees the session end first
  */
 import { randomBytes } from 'node:crypto';
 import {
@@ -26,13 +26,16 @@ import { ConfigurationError, UsageError } from '../errors.ts';
 import { suggestion } from '../nearest.ts';
 import { userDirectory } from '../user-directories.ts';
 import { shown } from '../values.ts';
-import { type SessionRecord, sessionRecordSchema } from './session.ts';
+import { type JupyterAddress, type SessionRecord, sessionRecordSchema } from './session.ts';
 
 export interface SessionSecrets {
   readonly jupyterToken: string;
+  /** Empty where there is no proxy. */
   readonly proxyToken: string;
-  /** `https://<words>.<domain>/`, or `https://<domain>/<words>/` */
+  /** `https://<words>.<domain>/`, `https://<domain>/<words>/`, or with a tunnel `http://localhost:<port>/` */
   readonly site: string;
+  /** Told by the job where a tunnel has to end there. */
+  readonly address?: JupyterAddress | undefined;
 }
 
 /** One line of a session's events file. */
@@ -180,27 +183,44 @@ export function removeSecrets(id: string): void {
   rmSync(path.join(sessionFiles(id).directory, 'secrets'), { recursive: true, force: true });
 }
 
-/** A page that leads on to a link, among the session's secrets, with which it goes; returns its path. */
-export function writeOpeningPage(id: string, url: string): string {
-  const file = path.join(sessionFiles(id).directory, 'secrets', 'open.html');
+/** Where a page that leads on to a session's link belongs: among its secrets, with which it goes. */
+export function openingPage(id: string): string {
+  return path.join(sessionFiles(id).directory, 'secrets', 'open.html');
+}
+
+/** Writes a page that leads on to a link. */
+export function writeOpeningPage(file: string, url: string): void {
   const link = url.replaceAll('&', '&amp;').replaceAll('"', '&quot;');
   writePrivate(
     file,
     `<!doctype html><meta charset="utf-8"><title>Jupyter</title><meta name="referrer" content="no-referrer">` +
       `<meta http-equiv="refresh" content="0; url=${link}"><p><a href="${link}">Jupyter</a></p>\n`,
   );
-  return file;
 }
 
 /** Undefined once the session is over. */
 export function readSecrets(id: string): SessionSecrets | undefined {
   const read = (name: string) => readFileSync(path.join(sessionFiles(id).directory, 'secrets', name), 'utf8');
   try {
-    return { jupyterToken: read('jupyter-token'), proxyToken: read('proxy-token'), site: read('site') };
+    return {
+      jupyterToken: read('jupyter-token'),
+      proxyToken: read('proxy-token'),
+      site: read('site'),
+      address: readAddress(id),
+    };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
   }
+}
+
+/** Undefined until the job has told it. */
+function readAddress(id: string): JupyterAddress | undefined {
+  const file = path.join(sessionFiles(id).directory, 'secrets', 'address');
+  if (!existsSync(file)) return undefined;
+  const [, address, port, node] =
+    /^(\d+(?:\.\d+){3}) (\d{1,5}) ([A-Za-z0-9][A-Za-z0-9.-]*)\n$/.exec(readFileSync(file, 'utf8')) ?? [];
+  return address && node ? { address, port: Number(port), node } : undefined;
 }
 
 /** Notes that a session's end was asked for, where its job looks for the reason. */

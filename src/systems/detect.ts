@@ -135,6 +135,7 @@ function complete(name: string, entry: SystemEntry): System {
     scheduler: entry.scheduler,
     proxy: entry.proxy,
     nodeAddress: entry.nodeAddress,
+    ssh: entry.ssh,
     requireAccount: entry.requireAccount ?? false,
     gpuDirective: entry.gpuDirective ?? 'gpus',
     pbs: entry.pbs,

@@ -8,6 +8,8 @@ export interface System {
   readonly proxy: ProxyAddress | undefined;
   /** Name or interface that Jupyter binds on the compute node; undefined: the address that the proxy sees. */
   readonly nodeAddress: string | undefined;
+  /** How people reach this system with ssh, for tunnels. */
+  readonly ssh?: SshDoors | undefined;
   readonly requireAccount: boolean;
   /** How this system's Slurm wants GPUs asked for; `none`: by partition alone, and its nodes' GPUs are all the job's. */
   readonly gpuDirective: 'gpus' | 'gres' | 'none';
@@ -53,6 +55,16 @@ export interface ProxyAddress {
   readonly endpoint: string;
   /** PEM file to trust instead of the system's authorities. */
   readonly caFile?: string | undefined;
+}
+
+/** Hosts are `HOST` or `HOST:PORT`, as a laptop outside calls them. */
+export interface SshDoors {
+  /** Undefined: the name of the login node that a launch is typed on. */
+  readonly login?: string | undefined;
+  /** `[USER@]HOST[:PORT]`, several with commas between, as `ssh -J` takes them; undefined: login nodes are reached directly. */
+  readonly jump?: string | undefined;
+  /** Compute nodes let those in with ssh who have a job there: tunnels end on the node itself. */
+  readonly computeNodes?: boolean | undefined;
 }
 
 export interface Partition {

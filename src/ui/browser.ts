@@ -11,15 +11,17 @@ export function browserProblem(environment = process.env): string | undefined {
 }
 
 /**
- * The browser gets a page of the session's own directory that leads to the link: every user of the machine can read the
+ * The browser gets a page in a private directory that leads to the link: every user of the machine can read the
  * arguments of a program, and the link holds the token.
+ * @param page the path that it is written to
  * @returns why it did not work
  */
-export async function openInBrowser(sessionId: string, url: string): Promise<string | undefined> {
+export async function openInBrowser(page: string, url: string): Promise<string | undefined> {
   const problem = browserProblem();
   if (problem !== undefined) return problem;
   try {
-    await open(writeOpeningPage(sessionId, url));
+    writeOpeningPage(page, url);
+    await open(page);
     return undefined;
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;

@@ -7,6 +7,8 @@ export interface Progress {
   status(text: string): void;
   /** Something to keep on the screen. */
   note(text: string): void;
+  /** Leaves the line to somebody else, who asks for a password, say. */
+  rest(): void;
   end(): void;
 }
 
@@ -14,7 +16,7 @@ const frames = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '
 const frameMilliseconds = 120;
 
 export function createProgress(stream: NodeJS.WriteStream, quiet: boolean): Progress {
-  if (quiet) return { status: () => {}, note: () => {}, end: () => {} };
+  if (quiet) return { status: () => {}, note: () => {}, rest: () => {}, end: () => {} };
   return stream.isTTY ? liveProgress(stream) : plainProgress(stream);
 }
 
@@ -26,6 +28,7 @@ function plainProgress(stream: NodeJS.WriteStream): Progress {
       last = text;
     },
     note: (text) => stream.write(`${text}\n`),
+    rest: () => {},
     end: () => {},
   };
 }
@@ -57,6 +60,10 @@ function liveProgress(stream: NodeJS.WriteStream): Progress {
       clear();
       stream.write(`${line}\n`);
       draw();
+    },
+    rest: () => {
+      if (text !== '') clear();
+      text = '';
     },
     end: () => {
       clearInterval(timer);

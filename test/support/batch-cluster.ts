@@ -19,7 +19,7 @@ export interface Report {
 }
 
 /** Programs that make a machine look like a login node of another scheduler. */
-const schedulerPrograms =
+export const schedulerPrograms =
   /^(?:s(?:batch|queue|info|acct|acctmgr|cancel|control|run|alloc)|q\w+|pbs\w*|b(?:sub|jobs|kill))$/;
 
 /**
