@@ -1,7 +1,8 @@
 /**
- * Each generation of Jupyter, directly and from a container image (there behind a proxy whose sites are paths), with the same demands on all: its interface and a
- * kernel work for the owner of the link, strangers are refused whatever the user's own configuration says, the log tells
- * of no trouble and of no secret, and nothing is left.
+ * Each generation of Jupyter, directly and from a container image (there behind a proxy whose sites are paths), with the
+ * same demands on all: its interface and a kernel work for the owner of the link, strangers are refused whatever the
+ * user's own configuration says, the log tells of no trouble and of no secret, and nothing is left. Both ways at a time:
+ * they wait for one another's processes as little as for their own.
  */
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -49,6 +50,8 @@ interface Generation {
   /** A page of the interface, and what is on it. */
   readonly page: string;
   readonly shows: string;
+  /** From an image too, unless another generation has shown already what that would. */
+  readonly fromImage: boolean;
 }
 
 const generations: readonly Generation[] = [
@@ -58,6 +61,7 @@ const generations: readonly Generation[] = [
     version: /^6\.4\./,
     page: '/tree',
     shows: 'notebook_list',
+    fromImage: true,
   },
   {
     name: 'Notebook 6.5',
@@ -66,6 +70,7 @@ const generations: readonly Generation[] = [
     version: /^6\.5\./,
     page: '/tree',
     shows: 'notebook_list',
+    fromImage: false, // as Notebook 6.4
   },
   {
     name: 'Notebook 7',
@@ -74,6 +79,7 @@ const generations: readonly Generation[] = [
     version: /^2\./,
     page: '/tree',
     shows: 'jupyter-config-data',
+    fromImage: true,
   },
   {
     name: 'JupyterLab 3 on Jupyter Server 1',
@@ -82,6 +88,7 @@ const generations: readonly Generation[] = [
     version: /^1\./,
     page: '/lab',
     shows: 'jupyter-config-data',
+    fromImage: false, // as Voilà 0.4, on the same Jupyter Server, and JupyterLab 3 on its successor
   },
   {
     name: 'JupyterLab 3 on Jupyter Server 2',
@@ -90,6 +97,7 @@ const generations: readonly Generation[] = [
     version: /^2\./,
     page: '/lab',
     shows: 'jupyter-config-data',
+    fromImage: true,
   },
   {
     name: 'JupyterLab 4',
@@ -98,6 +106,7 @@ const generations: readonly Generation[] = [
     version: /^2\./,
     page: '/lab',
     shows: 'jupyter-config-data',
+    fromImage: true,
   },
   {
     name: 'Voilà 0.4 on Jupyter Server 1',
@@ -106,6 +115,7 @@ const generations: readonly Generation[] = [
     version: /^1\./,
     page: '/voila/render/six.ipynb',
     shows: 'times seven is 42',
+    fromImage: true,
   },
   {
     name: 'Voilà 0.5 on Jupyter Server 2',
@@ -114,6 +124,7 @@ const generations: readonly Generation[] = [
     version: /^2\./,
     page: '/voila/render/six.ipynb',
     shows: 'times seven is 42',
+    fromImage: true,
   },
 ];
 
@@ -134,13 +145,14 @@ const notebook = {
   nbformat_minor: 5,
 };
 
-describe.each(generations)(`$name${note}`, ({ release, service, version, page, shows }) => {
+/** How a generation is reached, and whether its site has a path instead of a name. */
+const directly = { what: 'directly', image: false, hasPath: false };
+const ways = [directly, { what: 'from an image, with a path for its site', image: true, hasPath: true }];
+
+describe.each(generations)(`$name${note}`, ({ release, service, version, page, shows, fromImage }) => {
   const prefix = release === undefined ? '/usr' : path.join(places, release);
 
-  testWithJupyter.each<[string, (engines: string) => readonly string[], boolean]>([
-    ['directly', () => (release === undefined ? [] : ['--venv', prefix]), false],
-    ['from an image, with a path for its site', (engines) => ['--image', imageOf(prefix, engines)], true],
-  ])('%s', async (_, where, hasPath) => {
+  const works = async ({ image, hasPath }: (typeof ways)[number]) => {
     const home = freshHome();
     writeOpenConfiguration(home);
     writeFileSync(path.join(home.path, 'six.ipynb'), JSON.stringify(notebook));
@@ -148,7 +160,9 @@ describe.each(generations)(`$name${note}`, ({ release, service, version, page, s
     const { options, env } = hasPath ? throughProxy() : { options: [], env: {} };
     const machine = { home, path: `${engines}:${usualPrograms({ without: slurmPrograms })}`, env };
 
-    const launch = launchHere(['--json', `--${service}`, ...options, ...where(engines)], machine);
+    const venv = release === undefined ? [] : ['--venv', prefix];
+    const where = image ? ['--image', imageOf(prefix, engines)] : venv;
+    const launch = launchHere(['--json', `--${service}`, ...options, ...where], machine);
     const { url, log } = JSON.parse((await launch.line()) ?? '{}');
     const { jupyterToken, words } = secretsOf(url);
     const runtime = runtimeDirectories(home.path);
@@ -183,7 +197,10 @@ describe.each(generations)(`$name${note}`, ({ release, service, version, page, s
     expect(filesHolding([home.path], [jupyterToken, words])).toEqual([]);
     const status = JSON.parse((await run(['status', '--json'], machine)).stdout);
     expect(status).toMatchObject({ state: 'ended', url: null });
-  });
+  };
+
+  const taken = fromImage ? ways : [directly];
+  testWithJupyter(taken.map(({ what }) => what).join('; '), () => Promise.all(taken.map(works)));
 });
 
 /** An image with the programs of an installation, and an engine for it: see test/support/apptainer-stand-in.sh. */
