@@ -49,7 +49,9 @@ export async function findSystem(
     );
   }
   const [only] = matching;
-  return only === undefined ? await genericSystem(facts) : complete(only, systems.get(only) as SystemEntry);
+  return only === undefined
+    ? await genericSystem(systems, facts)
+    : complete(only, systems.get(only) as SystemEntry);
 }
 
 /** Wrong usage where it was typed, a mistake in its file otherwise. */
@@ -194,22 +196,18 @@ export async function shownSchedulers(facts: MachineFacts): Promise<readonly Sch
   return shown;
 }
 
-async function genericSystem(facts: MachineFacts): Promise<System> {
+/** What files say of an entry of its name counts here too: its proxy, say. */
+async function genericSystem(
+  systems: ReadonlyMap<string, SystemEntry>,
+  facts: MachineFacts,
+): Promise<System> {
   let found: { readonly scheduler: SchedulerName; readonly title: string } | undefined;
   for (const sign of signs) {
     if (found === undefined && (await sign.shows(facts))) found = sign;
   }
   const { scheduler, title } = found ?? { scheduler: 'none', title: 'this machine' };
-  return {
-    name: `generic-${scheduler}`,
-    title,
-    scheduler,
-    proxy: undefined,
-    nodeAddress: undefined,
-    requireAccount: false,
-    gpuDirective: 'gpus',
-    partitions: {},
-  };
+  const name = `generic-${scheduler}`;
+  return complete(name, { title, scheduler, ...systems.get(name) });
 }
 
 /** The facts of the machine that this process runs on. With `offline`, nobody is asked over a network. */

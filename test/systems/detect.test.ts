@@ -217,6 +217,20 @@ describe('a machine that nobody has described', () => {
       scheduler: expected,
     });
   });
+
+  it('is a generic one with what an entry of that name says of it', async () => {
+    const proxy = { endpoint: 'user-content.example.edu' };
+    const systems = new Map<string, SystemEntry>([['generic-slurm', { proxy, requireAccount: true }]]);
+    const facts = { commands: ['sbatch'], clusterName: 'x' };
+    expect(await findSystem(systems, undefined, machine(facts))).toMatchObject({
+      name: 'generic-slurm',
+      title: 'an unknown Slurm cluster',
+      scheduler: 'slurm',
+      proxy,
+      requireAccount: true,
+    });
+    expect((await findSystem(systems, undefined, machine({}))).proxy).toBeUndefined();
+  });
 });
 
 /** The catalogue as it comes, without anybody's own files. */
