@@ -242,12 +242,18 @@ async function findings(): Promise<Findings> {
 const unreachablePattern =
   /Unable to contact slurm controller|Socket timed out|Connection refused|Connection timed out|Zero Bytes were transmitted|Unable to establish (?:controller|configuration)|slurm_persist_conn_open|Transport endpoint/i;
 
-/** The job id is the last line's first field, after login banners; `;cluster` follows where one was named. */
+/**
+ * The job id is the last line's first field, after login banners; `;cluster` follows where one was named. A site's wrapper
+ * may know nothing of --parsable. A success that names no job may have been one.
+ */
 export function parseSubmit(output: CommandOutput): SubmitOutcome {
-  const [, jobId, cluster] = /^(\d+)(?:;(.*))?$/.exec(lines(output.stdout).at(-1) ?? '') ?? [];
+  const answer = lines(output.stdout).at(-1) ?? '';
+  const [, jobId, cluster] =
+    /^(\d+)(?:;(.*))?$/.exec(answer) ?? /^Submitted batch job (\d+)(?: on cluster (.*))?$/.exec(answer) ?? [];
   if (output.exitCode === 0 && jobId !== undefined)
     return { kind: 'submitted', jobId, ...(cluster ? { cluster } : {}) };
   const message = complaint(output);
+  if (output.exitCode === 0) return { kind: 'unreachable', message: `its answer names no job: ${message}` };
   return unreachablePattern.test(output.stderr) || output.exitCode === undefined
     ? { kind: 'unreachable', message }
     : { kind: 'rejected', message };

@@ -60,9 +60,19 @@ describe('sbatch', () => {
     });
   });
 
-  it('that succeeds without a job id submitted nothing, whatever digits its banner holds', () => {
-    const outcome = parseSubmit({ stdout: 'Welcome to Stampede3\n', stderr: '', exitCode: 0 });
-    expect(outcome.kind).toBe('rejected');
+  it('that succeeds without a job id may have taken the job, whatever digits its banner holds', () => {
+    expect(parseSubmit({ stdout: 'Welcome to Stampede3\n', stderr: '', exitCode: 0 })).toEqual({
+      kind: 'unreachable',
+      message: 'its answer names no job: Welcome to Stampede3',
+    });
+  });
+
+  test.each([
+    ['Submitted batch job 4711', { jobId: '4711' }],
+    ['Submitted batch job 4711 on cluster lab', { jobId: '4711', cluster: 'lab' }],
+  ])('that answers as a wrapper without --parsable does is understood: %s', (line, job) => {
+    const outcome = parseSubmit({ stdout: `Welcome to Stampede3\n${line}\n`, stderr: '', exitCode: 0 });
+    expect(outcome).toEqual({ kind: 'submitted', ...job });
   });
 
   it('that fails after a line of digits submitted nothing', () => {
