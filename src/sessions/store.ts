@@ -109,14 +109,21 @@ export function createSession(record: SessionRecord, secrets: SessionSecrets, sc
     writeRecord(record);
   } catch (error) {
     rmSync(directory, { recursive: true, force: true });
-    throw homeProblem(directory, error);
+    throw error instanceof ConfigurationError ? error : homeProblem(directory, error);
   }
 }
 
-/** A reader sees the old record or the new one. */
+/**
+ * A reader sees the old record or the new one.
+ * @throws ConfigurationError where home can't be written
+ */
 export function writeRecord(record: SessionRecord): void {
   const file = path.join(sessionFiles(record.id).directory, 'session.json');
-  replaceFile(file, `${JSON.stringify(record, null, 2)}\n`);
+  try {
+    replaceFile(file, `${JSON.stringify(record, null, 2)}\n`);
+  } catch (error) {
+    throw homeProblem(file, error);
+  }
 }
 
 /** Replaces a private file as a whole, in one step. */
@@ -142,14 +149,11 @@ export function settle(record: SessionRecord, outcome: NonNullable<SessionRecord
     removeSecrets(record.id);
     writeRecord(settled);
   } catch (error) {
-    if (!isOfHome(error)) throw error;
+    // A system call failed, or the record could not be written; anything else is a mistake of ours.
+    if (!(error instanceof ConfigurationError) && (error as NodeJS.ErrnoException).syscall === undefined)
+      throw error;
   }
   return settled;
-}
-
-/** Whether a change failed for the file system, and for no mistake of ours. */
-function isOfHome(error: unknown): boolean {
-  return (error as NodeJS.ErrnoException).syscall !== undefined;
 }
 
 /** @throws ConfigurationError where it can't be removed */
@@ -258,12 +262,17 @@ export function readEvents(id: string): SessionEvent[] {
     });
 }
 
+/** @throws ConfigurationError where they can't be read */
 function sessionNames(): string[] {
+  const directory = sessionsDirectory();
   try {
-    return readdirSync(sessionsDirectory());
+    return readdirSync(directory);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw error;
+    throw new ConfigurationError(
+      `Your sessions can't be read: ${directory}: ${systemWords(error)}.`,
+      'Set HOME to your own home directory (sudo may keep that of another user).',
+    );
   }
 }
 

@@ -4,13 +4,14 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { listSessions, readSecrets, removeRemains, settle } from '../../src/sessions/store.ts';
+import { listSessions, readSecrets, removeRemains, settle, writeRecord } from '../../src/sessions/store.ts';
 import { freshHome, type Home } from '../support/directories.ts';
 import { saveSession } from '../support/sessions.ts';
 
@@ -70,6 +71,28 @@ it('sees the end of a session also where home is full, and keeps what it has', (
   expect(listSessions()).toEqual([record]);
   expect(settle(record, outcome)).toEqual({ ...record, outcome });
   expect(listSessions()).toEqual([{ ...record, outcome }]);
+});
+
+it('says what is wrong where home takes no record, or is not to be read', () => {
+  const directory = saveSession(home, 'abcdef');
+  const [record] = listSessions();
+  if (record === undefined) throw new Error('the session was not read');
+  symlinkSync('/dev/full', path.join(directory, `session.json.${process.pid}`));
+  expect(() => writeRecord(record)).toThrow(
+    expect.objectContaining({
+      exitCode: 3,
+      message: expect.stringMatching(/can't be written.*no space left/),
+    }),
+  );
+  // A file in the place of the directory, since nothing is closed to root.
+  rmSync(home.sessions, { recursive: true });
+  writeFileSync(home.sessions, '');
+  expect(() => listSessions()).toThrow(
+    expect.objectContaining({
+      exitCode: 3,
+      message: expect.stringMatching(/can't be read.*not a directory/),
+    }),
+  );
 });
 
 describe('what else lies among the sessions', () => {
