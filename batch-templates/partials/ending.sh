@@ -40,6 +40,7 @@ end() {
   [[ -z ${visitor_watch-} ]] || kill "$visitor_watch" 2>/dev/null
   [[ -z ${runtime-} ]] || rm -rf "$runtime"
   [[ -z ${scratch-} ]] || rm -rf "$scratch"
+  ((${#scratch_parents[@]} == 0)) || rmdir "${scratch_parents[@]}" 2>/dev/null
 }
 
 # Asks a process to end, and what it is just running, which would be left behind otherwise. Held meanwhile, so that it

@@ -59,6 +59,12 @@ make_scratch() {
   local parent=$scratch_dir problem
   parent=${parent//'{user}'/$(id -un)}
   parent=${parent//'{job}'/${SLURM_JOB_ID:-${PBS_JOBID:-${JOB_ID:-${LSB_JOBID:-$session_id}}}}}
+  local place=$parent
+  # What is not there yet is made for this user alone, so that it may not stay: others may mean the same place.
+  while [[ $place == */* && ! -e $place ]]; do
+    scratch_parents+=("$place")
+    place=${place%/*}
+  done
   problem=$(mkdir -p -- "$parent" 2>&1) || fail "The scratch directory can't be made on $(hostname): ${problem#mkdir: }."
   scratch=$(mktemp -d "$parent/sj-XXXXXX" 2>"$runtime/scratch-problem") || fail "The scratch directory can't be written on $(hostname): $(one_line "$(<"$runtime/scratch-problem")")."
   export TMPDIR=$scratch

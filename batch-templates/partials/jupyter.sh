@@ -29,6 +29,11 @@ jupyter_shell() {
     printf 'The setup file %s ended the shell on %s:' "$2" "$(hostname)" >"$1/problem"
     # A file that ends with a command that fails is no failure; one that ends the shell is.
     source "$2" "$2"
+    # Nor would it be one for bash that the file holds what is not bash.
+    (($? == 0)) || "$BASH" -n "$2" 2>/dev/null || {
+      printf 'The setup file %s is broken on %s:' "$2" "$HOSTNAME" >"$1/problem"
+      exit 2
+    }
     rm -f "$1/problem"
   fi
   (($# == 4)) || exec_in_container "$@"

@@ -30,8 +30,9 @@ export async function launchHere(launch: Launch): Promise<number> {
 
   // The session's directory stays, with its log; the script itself gives the token back and removes the secrets.
   undo.move();
+  let ready: Observation | undefined;
   try {
-    const ready = await waitUntilReady(launch, record, client, ended);
+    ready = await waitUntilReady(launch, record, client, ended);
     if (ready !== undefined) {
       progress.end();
       await presentSession(launch, ready, 'Jupyter is ready:');
@@ -51,7 +52,7 @@ export async function launchHere(launch: Launch): Promise<number> {
     await client?.close();
     await access.close();
   }
-  return conclude(launch, await finalObservation(record));
+  return conclude(launch, await finalObservation(record), { wasReady: ready !== undefined });
 }
 
 /** In a process group of its own, so that a Ctrl-C in the terminal reaches it through us and once. */
@@ -121,7 +122,11 @@ async function finalObservation(record: SessionRecord): Promise<Observation> {
   return observeSession(record);
 }
 
-function conclude({ output, interrupted, progress }: Launch, seen: Observation): number {
+function conclude(
+  { output, interrupted, progress }: Launch,
+  seen: Observation,
+  { wasReady }: { readonly wasReady: boolean },
+): number {
   progress.end();
   if (interrupted.aborted) {
     throw new InterruptedError('Interrupted; nothing was left running.', undefined, sessionReport(seen));
@@ -129,6 +134,12 @@ function conclude({ output, interrupted, progress }: Launch, seen: Observation):
   if (seen.state === 'failed')
     throw new SessionError(
       `Jupyter did not run: ${seen.reason}`,
+      `See the log: start-jupyter logs ${seen.record.id}`,
+      sessionReport(seen),
+    );
+  if (!wasReady)
+    throw new SessionError(
+      `The session ended before it was ready: ${seen.reason}`,
       `See the log: start-jupyter logs ${seen.record.id}`,
       sessionReport(seen),
     );

@@ -149,6 +149,18 @@ false
     await allEnded(home.path);
   });
 
+  it('that bash does not understand ends the session, with what bash says', async () => {
+    const { exitCode, stderr } = await run(
+      ['--setup', setupFile('export A=1\nif [ 1 ]; then\n')],
+      workstation(),
+    );
+    expect(exitCode).toBe(6);
+    expect(stderr).toMatch(
+      /The setup file .*set up\.sh is broken on .*: .*set up\.sh: line \d+: syntax error/,
+    );
+    await allEnded(home.path);
+  });
+
   it('that nothing can be found after is told so', async () => {
     const { exitCode, stderr } = await run(['--setup', setupFile('PATH=/nowhere')], workstation());
     expect(exitCode).toBe(6);
@@ -170,15 +182,22 @@ false
   it('that starts one thing after another leaves none of them behind', async () => {
     const place = temporaryDirectory();
     const busy = `mkfifo '${place}/never'; for i in {1..1500}; do cat '${place}/never' & done; wait`;
-    const launch = launchHere(['--setup', setupFile(busy)], workstation());
+    const launch = launchHere(['--json', '--setup', setupFile(busy)], workstation());
     await launch.says('preparing the environment');
     await vi.waitFor(() => {
       expect(
         processesWithHome(home.path).filter(({ commandLine }) => commandLine.startsWith('cat ')),
       ).not.toEqual([]);
     });
-    launch.kill('SIGINT');
-    expect((await launch.ended).exitCode).toBe(130);
+    // Such a launch did not come up, whoever ended it.
+    expect((await run(['stop', '--all'], workstation())).exitCode).toBe(0);
+    const report = JSON.parse((await launch.line()) ?? '{}');
+    expect(report).toMatchObject({
+      state: 'failed',
+      url: null,
+      reason: expect.stringContaining('Stopped with'),
+    });
+    expect((await launch.ended).exitCode).toBe(6);
     await allEnded(home.path);
   });
 
@@ -282,7 +301,9 @@ describe(`--scratch-dir${note}`, () => {
     launch.kill('SIGINT');
     await launch.ended;
     await allEnded(home.path);
-    expect(readdirSync(parent)).toEqual([]);
+    // A directory of this user alone, left where others look for room too, would keep them out.
+    expect(existsSync(place)).toBe(false);
+    expect(existsSync(path.dirname(place))).toBe(true);
   });
 
   it('that can not be made ends the session with the reason', async () => {
