@@ -74,6 +74,11 @@ export async function installTools(say: Say): Promise<void> {
   await unpackLmod(say);
 }
 
+/** Installs the web servers that may stand in front of the proxy; of Apache the program alone. */
+export async function installFronts(say: Say): Promise<void> {
+  await installPackages(['apache2-bin', 'caddy', 'haproxy', 'nginx'], 'the fronts', say);
+}
+
 /** Where Lmod is unpacked to: Debian's package can't be installed beside environment-modules, which the lab runs. */
 export const lmodDirectory = '/var/lib/start-jupyter-test/lmod';
 

@@ -7,7 +7,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { execa } from 'execa';
-import { installBrowser, installTools } from '../lab/lab.ts';
+import { installBrowser, installFronts, installTools } from '../lab/lab.ts';
 
 interface Counts {
   passed: number;
@@ -39,6 +39,7 @@ try {
   if (obstacle === undefined) {
     await installTools(console.log);
     await installBrowser(console.log);
+    await installFronts(console.log);
   }
   await run('node', ['scripts/build.mjs']);
   await vitest('without the lab', ['unit', 'satellite', 'long', 'integration']);

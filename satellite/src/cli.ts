@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Argument, Command, InvalidArgumentError, Option } from 'commander';
 import { parse } from 'yaml';
 import packageJson from '../package.json' with { type: 'json' };
 import {
@@ -10,6 +10,17 @@ import {
   parseDuration,
   type SatelliteConfigInput,
 } from './config.ts';
+import { apache } from './in-front/apache.ts';
+import { caddy } from './in-front/caddy.ts';
+import { haproxy } from './in-front/haproxy.ts';
+import { nginx } from './in-front/nginx.ts';
+import {
+  type FrontOptions,
+  type FrontPlan,
+  type FrontProgram,
+  frontPrograms,
+  planFront,
+} from './in-front/plan.ts';
 import { lsf } from './jobs/lsf.ts';
 import { pbs } from './jobs/pbs.ts';
 import { JobReporter } from './jobs/reporter.ts';
@@ -35,6 +46,8 @@ export function fail(code: number, message: string): never {
 }
 
 const schedulers = { slurm, pbs, sge, lsf } satisfies Record<string, Scheduler>;
+
+const fronts = { nginx, apache, haproxy, caddy } satisfies Record<FrontProgram, (plan: FrontPlan) => string>;
 
 const kebab = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
@@ -194,6 +207,35 @@ program
       fail(EXIT.proxy, `No proxy answers for ${state}: ${error.message}. Is it running, and as this user?`),
     );
     process.stdout.write(json ? `${JSON.stringify(sites)}\n` : statusTable(sites));
+  });
+
+program
+  .command('front')
+  .description(
+    'print a configuration for a web server in front of the proxy, which shares port 443 with other sites',
+  )
+  .addArgument(new Argument('<program>', 'which web server').choices(frontPrograms))
+  .option('--config <file>', "the proxy's configuration file (YAML or JSON)")
+  .option('--domain <name>', 'the domain, where there is no configuration file yet')
+  .option('--listen <address>', 'where visitors come in; every address, port 443')
+  .option('--redirect-http-from <address>', 'whose plain HTTP is sent to HTTPS; every address, port 80')
+  .option(
+    '--certificate <file>',
+    "certificate chain (PEM); the configuration file's, or certbot's for the domain",
+  )
+  .option('--key <file>', 'its private key, where it is not in the same file')
+  .option(
+    '--other-site <name=url>',
+    'another site on this port: NAME=http://HOST:PORT[,CERTIFICATE[,KEY]]; may be repeated',
+    (site: string, before: string[] = []) => [...before, site],
+  )
+  .option(
+    '--acme <place>',
+    'where answers to ACME challenges are: a directory (/var/www/acme); for haproxy a server (127.0.0.1:8402)',
+  )
+  .action((name: FrontProgram, { config, ...options }: FrontOptions & { config?: string }) => {
+    const given = config === undefined ? {} : readConfigFile(config);
+    process.stdout.write(fronts[name](planFront(name, given, options)));
   });
 
 program

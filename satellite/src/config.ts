@@ -6,7 +6,7 @@ import { routeFaults, routeSchema, routesSchema } from './gate/routes.ts';
 import { MAX_PORT, MIN_PORT } from './management/service.ts';
 
 /** "host:port", "[::1]:port". Port 0 takes a free one. */
-function parseListen(text: string): { host: string; port: number } | undefined {
+export function parseListen(text: string): { host: string; port: number } | undefined {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
   const host = match?.[1] ?? match?.[2];
   const port = Number(match?.[3]);

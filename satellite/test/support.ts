@@ -361,9 +361,9 @@ export async function scratch(): Promise<string> {
   return folder;
 }
 
-/** A port of NODE1 on which nobody listens. */
-export async function freePort(): Promise<number> {
-  const server = createTcpServer().listen(0, NODE1);
+/** A port of NODE1 (or another address) on which nobody listens. */
+export async function freePort(address = NODE1): Promise<number> {
+  const server = createTcpServer().listen(0, address);
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
   server.close();

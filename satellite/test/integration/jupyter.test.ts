@@ -1,13 +1,7 @@
 /** Real Jupyters behind the gate, in a real browser: they work, and their token is in nothing that the browser gets. */
-import { spawn } from 'node:child_process';
 import { createHash, randomBytes, X509Certificate } from 'node:crypto';
-import { once } from 'node:events';
-import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
-import { execa } from 'execa';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { BrowserContext, Page, WebSocket } from 'playwright-core';
 import { describe, expect, test } from 'vitest';
 import type { JupyterPage } from '../../../test/e2e/browser/jupyter-page.ts';
@@ -15,95 +9,17 @@ import { JupyterLabPage } from '../../../test/e2e/browser/jupyterlab-page.ts';
 import { NotebookPage } from '../../../test/e2e/browser/notebook-page.ts';
 import { browserObstacle, openBrowser } from '../browser.ts';
 import { gated, line } from '../person.ts';
-import {
-  ask,
-  cleanup,
-  DOMAIN,
-  freePort,
-  NODE1,
-  OUTSIDE,
-  satelliteOver,
-  scratch,
-  secureWire,
-} from '../support.ts';
+import { ask, cleanup, DOMAIN, OUTSIDE, satelliteOver, scratch, secureWire } from '../support.ts';
+import { type Jupyter, jupyterLab, notebook6, startJupyter } from './jupyters.ts';
 
-interface Kind {
-  readonly name: string;
-  readonly from: readonly string[];
-  /** Its module, and the class that its settings belong to. */
-  readonly module: string;
-  readonly settings: string;
+interface Kind extends Jupyter {
   readonly on: (page: Page) => JupyterPage;
 }
 
 const kinds: readonly Kind[] = [
-  {
-    name: 'JupyterLab 4',
-    from: ['jupyterlab==4.6.6', 'jupyter-server==2.21.1'],
-    module: 'jupyterlab',
-    settings: 'ServerApp',
-    on: (page) => new JupyterLabPage(page),
-  },
-  {
-    name: 'Notebook 6',
-    from: ['notebook==6.5.7', 'jupyter-server==1.24.0'],
-    module: 'notebook',
-    settings: 'NotebookApp',
-    on: (page) => new NotebookPage(page),
-  },
+  { ...jupyterLab, on: (page) => new JupyterLabPage(page) },
+  { ...notebook6, on: (page) => new NotebookPage(page) },
 ];
-
-/** The Python of an environment with these, which is kept between runs. */
-async function install(from: readonly string[]): Promise<string> {
-  const folder = fileURLToPath(new URL('../../../node_modules/.cache/', import.meta.url));
-  const place = join(folder, from.join('-').replaceAll('==', '-'));
-  if (!existsSync(place)) {
-    await mkdir(dirname(place), { recursive: true });
-    const made = await mkdtemp(`${place}.`);
-    try {
-      const script = fileURLToPath(new URL('../../../lab/virtual-environments.sh', import.meta.url));
-      await execa('bash', [script, made], { input: `jupyter ${from.join(' ')}\n` });
-      await rename(join(made, 'jupyter'), place);
-    } finally {
-      await rm(made, { recursive: true, force: true });
-    }
-  }
-  return join(place, 'bin/python');
-}
-
-/** Starts a Jupyter on a port of NODE1, which ends with the test; gives the port, and what it says. */
-async function start({ from, module, settings }: Kind, token: string) {
-  const python = await install(from);
-  const [home, port] = [await scratch(), await freePort()];
-  const child = spawn(
-    python,
-    [
-      ...['-m', module, '--no-browser', '--allow-root', `--ip=${NODE1}`, `--port=${port}`],
-      ...[`--${settings}.allow_remote_access=True`, `--${settings}.trust_xheaders=True`],
-    ],
-    {
-      cwd: home,
-      stdio: ['ignore', 'ignore', 'pipe'],
-      env: { PATH: `${dirname(python)}:/usr/bin:/bin`, HOME: home, JUPYTER_TOKEN: token },
-    },
-  );
-  const ended = once(child, 'exit');
-  cleanup(async () => {
-    child.kill('SIGTERM');
-    await ended;
-  });
-  const said: string[] = [];
-  const lines = createInterface({ input: child.stderr });
-  const isReady = new Promise<void>((resolve, reject) => {
-    lines.on('line', (text) => {
-      said.push(text);
-      if (/ is running at/.test(text)) resolve();
-    });
-    void ended.then(() => reject(new Error(said.join('\n'))));
-  });
-  await isReady;
-  return { port, said };
-}
 
 /** Everything that a browser gets to see, with where it was: kept as it comes. */
 function watch(context: BrowserContext) {
@@ -161,8 +77,9 @@ describe.skipIf(leftOut)(`behind the gate${note}`, () => {
     await writeFile(users, line('alice') + line('bob'));
     const [proxy, jupyter] = await Promise.all([
       satelliteOver('HTTP/2', { auth: { htpasswd: users } }),
-      start(kind, jupyterToken),
+      startJupyter(kind, jupyterToken, await scratch()),
     ]);
+    cleanup(jupyter.stop);
     const { port } = proxy;
     const { token } = await gated(proxy, jupyter.port, { jupyterToken });
     const host = `${token}.${DOMAIN}`;
