@@ -1,5 +1,19 @@
 # ---- The site: opened once Jupyter answers and refuses strangers; closed when Jupyter ends ------------------------------
 
+# One try to open the site. Where the proxy asks visitors who they are, it brings the Jupyter token here with each of them,
+# and wants to see first that this is where it belongs.
+redeem() {
+  if [[ -e $secrets/gated ]]; then
+    http POST "/api/v1/tokens/$proxy_token/redeem" "{\"port\":$port,\"jupyterToken\":\"$jupyter_token\"}"
+  else
+    http GET "/redeemtoken.cgi?token=$proxy_token&port=$port"
+  fi
+}
+
+is_redeemed() {
+  http GET "/tokenjobstate.cgi?token=$proxy_token" && [[ $http_answer == M || $http_answer == PR ]]
+}
+
 open_site() {
   local status
   phase checking
@@ -15,17 +29,22 @@ open_site() {
 
 # The link leads to this node from now on.
 redeem_token() {
-  local attempt
+  local attempt status problem
   for ((attempt = 1; attempt <= 6; attempt++)); do
-    if http GET "/redeemtoken.cgi?token=$proxy_token&port=$port"; then
-      [[ $http_answer != *Success!* ]] || break
-      # An answer that got lost on the way leaves a token that is redeemed already, by this job: nobody else knows it.
-      if ((attempt > 1)) && http GET "/tokenjobstate.cgi?token=$proxy_token" && [[ $http_answer == M || $http_answer == PR ]]; then break; fi
-      [[ $http_answer != *'already used'* ]] || fail "This session's link leads to somebody else: another host has redeemed it. Do not open it; start a new session."
-      fail "The proxy refused to open the site: $(one_line "${http_answer:-no reason given}")"
+    redeem
+    status=$?
+    problem=$http_problem
+    if ((status == 0)); then
+      [[ $http_answer != *Success!* && $http_answer != *'"state":"mapped"'* ]] || break
+      [[ $http_answer == *'already used'* ]] || fail "The proxy refused to open the site: $(one_line "${http_answer:-no reason given}")"
     fi
-    ((attempt < 6)) || fail "The proxy $manage_host can't be reached from $(hostname): ${http_problem:-it answers with an error}."
-    say "The proxy does not answer (${http_problem:-error status}); trying again."
+    if ((status == 0)) || { ((status == 2)) && is_redeemed; }; then
+      # An answer that got lost on the way leaves a token that is redeemed already, by this job: nobody else knows it.
+      if ((attempt > 1)) && is_redeemed; then break; fi
+      fail "This session's link leads to somebody else: another host has redeemed it. Do not open it; start a new session."
+    fi
+    ((attempt < 6)) || fail "The proxy $manage_host can't be reached from $(hostname): ${problem:-it answers with an error}."
+    say "The proxy does not answer (${problem:-error status}); trying again."
     sleep "$attempt"
   done
   record ready

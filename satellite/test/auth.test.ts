@@ -5,6 +5,7 @@ import { parseConfig } from '../src/config.ts';
 import { behindFront, gated, JUPYTER_TOKEN, line, navigation, Person, SIGN_IN_HOST } from './person.ts';
 import {
   api,
+  ask,
   DOMAIN,
   issue,
   LOGIN,
@@ -102,6 +103,31 @@ describe('a site', () => {
     expect((await bob.open(url)).status).toBe(200);
     await share([], JUPYTER_TOKEN, NODE2);
     expect((await bob.open(url)).status).toBe(403);
+  });
+
+  test('is opened by its own job alone, whoever else inside has its link', async () => {
+    const { proxy } = await withFile();
+    const { port } = proxy;
+    const seen: unknown[] = [];
+    const thief = await notebook((request, response) => {
+      seen.push(request.headers.authorization);
+      response.end();
+    }, NODE2);
+    const token = await issue(port);
+    await api(port, 'PUT', `/tokens/${token}/access`, { jupyterToken: JUPYTER_TOKEN, owner: 'alice' });
+    const redeem = (more: object, from = NODE2, target = thief.port) =>
+      api(port, 'POST', `/tokens/${token}/redeem`, { port: target, ...more }, from);
+    expect((await redeem({})).json()).toMatchObject({ error: { code: 'not-yours' } });
+    expect((await redeem({ jupyterToken: 'another-token-of-somebody' })).status).toBe(403);
+    const path = `/redeemtoken.cgi?token=${token}&port=${thief.port}`;
+    expect((await ask(port, { path, from: NODE2 })).body).toMatch(/^Oops! Only who knows its Jupyter token/);
+    const own = (await echo()).port;
+    expect((await redeem({ jupyterToken: JUPYTER_TOKEN }, NODE1, own)).status).toBe(200);
+    expect((await redeem({})).status).toBe(409);
+    const alice = new Person(proxy);
+    const page = await alice.signIn(await alice.open(`https://${siteHost(token)}/`), 'alice');
+    expect(page.json<Echoed>().isIn).toBe(true);
+    expect(seen).toEqual([]);
   });
 
   test('of nobody is open to nobody', async () => {

@@ -123,7 +123,7 @@ export async function gated(
 ): Promise<{ token: string; url: string }> {
   const token = await issue(port);
   const access = await api(port, 'PUT', `/tokens/${token}/access`, { jupyterToken, owner, sharedWith });
-  const redeemed = await api(port, 'POST', `/tokens/${token}/redeem`, { port: target }, NODE1);
+  const redeemed = await api(port, 'POST', `/tokens/${token}/redeem`, { port: target, jupyterToken }, NODE1);
   if (access.status !== 200 || redeemed.status !== 200) throw new Error(access.body + redeemed.body);
   return { token, url: `https://${siteHost(token)}/` };
 }

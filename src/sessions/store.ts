@@ -5,7 +5,8 @@
  *   job.sh        the script as submitted
  *   job.log       what it says
  *   events        how far it has come: lines of time, phase, reason, appended by the job
- *   secrets/      the two tokens, the site, and where a tunnel has to end; removed by whoever sees the session end first
+ *   secrets/      the two tokens, the site, whether its proxy asks who visits, where a tunnel has to end; removed by
+ *                 whoever sees the session end first
  */
 import { randomBytes } from 'node:crypto';
 import {
@@ -105,6 +106,7 @@ export function createSession(record: SessionRecord, secrets: SessionSecrets, sc
     const { hostname, pathname } = new URL(secrets.site);
     writePrivate(path.join(secretsDirectory, 'site-host'), hostname);
     writePrivate(path.join(secretsDirectory, 'site-path'), pathname);
+    if (record.gated) writePrivate(path.join(secretsDirectory, 'gated'), '');
     writePrivate(scriptFile, script);
     writeRecord(record);
   } catch (error) {

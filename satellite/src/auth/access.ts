@@ -41,6 +41,15 @@ export class Accesses {
   }
 
   /**
+   * May who knows this point the site at a notebook? The Jupyter token will be brought there. Anybody may where nobody has
+   * said whose site it is: nobody is let in there.
+   */
+  mayRedeem(record: TokenRecord, jupyterToken: string | undefined): boolean {
+    const access = this.of(record);
+    return access === undefined || (jupyterToken !== undefined && isSame(access.jupyterToken, jupyterToken));
+  }
+
+  /**
    * Notes whose site it is, or with whom it is shared from now on. The first to speak has the word: from then on it
    * takes the Jupyter token, which nobody but its owner's account knows. Rejects with a NotYoursError or a StoreError.
    */

@@ -15,6 +15,8 @@ import {
   MIN_PORT,
   mayIssue,
   mayLookUp,
+  mayRedeem,
+  NOT_YOURS_TO_OPEN,
   type Outcome,
   TOO_MANY,
   targetFault,
@@ -58,14 +60,18 @@ const WRONG_PORT = `must be an integer between ${MIN_PORT} and ${MAX_PORT}`;
 /** As systems name them, and as providers do. */
 const account = z.string().regex(/^[\x21-\x7e]{1,200}$/, 'is not the name of an account');
 const MAX_SHARED = 1000;
+const jupyterToken = z
+  .string()
+  .regex(/^[A-Za-z0-9_-]{16,256}$/, 'must be 16 to 256 letters, digits, - and _');
 
 export const bodies = {
   redeem: z.object({
     port: z.int(WRONG_PORT).min(MIN_PORT, WRONG_PORT).max(MAX_PORT, WRONG_PORT),
+    jupyterToken: jupyterToken.optional(),
   }),
   job: z.object({ jobId }),
   access: z.object({
-    jupyterToken: z.string().regex(/^[A-Za-z0-9_-]{16,256}$/, 'must be 16 to 256 letters, digits, - and _'),
+    jupyterToken,
     owner: account.optional(),
     sharedWith: z.array(account).max(MAX_SHARED).optional(),
   }),
@@ -185,7 +191,9 @@ async function destroy(call: Call): Promise<Reply> {
 async function redeem(call: Call): Promise<Reply> {
   requireInternal(call);
   const token = requireToken(call);
-  const { port } = await readJson(call, bodies.redeem, MAX_BODY_BYTES);
+  const { port, jupyterToken } = await readJson(call, bodies.redeem, MAX_BODY_BYTES);
+  if (!mayRedeem(call.management, token, jupyterToken))
+    throw new ApiError(403, 'not-yours', `${NOT_YOURS_TO_OPEN}.`);
   const fault = targetFault(call.management, call.client.address, port);
   if (fault !== undefined) throw new ApiError(400, fault.code, `${fault.message}.`);
   return answer(call, await call.management.registry.redeem(token, call.client.address, port));

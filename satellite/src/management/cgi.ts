@@ -14,6 +14,8 @@ import {
   MIN_PORT,
   mayIssue,
   mayLookUp,
+  mayRedeem,
+  NOT_YOURS_TO_OPEN,
   TOO_MANY,
   targetFault,
   tokenFrom,
@@ -134,6 +136,7 @@ async function redeemtoken({ management, request, query, client }: Call): Promis
   const fault = targetFault(management, client.address, port);
   if (fault !== undefined) return oops(fault.message);
   const token = tokenFrom(given);
+  if (token !== undefined && !mayRedeem(management, token, undefined)) return oops(NOT_YOURS_TO_OPEN);
   const outcome =
     token === undefined ? undefined : await management.registry.redeem(token, client.address, port);
   return outcome?.ok ? html('Success!\n') : oops('Unknown nonce or nonce already used');

@@ -65,7 +65,8 @@ const descriptions: Readonly<Record<string, Description>> = {
     answers: { 204: 'The token is gone.', ...onToken, ...written },
   },
   'POST /tokens/{token}/redeem': {
-    summary: 'Point the site at this port of the client’s address, once.',
+    summary:
+      'Point the site at this port of the client’s address, once. Where the proxy asks who visits and knows whose session it is, that takes its Jupyter token.',
     body: bodies.redeem,
     answers: {
       200: 'Token',

@@ -44,6 +44,23 @@ export function targetFault(
   return { code: 'own-address', message: 'The proxy itself listens on this address and port' };
 }
 
+/**
+ * May who knows these redeem the token? Where the proxy asks who visits, the site of somebody who is known takes the Jupyter
+ * token, too: its name is in links that are no secret.
+ */
+export function mayRedeem(
+  { accesses, registry }: Management,
+  token: string,
+  jupyterToken: string | undefined,
+): boolean {
+  const record = registry.find(token);
+  // What isn't pending is refused for that.
+  if (accesses === undefined || record?.state !== 'pending') return true;
+  return accesses.mayRedeem(record, jupyterToken);
+}
+
+export const NOT_YOURS_TO_OPEN = 'Only who knows its Jupyter token may open this session';
+
 /** The token in a parameter that may also be the site's full host name; undefined for what can't be one. */
 export function tokenFrom(text: string): string | undefined {
   const label = text.toLowerCase().split('.', 1)[0] ?? '';
