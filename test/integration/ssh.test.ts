@@ -1,64 +1,21 @@
 /** `--access ssh` and `tunnel`, from end to end: the built launcher, real OpenSSH on both ends, a real Jupyter. */
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { execa } from 'execa';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import { schedulerPrograms } from '../support/batch-cluster.ts';
 import { hasProgram, testWith } from '../support/command.ts';
-import { freshHome, type Home, temporaryDirectory } from '../support/directories.ts';
 import { ask, type HereLaunch, launchHere } from '../support/here.ts';
-import { type Pbs, standInForPbs } from '../support/pbs.ts';
-import { allEnded, filesHolding, listeningAddresses, processesWithHome } from '../support/processes.ts';
-import { program, type Ran, type RunOptions, run, usualPrograms } from '../support/program.ts';
+import { allEnded, listeningAddresses, processesWithHome } from '../support/processes.ts';
+import { run } from '../support/program.ts';
 import { reportKeys } from '../support/sessions.ts';
-import { remoteProgramFile, sshClient, startSshServer } from '../support/sshd.ts';
+import { cluster, laptop, nodeAddress } from '../support/ssh-cluster.ts';
+import { sshClient, startSshServer } from '../support/sshd.ts';
 
 const jupyter = testWith('jupyter-notebook');
 const { run: testWithSsh, note } = hasProgram('/usr/sbin/sshd') ? jupyter : testWith('/usr/sbin/sshd');
-
-/** A login node of a cluster without a proxy; jobs run on this machine, as on a node of another address. */
-interface Cluster {
-  readonly home: Home;
-  readonly pbs: Pbs;
-  /** What a login finds there. */
-  readonly login: RunOptions;
-  /** start-jupyter there, for those who come with ssh. */
-  readonly program: string;
-  call(...args: string[]): Promise<Ran>;
-  expectNothingLeft(token: string): Promise<void>;
-}
-
-/** What no other address of this machine listens on, and a login node could reach. */
-const nodeAddress = '127.0.0.2';
-
-function cluster(entry: object): Cluster {
-  const home = freshHome();
-  const pbs = standInForPbs({ flavour: 'pbs' });
-  const site = path.join(temporaryDirectory(), 'site.yaml');
-  const system = { scheduler: 'pbs', detect: { env: { TEST_CLUSTER: 'yes' } }, nodeAddress, ...entry };
-  writeFileSync(site, JSON.stringify({ systems: { test: system }, service: 'notebook' }));
-  const env = { START_JUPYTER_SITE_CONFIG: site, TEST_CLUSTER: 'yes' };
-  const searchPath = `${pbs.commands}:${usualPrograms({ without: schedulerPrograms })}`;
-  const login = { home, env, path: searchPath };
-  return {
-    home,
-    pbs,
-    login,
-    program: remoteProgramFile(program, { ...home.env, ...env, PATH: searchPath }),
-    call: (...args) => run(args, login),
-    expectNothingLeft: async (token) => {
-      await vi.waitFor(
-        () => expect(pbs.state.jobs().filter(({ state }) => state !== 'F')).toEqual([]),
-        60_000,
-      );
-      await allEnded(home.path);
-      expect(filesHolding([home.path, pbs.state.directory], [token])).toEqual([]);
-    },
-  };
-}
 
 const tokenOf = (url: string) => new URL(url).searchParams.get('token') ?? '';
 
@@ -74,11 +31,6 @@ async function takePort(port: number): Promise<net.Server> {
   const server = net.createServer((socket) => socket.destroy()).listen(port, '127.0.0.1');
   await once(server, 'listening');
   return server;
-}
-
-/** Somebody's own machine, on which the real client knows these hosts. */
-function laptop(client: string, home = freshHome()): RunOptions {
-  return { home, path: `${client}:${usualPrograms({ without: /^(?:ssh|xdg-open)$/ })}` };
 }
 
 async function untilLinked(launch: HereLaunch): Promise<string> {
@@ -272,6 +224,24 @@ describe(`tunnel: what goes wrong${note}`, () => {
     expect(await tunnel('login', '--jump', '-x')).toMatchObject({ exitCode: 2 });
     await allEnded(machine.home.path);
   });
+
+  testWithSsh(
+    'a login node that forbids tunnels is named, and the session does not stay behind',
+    async () => {
+      const server = await startSshServer(['AllowTcpForwarding no']);
+      const { program: there, call, home } = cluster({});
+      const machine = laptop(sshClient({ login: { server } }));
+      const { exitCode, stderr, stdout } = await run(['tunnel', 'login', '--remote-command', there], machine);
+      expect({ exitCode, stdout, stderr }).toMatchObject({
+        exitCode: 4,
+        stdout: '',
+        stderr: expect.stringContaining('login does not allow tunnels (TCP forwarding is turned off there).'),
+      });
+      expect(JSON.parse((await call('list', '--all', '--json')).stdout)).toMatchObject([{ state: 'ended' }]);
+      await allEnded(home.path);
+      await allEnded(machine.home.path);
+    },
+  );
 
   runTest('start-jupyter there has its own words and exit code', async () => {
     const server = await startSshServer();

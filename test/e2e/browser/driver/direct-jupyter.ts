@@ -19,11 +19,15 @@ export interface DirectJupyter {
 
 /** Starts JupyterLab 4 from PyPI. */
 export async function startJupyterLab(): Promise<DirectJupyter> {
-  const program = await installFromPyPI('jupyterlab>=4,<5', 'jupyter-lab');
-  return start(program, 'jupyter_server_config.json', (common, token, root) => ({
+  return start(await installJupyterLab(), 'jupyter_server_config.json', (common, token, root) => ({
     ServerApp: { ...common, root_dir: root },
     IdentityProvider: { token },
   }));
+}
+
+/** JupyterLab 4 from PyPI in a virtual environment; the path of its program. */
+export function installJupyterLab(): Promise<string> {
+  return installFromPyPI('jupyterlab>=4,<5', 'jupyter-lab');
 }
 
 /** Starts classic Notebook 6 from Debian's package. */
