@@ -122,11 +122,14 @@ describe(`tunnel${note}`, () => {
     const commandLines = processesWithHome(machine.home.path).map(({ commandLine }) => commandLine);
     expect(commandLines.filter((line) => line.includes(tokenOf(url)))).toEqual([]);
 
-    launch.kill('SIGINT');
+    // As a terminal does it: to everything in the foreground. No second login is needed to end the job.
+    const logins = server.connections.length;
+    for (const { pid } of processesWithHome(machine.home.path)) process.kill(pid, 'SIGINT');
     expect(await launch.ended).toMatchObject({
       exitCode: 130,
       stderr: expect.stringContaining('Interrupted; nothing was left running.'),
     });
+    expect(server.connections).toHaveLength(logins);
     await expectNothingLeft(tokenOf(url));
     await allEnded(machine.home.path);
   });
