@@ -14,6 +14,8 @@ const spec: LaunchSpec = {
     partitions: {},
   },
   access: 'satellite',
+  via: undefined,
+  keepLink: undefined,
   here: false,
   service: 'lab',
   directory: '/home/a user/work',

@@ -228,6 +228,13 @@ export function declare(schedulerArguments: readonly string[], done: Done): Comm
     ['config', 'json'],
     async (typed, operands) => done((await import('./commands/systems.ts')).run(typed, operands)),
   );
+  declareOptions(
+    program
+      .command('service')
+      .description('print a systemd unit (of your own, no root) for a notebook that stays'),
+    serviceKeys,
+    async (typed) => done((await import('./commands/service.ts')).run(typed)),
+  );
   program
     .command('templates [ACTION] [DIR]')
     .description('show the job script templates; "templates eject DIR" copies them')
@@ -252,7 +259,14 @@ const doctorKeys = optionKeys.filter(
 
 /** What start-jupyter at the other end is given; the rest is decided on this side. */
 const tunnelKeys = optionKeys.filter(
-  (key) => options[key].group !== 'Output' && key !== 'access' && key !== 'interactive',
+  (key) => options[key].group !== 'Output' && !['access', 'via', 'keepLink', 'interactive'].includes(key),
+);
+
+/** What a launch on this machine has a use for when nobody looks at it. */
+const serviceKeys = optionKeys.filter(
+  (key) =>
+    key === 'json' ||
+    (options[key].group !== 'Output' && options[key].group !== 'Resources' && key !== 'interactive'),
 );
 
 type LaunchAction = (typed: OptionValues, operands: readonly string[]) => Promise<void>;

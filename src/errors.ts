@@ -70,3 +70,16 @@ export class SessionError extends PersonError {
 export class InterruptedError extends PersonError {
   readonly exitCode = 130;
 }
+
+/** Something elsewhere lacks a line, which is printed as it is, on a line of its own, to be pasted there. */
+export class PasteError extends PersonError {
+  readonly exitCode: number;
+  readonly line: string;
+
+  /** @param exitCode that of the class whose error it would be without the line */
+  constructor(exitCode: 3 | 4, message: string, hint: string, line: string) {
+    super(message, hint);
+    this.exitCode = exitCode;
+    this.line = line;
+  }
+}

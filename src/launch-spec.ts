@@ -11,6 +11,10 @@ import { formatDuration, type GpuRequest } from './values.ts';
 export interface LaunchSpec {
   readonly system: System;
   readonly access: Access;
+  /** `[USER@]HOST[:PORT]` with a satellite, where this machine is brought there with ssh; undefined with other ways. */
+  readonly via: string | undefined;
+  /** The name under which the link is kept for the next launch. */
+  readonly keepLink: string | undefined;
   /** True where nothing is submitted: the job script runs on this machine, in the foreground. */
   readonly here: boolean;
   /** Undefined: lab, or notebook where lab is missing; the job finds out. */
@@ -109,15 +113,31 @@ const resourceKeys: readonly OptionKey[] = [
  */
 export function launchSpec(settings: Settings, system: System, workingDirectory: string): LaunchSpec {
   const here = settings.here?.value ?? system.scheduler === 'none';
-  const access = settings.access?.value ?? (system.proxy === undefined && here ? 'local' : 'satellite');
-  if (access === 'local' && !here) {
+  const access = accessOf(settings, system, here);
+  if ((access === 'local' || access === 'reverse') && !here) {
     refuse(
       settings,
       'access',
-      'local access needs Jupyter on this machine',
+      `${access} access needs Jupyter on this machine`,
       'Add --here, or leave --access out.',
     );
   }
+  if (access === 'reverse' && settings.via === undefined)
+    refuse(
+      settings,
+      'access',
+      'it takes a server to bring this machine to',
+      'Add --via USER@SERVER, one with a satellite.',
+    );
+  if (access !== 'reverse' && isTyped(settings, 'via'))
+    refuse(settings, 'via', `with ${access} access nothing goes through ssh`, 'Write --access reverse.');
+  if (settings.keepLink !== undefined && (!here || access === 'local'))
+    refuse(
+      settings,
+      'keepLink',
+      here ? 'a link to this machine alone ends with its launch' : 'a link is kept with --here only',
+      'Leave it out.',
+    );
   if (access === 'satellite' && system.proxy === undefined) {
     throw new ConfigurationError(
       `No Satellite proxy is known for ${system.title}, so there is no link to open.`,
@@ -134,6 +154,8 @@ export function launchSpec(settings: Settings, system: System, workingDirectory:
   const spec: LaunchSpec = {
     system,
     access,
+    via: access === 'reverse' ? settings.via?.value : undefined,
+    keepLink: settings.keepLink?.value,
     here,
     service: settings.service?.value,
     directory: absolute(settings.dir?.value ?? homeDirectory(), workingDirectory),
@@ -157,6 +179,13 @@ export function launchSpec(settings: Settings, system: System, workingDirectory:
   };
   if (!here && !ownDirectives) checkResources(spec, settings);
   return Object.freeze(spec);
+}
+
+/** A server that was typed says how as well as where. */
+function accessOf(settings: Settings, system: System, here: boolean): Access {
+  if (settings.access !== undefined) return settings.access.value;
+  if (isTyped(settings, 'via')) return 'reverse';
+  return system.proxy === undefined && here ? 'local' : 'satellite';
 }
 
 function resourcesOf(settings: Settings, here: boolean): Resources {

@@ -13,10 +13,12 @@ import {
   parseGpu,
   parseGres,
   parseImage,
+  parseKeptName,
   parseMemory,
   parseModules,
   parseName,
   parsePath,
+  parseServer,
   parseVariable,
   shown,
 } from './values.ts';
@@ -67,7 +69,7 @@ const switchType = z.union(
 export const services = ['lab', 'notebook', 'voila'] as const;
 export type Service = (typeof services)[number];
 
-export const accessWays = ['satellite', 'ssh', 'local'] as const;
+export const accessWays = ['satellite', 'ssh', 'reverse', 'local'] as const;
 export type Access = (typeof accessWays)[number];
 
 /** One of `names`; a message that lists them otherwise. */
@@ -377,9 +379,23 @@ export const options = {
     flag: 'access',
     argument: 'WAY',
     group: 'Where and how',
-    help: 'how the browser gets there: satellite (one https link), ssh (a tunnel) or local (this machine only)',
+    help: 'how the browser gets there: satellite (one https link), ssh (a tunnel), reverse (a workstation brought to a satellite by ssh) or local (this machine only)',
     choices: accessWays,
     type: oneOf(accessWays, 'a way to reach Jupyter'),
+  },
+  via: {
+    flag: 'via',
+    argument: 'USER@SERVER',
+    group: 'Where and how',
+    help: 'with --access reverse: the server that ssh brings this machine to',
+    type: typed(parseServer),
+  },
+  keepLink: {
+    flag: 'keep-link',
+    argument: 'NAME',
+    group: 'Where and how',
+    help: 'the same link after a restart, kept under this name; with --here',
+    type: typed(parseKeptName),
   },
   here: {
     flag: 'here',

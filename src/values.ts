@@ -131,6 +131,23 @@ export function parseName(text: string, what: string): string {
   return text;
 }
 
+/** What a link is kept under: the name of a file. */
+export function parseKeptName(text: string): string {
+  if (!/^[A-Za-z0-9][\w-]{0,63}$/.test(text))
+    throw new InvalidValue(`"${shown(text)}" can't be the name of a link; use letters, digits, _ and -`);
+  return text;
+}
+
+/** A server as ssh is given it: `user@host`, `host`, `user@host:2222`; nothing that ssh could take for an option. */
+export function parseServer(text: string): string {
+  const name = String.raw`[A-Za-z0-9_](?:[\w.-]{0,251}[A-Za-z0-9_])?`;
+  const match = new RegExp(`^(?:${name}@)?${name}(?::(\\d{1,5}))?$`).exec(text);
+  const port = Number(match?.[1] ?? 22);
+  if (!match || port < 1 || port > 65_535)
+    throw new InvalidValue(`"${shown(text)}" is not a server; write USER@HOST, or USER@HOST:PORT`);
+  return text;
+}
+
 /** Node features and what joins them, as sbatch(1) describes --constraint: `skylake&ib`, `[rack1|rack2]`, `a*2&b`. */
 export function parseConstraint(text: string): string {
   const ok = text.length <= 256 && /^[\w.:=&|*!()[\],-]+$/.test(text) && /^[\w(![]/.test(text);

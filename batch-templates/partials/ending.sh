@@ -28,9 +28,12 @@ end() {
   record "$1" "$reason" || recorded=
   if [[ -n ${http_tool-} && $http_tool != none ]]; then
     request_limit=8 # both must be over when KILL comes: after half a minute, with Slurm
-    tell_proxy "$1" "$2"
-    http GET "/destroytoken.cgi?token=$proxy_token"
+    if [[ -z $kept_link || ($kept_link == new && -z ${site_is_open-}) ]]; then
+      tell_proxy "$1" "$2"
+      http GET "/destroytoken.cgi?token=$proxy_token"
+    fi
   fi
+  [[ -z $manage_socket ]] || rm -f "$manage_socket" # a sign for who holds its connection open
   rm -rf "$secrets"
   [[ $recorded ]] || record "$1" "$reason" # in a full home there may be room now
   [[ -z ${runtime-} ]] || rm -f "$runtime/jupyter-token"

@@ -7,7 +7,8 @@ choose_http_tool() {
   for tool in curl wget python3; do
     command -v "$tool" >/dev/null 2>&1 || continue
     # Not the wget of BusyBox, which takes hardly any of the options, nor Wget2, which hangs where it reads URLs (1.99.1).
-    [[ $tool != wget || $(wget --version 2>/dev/null) == 'GNU Wget '* ]] || continue
+    # It can use no Unix socket either.
+    [[ $tool != wget || (-z $manage_socket && $(wget --version 2>/dev/null) == 'GNU Wget '*) ]] || continue
     http_tool=$tool
     return
   done
@@ -60,6 +61,7 @@ http_with_curl() {
   {
     printf 'url = "%s"\nrequest = "%s"\nheader = "Host: %s"\n' "$url" "$method" "$manage_host"
     printf 'silent\nshow-error\nfail\nnoproxy = "*"\nconnect-timeout = 5\nmax-time = 15\n'
+    [[ -z $manage_socket ]] || printf 'unix-socket = "%s"\n' "$(backslashed "$manage_socket")"
     [[ -z $ca_file ]] || printf 'cacert = "%s"\n' "$(backslashed "$ca_file")"
     [[ -z $body ]] || printf 'header = "Content-Type: application/json"\ndata-binary = "%s"\n' "$(backslashed "$body")"
   } | curl -q --config - # up to 7.50, the long form of -q does not keep curl from the user's own ~/.curlrc
@@ -92,10 +94,21 @@ http_with_wget() {
 # shellcheck disable=SC2317 # called by its name, in limited_request
 http_with_python3() {
   local program='
-import ssl, sys, urllib.error, urllib.request
-method, url, host, ca, body = sys.stdin.read().split("\n", 4)
+import http.client, socket, ssl, sys, urllib.error, urllib.request
+method, url, host, ca, through, body = sys.stdin.read().split("\n", 5)
+class Connection(http.client.HTTPSConnection):
+    def connect(self):
+        if not through:
+            return super().connect()
+        plain = socket.socket(socket.AF_UNIX)
+        plain.settimeout(self.timeout)
+        plain.connect(through)
+        self.sock = context.wrap_socket(plain, server_hostname=self.host)
+class Handler(urllib.request.HTTPSHandler):
+    def https_open(self, request):
+        return self.do_open(Connection, request, context=context)
 context = ssl.create_default_context(cafile=ca or None) if url.startswith("https:") else None
-handlers = [urllib.request.ProxyHandler({})] + ([urllib.request.HTTPSHandler(context=context)] if context else [])
+handlers = [urllib.request.ProxyHandler({})] + ([Handler(context=context)] if context else [])
 headers = {"Host": host, "Content-Type": "application/json"} if body else {"Host": host}
 request = urllib.request.Request(url, data=body.encode() or None, method=method, headers=headers)
 try:
@@ -106,13 +119,14 @@ except OSError as error:
     sys.stderr.write(str(getattr(error, "reason", error)))
     sys.exit(1)
 '
-  printf '%s\n%s\n%s\n%s\n%s' "$method" "$url" "$manage_host" "$ca_file" "$body" | python3 -I -c "$program"
+  printf '%s\n%s\n%s\n%s\n%s\n%s' "$method" "$url" "$manage_host" "$ca_file" "$manage_socket" "$body" | python3 -I -c "$program"
 }
 
 # tell_proxy PHASE [REASON]: an original Satellite has no such report, and a proxy that doesn't answer is met again when
 # the token is redeemed: neither is a reason to stop here.
 tell_proxy() {
-  [[ -z $manage_url || ${phases_unwanted-} ]] && return
+  # Of a link that stays, the page says what is true when nobody says anything.
+  [[ -z $manage_url || ${phases_unwanted-} || $kept_link == open ]] && return
   local reason
   reason=$(backslashed "$(one_line "${2-}")")
   http PUT "/api/v1/tokens/$proxy_token/phase" "{\"phase\":\"$1\",\"reason\":\"$reason\"}" || phases_unwanted=yes

@@ -12,6 +12,7 @@ start_jupyter() {
     fi
     # Somebody else was faster: nothing that the user has to know.
     port_was_taken || fail "$(why_it_did_not_start)"
+    [[ -z $jupyter_port ]] || fail "Port $port on $(hostname) was taken by somebody else. Start again."
     say "Port $port was taken by somebody else meanwhile; trying another."
   done
   fail "No port on $address could be had in 20 tries."
@@ -85,6 +86,8 @@ find_jupyter() {
 # From outside the range that the kernel hands out for connections, so that only listeners compete.
 choose_port() {
   local low high from=10240 to=32767
+  port=$jupyter_port
+  [[ -z $port ]] || return
   if read -r low high 2>/dev/null </proc/sys/net/ipv4/ip_local_port_range; then
     if ((low > 10250)); then to=$((low - 1)); elif ((high < 65000)); then from=$((high + 1)) to=65535; fi
   fi

@@ -24,6 +24,10 @@ manage_url={{manageUrl}} # the proxy's management address; empty: there is no pr
 manage_host={{manageHost}}
 ca_file={{caFile}}
 login_host={{loginHost}} # where the job was submitted, and where ssh tunnels come from
+manage_socket={{manageSocket}} # a Unix socket that leads there, in place of the network
+site_port={{sitePort}} # where the site leads at the other end of an ssh connection; empty: Jupyter's own port
+jupyter_port={{jupyterPort}} # empty: a free one
+kept_link={{keptLink}} # new: the link stays when Jupyter ends; open: it stayed from an earlier session
 time_limit={{timeLimitSeconds}} # seconds; empty: none
 idle_timeout={{idleTimeoutSeconds}} # seconds without activity after which Jupyter ends; empty: never
 

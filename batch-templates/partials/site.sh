@@ -4,9 +4,9 @@
 # and wants to see first that this is where it belongs.
 redeem() {
   if [[ -e $secrets/gated ]]; then
-    http POST "/api/v1/tokens/$proxy_token/redeem" "{\"port\":$port,\"jupyterToken\":\"$jupyter_token\"}"
+    http POST "/api/v1/tokens/$proxy_token/redeem" "{\"port\":${site_port:-$port},\"jupyterToken\":\"$jupyter_token\"}"
   else
-    http GET "/redeemtoken.cgi?token=$proxy_token&port=$port"
+    http GET "/redeemtoken.cgi?token=$proxy_token&port=${site_port:-$port}"
   fi
 }
 
@@ -31,6 +31,7 @@ open_site() {
 redeem_token() {
   local attempt status problem
   for ((attempt = 1; attempt <= 6; attempt++)); do
+    [[ $kept_link != open ]] || break # redeemed already, for this very port
     redeem
     status=$?
     problem=$http_problem
@@ -47,6 +48,7 @@ redeem_token() {
     say "The proxy does not answer (${problem:-error status}); trying again."
     sleep "$attempt"
   done
+  site_is_open=yes
   record ready
   say "The site is open."
 }

@@ -12,6 +12,12 @@ export interface SatelliteAddress {
   /** IP address to connect to, instead of asking the DNS for the management host and for sites. */
   readonly connectTo?: string | undefined;
   readonly caFile?: string | undefined;
+  /** A Unix socket on this machine through which it is reached, whatever its name means here. */
+  readonly socket?: string | undefined;
+  /** The port of a site at the other end, where it isn't Jupyter's own. */
+  readonly sitePort?: number | undefined;
+  /** The port that Jupyter must listen on; undefined: one that is free. */
+  readonly jupyterPort?: number | undefined;
 }
 
 export interface IssuedToken {
@@ -58,7 +64,13 @@ export class SatelliteClient {
   /** @throws ConfigurationError where the CA file can't be read */
   constructor(address: SatelliteAddress) {
     this.#address = address;
-    this.#connect = { timeout: 10_000, ...trusted(address.caFile), lookup: this.#lookup.bind(this) };
+    this.#connect = {
+      timeout: 10_000,
+      ...trusted(address.caFile),
+      ...(address.socket === undefined
+        ? { lookup: this.#lookup.bind(this) }
+        : { socketPath: address.socket }),
+    };
   }
 
   /**
@@ -159,6 +171,21 @@ export class SatelliteClient {
   /** Why a session that ends before it was live did so, for its waiting page. Best effort: an original has no such thing. */
   async reportPhase(token: string, phase: 'ended' | 'failed', reason: string): Promise<void> {
     await this.#send('PUT', `/api/v1/tokens/${token}/phase`, { phase, reason });
+  }
+
+  /**
+   * Counts the time of a redeemed token anew, where the proxy has such a thing.
+   * @returns how long it lives now, in milliseconds; 'gone' where it does no more; undefined where nothing can be said
+   * @throws ProxyError where the proxy can't be reached
+   */
+  async renewToken(token: string): Promise<number | 'gone' | undefined> {
+    const answer = await this.#send('POST', `/api/v1/tokens/${token}/renew`);
+    const { expiresAt, error } = parseObject(answer.body);
+    const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
+    if (answer.status === 410 || code === 'unknown-token') return 'gone';
+    if (answer.status !== 200 || typeof expiresAt !== 'string') return undefined;
+    const left = Date.parse(expiresAt) - (answer.date === undefined ? Date.now() : Date.parse(answer.date));
+    return Number.isNaN(left) ? undefined : left;
   }
 
   /** Gives a token back. One that is mapped can be destroyed by its own compute node only; that refusal is no error here. */

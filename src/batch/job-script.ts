@@ -16,7 +16,12 @@ import { renderOwnTemplate, renderScript, TemplateError, type TemplateValue } fr
 
 type TemplateArguments = [directives: readonly string[], values: Readonly<Record<string, TemplateValue>>];
 
-export function jobScript(spec: LaunchSpec, sessionId: string, proxy: SatelliteAddress | undefined): string {
+export function jobScript(
+  spec: LaunchSpec,
+  sessionId: string,
+  proxy: SatelliteAddress | undefined,
+  kept?: 'new' | 'open',
+): string {
   const { directory, log } = sessionFiles(sessionId);
   const { scheduler, nodeAddress } = spec.system;
   const { conda, container } = spec.environment;
@@ -41,7 +46,10 @@ export function jobScript(spec: LaunchSpec, sessionId: string, proxy: SatelliteA
     setupFile: spec.environment.setup ?? '',
     scratchDirectory: spec.environment.scratchDirectory ?? '',
     idleTimeoutSeconds: spec.idleTimeout ?? '',
-    nodeAddress: spec.access === 'local' || endsOnLoopback(spec) ? '127.0.0.1' : (nodeAddress ?? ''),
+    nodeAddress:
+      spec.access === 'local' || spec.access === 'reverse' || endsOnLoopback(spec)
+        ? '127.0.0.1'
+        : (nodeAddress ?? ''),
     loginHost: loginHost(),
     // Where names of sites lead to one known address, curl and wget are sent there with the name in the Host header.
     manageUrl:
@@ -50,6 +58,10 @@ export function jobScript(spec: LaunchSpec, sessionId: string, proxy: SatelliteA
         : `${manage.protocol}//${proxy.connectTo}:${manage.port}`,
     manageHost: manage?.host ?? '',
     caFile: proxy?.caFile ?? '',
+    manageSocket: proxy?.socket ?? '',
+    sitePort: proxy?.sitePort ?? '',
+    jupyterPort: proxy?.jupyterPort ?? '',
+    keptLink: kept ?? '',
     timeLimitSeconds: spec.resources.timeLimit ?? '',
   };
   const here = spec.here || scheduler === 'none';

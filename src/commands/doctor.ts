@@ -133,7 +133,8 @@ async function machineFindings({ spec, resolved }: Configuration): Promise<Findi
   ];
 }
 
-async function accessFindings({ access, system }: LaunchSpec): Promise<Finding[]> {
+async function accessFindings({ access, system, via }: LaunchSpec): Promise<Finding[]> {
+  if (via !== undefined) return [skipped('Satellite', `is reached when a launch connects to ${via}`)];
   if (access !== 'satellite') return [skipped('Satellite', `none is needed: access ${access}`)];
   if (system.proxy === undefined) return [skipped('Satellite', 'none is known for this system')];
   return await proxyFindings(system.proxy);

@@ -1,6 +1,7 @@
 /** `start-jupyter share ID [USER...]` */
 import { SatelliteClient } from '../access/satellite.ts';
 import { SessionError, UsageError } from '../errors.ts';
+import { proxyOf } from '../sessions/proxy.ts';
 import { findSession, readSecrets } from '../sessions/store.ts';
 import { shown } from '../values.ts';
 
@@ -20,7 +21,8 @@ export async function run(
 ): Promise<number> {
   const record = findSession(id);
   const secrets = readSecrets(record.id);
-  if (!record.gated || record.manageUrl === null)
+  const proxy = proxyOf(record);
+  if (!record.gated || proxy === undefined)
     throw new UsageError(
       `Session ${record.id} can't be shared: its proxy does not ask visitors who they are.`,
       'Whoever has its link ("start-jupyter url") can use it, and your account with it.',
@@ -30,7 +32,7 @@ export async function run(
   const odd = users.find((user) => !/^[\x21-\x7e]{1,200}$/.test(user));
   if (odd !== undefined)
     throw new UsageError(`"${shown(odd)}" is not the name of an account.`, 'Names are separated by spaces.');
-  const client = new SatelliteClient({ manageUrl: record.manageUrl, caFile: record.caFile ?? undefined });
+  const client = new SatelliteClient(proxy);
   try {
     const { proxyToken, jupyterToken } = secrets;
     const now = await client.setAccess(proxyToken, { jupyterToken });

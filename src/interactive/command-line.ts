@@ -51,6 +51,18 @@ export function commandLine(typed: OptionValues, schedulerArguments: readonly st
   return lines.join(' \\\n');
 }
 
+/** The same as words of an argument list, without any quotes. */
+export function optionWords(typed: OptionValues): string[] {
+  return optionKeys.flatMap((key) => {
+    const value: unknown = typed[key];
+    if (value === undefined || value === false) return [];
+    const name = `--${options[key].flag}`;
+    if (value === true) return [name];
+    const texts = Array.isArray(value) && key !== 'module' ? value.map(String) : [optionText(key, value)];
+    return texts.map((text) => `${name}=${text}`);
+  });
+}
+
 /** An option with its value, ready for a shell; several where it must be repeated. */
 function words(key: OptionKey, value: unknown): string[] {
   if (value === undefined || value === false) return [];

@@ -12,13 +12,14 @@ import { sessionFiles, settle, writeRecord } from '../sessions/store.ts';
 import { describe } from '../ui/describe.ts';
 import { type Launch, pause, prepareSession, siteAnswers, untilReported, visitorHasCome } from './launch.ts';
 import { presentSession } from './print-session.ts';
+import { renewUntilGone } from './renewal.ts';
 
 /** @returns the exit code, once Jupyter has ended */
 export async function launchHere(launch: Launch): Promise<number> {
   const { spec, progress, interrupted } = launch;
   progress.status('Starting');
   await using undo = new AsyncDisposableStack();
-  const access = await openAccess(spec);
+  const access = await openAccess(spec, launch);
   undo.defer(() => access.close());
   const { record: prepared, client } = await prepareSession(launch, access, undo);
 
@@ -31,23 +32,29 @@ export async function launchHere(launch: Launch): Promise<number> {
   // The session's directory stays, with its log; the script itself gives the token back and removes the secrets.
   undo.move();
   let ready: Observation | undefined;
+  const over = new AbortController();
   try {
     ready = await waitUntilReady(launch, record, client, ended);
     if (ready !== undefined) {
       progress.end();
       await presentSession(launch, ready, 'Jupyter is ready:');
-      await untilAborted(
+      const proxyToken = ready.secrets?.proxyToken;
+      const gone =
+        client && proxyToken
+          ? renewUntilGone(client, proxyToken, over.signal).then(linkIsGone)
+          : new Promise<never>(() => {});
+      const visited =
         ready.record.tunnel && launch.settings.wait
           ? noteVisitor(launch, record.id, ended).then(() => ended)
-          : ended,
-        interrupted,
-      );
+          : ended;
+      await untilAborted(Promise.race([visited, gone]), interrupted);
     }
   } catch (error) {
     progress.status('Ending Jupyter');
     child.kill(interrupted.aborted ? 'SIGINT' : 'SIGTERM');
     if (!(error instanceof InterruptedError)) throw error;
   } finally {
+    over.abort();
     await ended;
     await client?.close();
     await access.close();
@@ -103,6 +110,15 @@ async function noteVisitor(
   });
   while (!over && !visitorHasCome(id)) await untilReported(id, interrupted, 300);
   if (!over) progress.note('The tunnel works.');
+}
+
+/** A machine that slept for longer than the proxy keeps a token comes back without its link. */
+function linkIsGone(isGone: boolean): void {
+  if (!isGone) return;
+  throw new SessionError(
+    'The proxy does not know the link any more: nothing was heard from here for too long.',
+    'Start again to get another one.',
+  );
 }
 
 async function untilAborted(ended: Promise<unknown>, interrupted: AbortSignal): Promise<void> {

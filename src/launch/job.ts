@@ -28,7 +28,7 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
   await checkWithScheduler(spec, settings, scheduler, scheduler.clusters?.(schedulerArguments));
 
   await using undo = new AsyncDisposableStack();
-  const access = await openAccess(spec);
+  const access = await openAccess(spec, launch);
   undo.defer(() => access.close());
   if (access.proxy !== undefined) progress.status('Getting a link from the proxy');
   const { record: prepared, client } = await prepareSession(launch, access, undo);

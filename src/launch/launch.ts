@@ -2,12 +2,14 @@
 import { randomBytes } from 'node:crypto';
 import os from 'node:os';
 import type { OpenAccess } from '../access/open.ts';
-import { type IssuedToken, SatelliteClient } from '../access/satellite.ts';
+import { type IssuedToken, type SatelliteAddress, SatelliteClient } from '../access/satellite.ts';
 import { tunnelEndAnswers, tunnelPlan } from '../access/ssh.ts';
 import { jobScript } from '../batch/job-script.ts';
 import type { Settings } from '../config/layers.ts';
 import { ConfigurationError, InterruptedError, PersonError } from '../errors.ts';
+import { freePort } from '../free-port.ts';
 import type { LaunchSpec } from '../launch-spec.ts';
+import { readKeptLink, writeKeptLink } from '../sessions/kept.ts';
 import type { SessionRecord } from '../sessions/session.ts';
 import {
   createSession,
@@ -46,9 +48,8 @@ export async function prepareSession(
   const client = proxy && new SatelliteClient(proxy);
   undo.defer(() => client?.close());
   interrupted.throwIfAborted();
-  const jupyterToken = randomBytes(24).toString('hex');
-  const token = client && (await issueToken(client, jupyterToken, interrupted, undo));
-  const tunnel = token === undefined ? tunnelPlan(spec, tunnelPortsInUse()) : undefined;
+  const link = client && (await linkOf(spec, proxy, client, interrupted, undo));
+  const tunnel = link === undefined ? tunnelPlan(spec, tunnelPortsInUse()) : undefined;
   interrupted.throwIfAborted();
 
   const id = newSessionId();
@@ -62,9 +63,11 @@ export async function prepareSession(
     local: null,
     directory: spec.directory,
     manageUrl: proxy?.manageUrl ?? null,
+    ...(proxy?.socket === undefined ? {} : { manageSocket: proxy.socket }),
     ...(tunnel === undefined ? {} : { tunnel }),
+    ...(spec.keepLink === undefined ? {} : { keptLink: spec.keepLink }),
     caFile: proxy?.caFile ?? null,
-    gated: token?.gated ?? false,
+    gated: link?.token.gated ?? false,
     timeLimit: spec.resources.timeLimit ?? null,
     submittedAt: new Date().toISOString(),
     outcome: null,
@@ -72,27 +75,18 @@ export async function prepareSession(
   createSession(
     record,
     {
-      jupyterToken,
-      proxyToken: token?.token ?? '',
-      site: token?.site ?? `http://localhost:${tunnel?.localPort}/`,
+      jupyterToken: link?.jupyterToken ?? newJupyterToken(),
+      proxyToken: link?.token.token ?? '',
+      site: link?.token.site ?? `http://localhost:${tunnel?.localPort}/`,
     },
-    jobScript(spec, id, proxy),
+    jobScript(spec, id, proxy && { ...proxy, jupyterPort: link?.jupyterPort }, link?.kept),
   );
   undo.defer(() => removeSession(id));
   return { record, client };
 }
 
-async function issueToken(
-  client: SatelliteClient,
-  jupyterToken: string,
-  interrupted: AbortSignal,
-  undo: AsyncDisposableStack,
-): Promise<IssuedToken> {
-  const token = await client.issueToken();
-  undo.defer(() => giveBack(client, token.token, interrupted));
-  interrupted.throwIfAborted();
-  if (token.gated) await client.setAccess(token.token, { jupyterToken, owner: accountName() });
-  return token;
+function newJupyterToken(): string {
+  return randomBytes(24).toString('hex');
 }
 
 /** A tunnel of a session that is over may still stand, but leads nowhere. */
@@ -100,6 +94,44 @@ function tunnelPortsInUse(): ReadonlySet<number> {
   return new Set(
     listSessions().flatMap(({ outcome, tunnel }) => (outcome === null && tunnel ? tunnel.localPort : [])),
   );
+}
+
+interface Link {
+  readonly token: IssuedToken;
+  readonly jupyterToken: string;
+  readonly jupyterPort: number | undefined;
+  /** Whether it stays when the session ends: it was gotten just now, or leads here already. */
+  readonly kept: 'new' | 'open' | undefined;
+}
+
+/** A new link, or the one that was kept, where the proxy still knows it and lets this host renew it: it leads here. */
+async function linkOf(
+  { keepLink }: LaunchSpec,
+  { manageUrl, jupyterPort: givenPort }: SatelliteAddress,
+  client: SatelliteClient,
+  interrupted: AbortSignal,
+  undo: AsyncDisposableStack,
+): Promise<Link> {
+  const known = keepLink === undefined ? undefined : readKeptLink(keepLink, manageUrl);
+  if (known !== undefined && typeof (await client.renewToken(known.proxyToken)) === 'number') {
+    const { proxyToken, site, gated, jupyterToken, jupyterPort } = known;
+    return {
+      token: { token: proxyToken, site, gated },
+      jupyterToken,
+      jupyterPort: givenPort ?? jupyterPort,
+      kept: 'open',
+    };
+  }
+  const token = await client.issueToken();
+  undo.defer(() => giveBack(client, token.token, interrupted));
+  interrupted.throwIfAborted();
+  const jupyterToken = newJupyterToken();
+  if (token.gated) await client.setAccess(token.token, { jupyterToken, owner: accountName() });
+  if (keepLink === undefined) return { token, jupyterToken, jupyterPort: givenPort, kept: undefined };
+  const jupyterPort = givenPort ?? (await freePort());
+  const { site, gated } = token;
+  writeKeptLink(keepLink, { manageUrl, proxyToken: token.token, jupyterToken, site, gated, jupyterPort });
+  return { token, jupyterToken, jupyterPort, kept: 'new' };
 }
 
 /**

@@ -194,9 +194,10 @@ async function outcomeWithoutReport(
 
 /**
  * Tells the proxy how a session ended that could not tell it itself, and gives the token back. What the job reported
- * there (it may have had nowhere else to write) is the truer story.
+ * there (it may have had nowhere else to write) is the truer story. A link that is kept stays.
  */
 async function closeAtProxy(record: SessionRecord, outcome: Outcome): Promise<Outcome> {
+  if (record.keptLink !== undefined) return outcome;
   const told = await withProxy<Outcome | undefined>(record, async (client, token) => {
     const status = await client.tokenStatus(token);
     const state = status?.phase === 'ended' || status?.phase === 'failed' ? status.phase : undefined;

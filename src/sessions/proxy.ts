@@ -1,7 +1,13 @@
-import { SatelliteClient } from '../access/satellite.ts';
+import { type SatelliteAddress, SatelliteClient } from '../access/satellite.ts';
 import { ProxyError } from '../errors.ts';
 import type { SessionRecord } from './session.ts';
 import { readSecrets } from './store.ts';
+
+/** The proxy of a session; undefined where there is none. */
+export function proxyOf({ manageUrl, caFile, manageSocket }: SessionRecord): SatelliteAddress | undefined {
+  if (manageUrl === null) return undefined;
+  return { manageUrl, caFile: caFile ?? undefined, socket: manageSocket };
+}
 
 /**
  * Talks to a session's proxy about its token. Undefined where there is none, the secrets are gone or the proxy can't be reached: it has a
@@ -12,8 +18,9 @@ export async function withProxy<T>(
   talk: (client: SatelliteClient, token: string) => Promise<T>,
 ): Promise<T | undefined> {
   const secrets = readSecrets(record.id);
-  if (secrets === undefined || record.manageUrl === null) return undefined;
-  const client = new SatelliteClient({ manageUrl: record.manageUrl, caFile: record.caFile ?? undefined });
+  const proxy = proxyOf(record);
+  if (secrets === undefined || proxy === undefined) return undefined;
+  const client = new SatelliteClient(proxy);
   try {
     return await talk(client, secrets.proxyToken);
   } catch (error) {

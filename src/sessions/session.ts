@@ -35,6 +35,10 @@ export const sessionRecordSchema = z.looseObject({
   /** What the command of its tunnel is made of, see `access/ssh.ts`. */
   tunnel: tunnelPlanSchema.optional(),
   caFile: z.string().nullable(),
+  /** Where the proxy is reached through a connection that its launch holds open. */
+  manageSocket: z.string().optional(),
+  /** The link stays when the session ends: see `sessions/kept.ts`. */
+  keptLink: z.string().optional(),
   /** The proxy asks who visits, so that the link holds no secret. */
   gated: z.boolean().default(false),
   /** Seconds; null: none. */

@@ -353,7 +353,8 @@ export function makeDirectory(directory: string): void {
     if (code === 'EEXIST') return;
     if (code !== 'ENOENT') throw error;
     makeDirectory(path.dirname(directory));
-    mkdirSync(directory, { mode: 0o700 });
+    // Another launch may make it in this moment.
+    makeDirectory(directory);
   }
 }
 

@@ -1,5 +1,5 @@
 /** The one printer of errors. */
-import { PersonError } from '../errors.ts';
+import { PasteError, PersonError } from '../errors.ts';
 import { printable } from '../values.ts';
 import { paint } from './style.ts';
 
@@ -9,6 +9,7 @@ export function reportError(error: unknown): number {
   if (error instanceof PersonError) {
     process.stderr.write(`${mark} ${printable(error.message)}\n`);
     if (error.hint !== undefined) process.stderr.write(`  ${printable(error.hint)}\n`);
+    if (error instanceof PasteError) process.stderr.write(`${printable(error.line)}\n`);
     return error.exitCode;
   }
   const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);

@@ -316,7 +316,14 @@ export const scriptRows: readonly { readonly typed: Typed; readonly assignments:
 ];
 
 /** Options that choose which script it is. */
-export const templateOptions: readonly OptionKey[] = ['batchScript', 'force', 'here', 'access'];
+export const templateOptions: readonly OptionKey[] = [
+  'batchScript',
+  'force',
+  'here',
+  'access',
+  'via',
+  'keepLink',
+];
 
 /** Options that neither the scheduler nor the job hears of. */
 export const launcherOptions: readonly OptionKey[] = [

@@ -15,12 +15,12 @@ export function hasProgram(name: string): boolean {
  * `test`, or a skipped one whose name says which program is missing. Where nothing may be left out
  * (START_JUPYTER_TEST_COMPLETE) the tests run and fail.
  */
-export function testWith(program: string): {
+export function testWith(...programs: readonly string[]): {
   readonly run: typeof test | typeof test.skip;
   readonly note: string;
 } {
-  const leaveOut = !hasProgram(program) && !process.env.START_JUPYTER_TEST_COMPLETE;
-  return leaveOut
-    ? { run: test.skip, note: ` (left out: ${program} is not installed)` }
+  const missing = programs.find((program) => !hasProgram(program));
+  return missing !== undefined && !process.env.START_JUPYTER_TEST_COMPLETE
+    ? { run: test.skip, note: ` (left out: ${missing} is not installed)` }
     : { run: test, note: '' };
 }

@@ -13,6 +13,8 @@ export const plainLaunch: LaunchSpec = {
     partitions: {},
   },
   access: 'satellite',
+  via: undefined,
+  keepLink: undefined,
   here: false,
   service: undefined,
   directory: '/home/a',
