@@ -447,10 +447,15 @@ export class Front {
       pages.busy(request, response, 429, TOO_MANY.message, Number(TOO_MANY.retryAfter));
       return;
     }
+    const guess = key === undefined ? undefined : this.#guess(key, client);
+    if (guess)
+      response.once('close', () => {
+        if (response.headersSent) guess.isRight();
+      });
     const way = await ways.to(where, request.url ?? '', connectionOf(request, client));
     if (response.destroyed) return;
     if (way === undefined) {
-      management.lookups.take(client.address);
+      guess?.isWrong();
       this.#insist(response);
       send(request, response, 404, { 'Content-Type': 'text/plain' }, 'There is nothing here.\n');
       return;
@@ -465,7 +470,8 @@ export class Front {
       return;
     }
     engine.request(request, response, way.target, way.visit, (failure) => {
-      this.#failedElsewhere(where, client, failure, response);
+      guess?.isWrong();
+      this.#failedElsewhere(where, failure, response);
       this.#insist(response);
       pages.unreachable(
         request,
@@ -490,10 +496,11 @@ export class Front {
       fail(429, `${TOO_MANY.message}\n`);
       return;
     }
+    const guess = key === undefined ? undefined : this.#guess(key, client);
     const way = await ways.to(where, request.url ?? '', connectionOf(request, client));
     if (socket.destroyed) return;
     if (way === undefined) {
-      management.lookups.take(client.address);
+      guess?.isWrong();
       fail(404, 'There is nothing here.\n');
       return;
     }
@@ -511,25 +518,44 @@ export class Front {
       head,
       way.target,
       way.visit,
-      () => connections.onTunnel(socket as Socket),
+      () => {
+        guess?.isRight();
+        connections.onTunnel(socket as Socket);
+      },
       (failure) => {
-        this.#failedElsewhere(where, client, failure, socket);
+        guess?.isWrong();
+        this.#failedElsewhere(where, failure, socket);
         fail(failureStatus[failure], 'The server does not answer.\n');
       },
     );
   }
 
-  /** Trying which hosts and ports there are is guessing, too. */
-  #failedElsewhere(
-    where: Elsewhere,
-    client: Client,
-    failure: Failure,
-    channel: ServerResponse | Duplex,
-  ): void {
+  /**
+   * Trying which hosts and ports there are is guessing, too. Somebody's first visit to one counts as a wrong guess until it has
+   * turned out to be right, so that many that are under way at once are as many guesses.
+   */
+  #guess(key: string, { address }: Client): { isRight(): void; isWrong(): void } {
     const { management, traffic } = this.#parts;
+    const { lookups } = management;
+    let isOpen = traffic.seen(key)?.visitors.has(address) !== true;
+    const wasCounted = isOpen;
+    if (wasCounted) lookups.take(address);
+    return {
+      isRight: () => {
+        if (isOpen) lookups.giveBack(address);
+        isOpen = false;
+      },
+      isWrong: () => {
+        if (!wasCounted) lookups.take(address);
+        isOpen = false;
+      },
+    };
+  }
+
+  #failedElsewhere(where: Elsewhere, failure: Failure, channel: ServerResponse | Duplex): void {
+    const { traffic } = this.#parts;
     traffic.failure(failure);
     if (where.kind !== 'direct') return;
-    management.lookups.take(client.address);
     channel.once('close', () => traffic.forgetIdle(directKey(where.direct)));
   }
 

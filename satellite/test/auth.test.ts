@@ -152,6 +152,10 @@ describe('a site', () => {
     await api(proxy.port, 'DELETE', `/tokens/${token}`);
     expect((await alice.open(url)).body).toContain('out of luck');
     expect((await visit(proxy.port, token, { headers: navigation })).status).toBe(303);
+    // Nor does management tell strangers with the link what became of it.
+    const told = (from: string) => api(proxy.port, 'GET', `/tokens/${token}`, undefined, from);
+    expect((await told(LOGIN)).json()).toMatchObject({ state: 'gone', reason: 'out of luck' });
+    expect((await told(OUTSIDE)).json()).toMatchObject({ state: 'gone', phase: null, reason: null });
   });
 
   test('is reached by nothing that was copied for another one', async () => {
@@ -453,7 +457,7 @@ describe('between proxy and notebook', () => {
     const said = await heard('api?token=wrong&a=%2F&TOKEN=1&t%6Fken=x;token=2&b', {
       Authorization: 'Basic eDp5',
       'Accept-Encoding': 'gzip',
-      Cookie: '_xsrf=2|1; username-sites-test=stolen; theme=dark; __host-satellite-x=1',
+      Cookie: '_xsrf=2|1; username-sites-test=stolen; \x85username-x=odd; theme=dark; __host-satellite-x=1',
     });
     expect(said).toMatchObject({ url: '/api?a=%2F&TOKEN=1&b', isIn: true });
     expect(said.headers['accept-encoding']).toBe('identity');

@@ -172,6 +172,17 @@ describe('a visit', () => {
   });
 });
 
+test('tries that are all under way at once are as many guesses', async () => {
+  const rules: Rules = [{ hosts: [HERE, 'nobody-*'], networks: LOOPBACK, ports: '1024-65535' }];
+  const { port } = await satellite({ directHosts: rules, limits: { unknownNamesPerMinute: 3 } });
+  // Right ones are given back.
+  for (let i = 0; i < 5; i += 1)
+    expect((await visit(port, `${HERE}-${await here()}`)).status, String(i)).toBe(200);
+  const labels = Array.from({ length: 8 }, (_, i) => `nobody-${i}-8888`);
+  const statuses = await Promise.all(labels.map(async (label) => (await visit(port, label)).status));
+  expect(statuses.toSorted()).toEqual([404, 404, 404, 429, 429, 429, 429, 429]);
+});
+
 describe('in a frame', () => {
   const parents = ['https://portal.example.edu', 'https://*.campus.example.edu:8443'];
   const rules: Rules = [{ hosts: [HERE], networks: LOOPBACK, ports: '1024-65535', frameAncestors: parents }];

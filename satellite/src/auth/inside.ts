@@ -76,7 +76,8 @@ export class Inside implements Edits {
 
 /** Cookies that neither side may give the other: those of the proxy, and Jupyter's logins. */
 function isOurs(cookie: string): boolean {
-  const name = cookie.trimStart().toLowerCase();
+  // Tornado strips what Python takes for white space, U+0085 for one.
+  const name = cookie.replace(/^[^!-~]+/, '').toLowerCase();
   return name.startsWith(OWN_COOKIES.toLowerCase()) || name.startsWith(LOGIN_COOKIE);
 }
 

@@ -46,6 +46,12 @@ export class RateLimit {
     return true;
   }
 
+  /** Gives back what was taken for what turned out to be nothing. */
+  giveBack(address: string): void {
+    const entry = this.#left.get(shareOf(address));
+    if (entry) entry.amount += 1;
+  }
+
   #refilled({ amount, at }: { amount: number; at: number }): number {
     return Math.min(this.#perMinute, amount + ((this.#now() - at) / MINUTE_MS) * this.#perMinute);
   }

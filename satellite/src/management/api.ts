@@ -174,10 +174,14 @@ async function issue(call: Call): Promise<Reply> {
   return json(201, { token, site, state, expiresAt, gated: call.management.accesses !== undefined });
 }
 
-function show({ management, token }: Call): Reply {
+function show({ management, token, client }: Call): Reply {
   const record = token === undefined ? undefined : management.registry.find(token);
   if (record === undefined) throw unknownToken();
-  return json(200, describe(management, record));
+  const told = describe(management, record);
+  const { accesses, config } = management;
+  // What its page says of a session is said to those who may come in. Inside, the launcher has to know.
+  const isStranger = accesses !== undefined && !config.internalNetworks.contains(client.address);
+  return json(200, isStranger ? { ...told, job: null, phase: null, reason: null } : told);
 }
 
 async function destroy(call: Call): Promise<Reply> {
