@@ -5,7 +5,7 @@ import { PersonError, UsageError } from './errors.ts';
 import { version } from './installation.ts';
 import { nearest, suggestion } from './nearest.ts';
 import { type OptionDefinition, type OptionKey, type OptionValues, optionKeys, options } from './options.ts';
-import { homeDirectory } from './user-directories.ts';
+import { homeDirectory, workingDirectory } from './user-directories.ts';
 import { shown } from './values.ts';
 
 const examples = `
@@ -58,6 +58,19 @@ async function printFailedLaunch(error: unknown): Promise<void> {
 /** Commands that have nothing to look for in anybody's home. */
 const homeless: ReadonlySet<string> = new Set(['completion', 'templates']);
 
+/** Commands that ask nothing of the directory that they are called in: they read no project's file, no relative path. */
+const placeless: ReadonlySet<string> = new Set([
+  'list',
+  'status',
+  'url',
+  'open',
+  'logs',
+  'stop',
+  'share',
+  'prune',
+  'completion',
+]);
+
 type Done = (running: Promise<number>) => Promise<void>;
 
 /** Names what was meant also where a value hangs on a mistyped option: `--partion=debug`. */
@@ -103,6 +116,7 @@ export function declare(schedulerArguments: readonly string[], done: Done): Comm
     // Before anything is loaded: a library looks home up in the moment that it is.
     .hook('preAction', (_program, command) => {
       if (!homeless.has(command.name())) homeDirectory();
+      if (!placeless.has(command.name())) workingDirectory();
     });
 
   const commandNames = () => program.commands.map((command) => command.name());

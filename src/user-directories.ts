@@ -25,6 +25,21 @@ export function homeDirectory(): string {
   );
 }
 
+/**
+ * The directory that the program was called in.
+ * @throws ConfigurationError where it has been removed meanwhile: getcwd(2) knows no name for it
+ */
+export function workingDirectory(): string {
+  try {
+    return process.cwd();
+  } catch {
+    throw new ConfigurationError(
+      'The directory that you are in has been removed.',
+      'Go to one that exists, such as your home directory (cd), and try again.',
+    );
+  }
+}
+
 function homeIfKnown(): string | undefined {
   try {
     // An empty HOME counts as unset, which Node takes for an answer.

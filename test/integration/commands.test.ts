@@ -583,3 +583,34 @@ it('says what is wrong with a home whose path holds a line break', async () => {
   expect(ran.exitCode).toBe(3);
   expect(ran.stderr).toMatch(/home directory holds a line break/);
 });
+
+describe('in a directory that has been removed', () => {
+  const gone = async (...args: string[]) => {
+    const script = 'mkdir gone; cd gone; rmdir ../gone; exec "$@"';
+    const { exitCode, stdout, stderr } = await execa('/bin/dash', ['-c', script, 'sh', program, ...args], {
+      cwd: temporaryDirectory(),
+      env: { ...home.env, PATH: searchPath() },
+      extendEnv: false,
+      reject: false,
+      stdin: 'ignore',
+    });
+    // dash, which starts the program, has a line of its own about it.
+    return { exitCode, stdout, stderr: stderr.replace(/^sh: .*getcwd.*\n?/, '') };
+  };
+
+  it.each([['--dry-run'], ['doctor'], ['systems'], ['templates']])('%s says so', async (...args) => {
+    const ran = await gone(...args);
+    expect(ran).toMatchObject({ exitCode: 3, stdout: '' });
+    expect(ran.stderr).toMatch(/^start-jupyter: The directory that you are in has been removed\.\n.*cd.*$/);
+  });
+
+  it('a launch with --json says so in its object, and sessions are listed all the same', async () => {
+    const ran = await gone('--json');
+    expect(ran.exitCode).toBe(3);
+    expect(JSON.parse(ran.stdout)).toMatchObject({
+      state: 'failed',
+      reason: expect.stringMatching(/removed/),
+    });
+    expect(await gone('list')).toMatchObject({ exitCode: 0, stderr: 'No session is running.' });
+  });
+});
