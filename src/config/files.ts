@@ -1,11 +1,21 @@
 /** Finds and reads configuration files: YAML and JSON, never executed. */
-import { existsSync, lstatSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readFileSync,
+  type Stats,
+} from 'node:fs';
 import path from 'node:path';
-import { type CosmiconfigResult, cosmiconfig, defaultLoaders, type Loader } from 'cosmiconfig';
+import { defaultLoaders, type Loader } from 'cosmiconfig';
 import type * as z from 'zod';
 import { ConfigurationError } from '../errors.ts';
 import { installationOwner, installedPath, readInstalled, siteConfigurationPlaces } from '../installation.ts';
 import { suggestion } from '../nearest.ts';
+import { systemWords } from '../sessions/store.ts';
 import { userDirectory } from '../user-directories.ts';
 import { shown } from '../values.ts';
 import { type ConfigFile, fileSchema, knownKeys, projectFileSchema } from './schema.ts';
@@ -25,7 +35,6 @@ const loaders: Record<string, Loader> = {
   '.json': defaultLoaders['.json'],
 };
 const projectFileNames = ['.start-jupyter.yaml', '.start-jupyter.yml', '.start-jupyter.json'];
-const explorer = cosmiconfig('start-jupyter', { searchPlaces: projectFileNames, loaders, cache: false });
 
 /** The catalogue of systems that the program comes with. */
 export const builtInFile = installedPath('systems.yaml');
@@ -58,10 +67,9 @@ export function findFiles(
 }
 
 /** @throws ConfigurationError for a file that can't be read, isn't YAML, or holds what the schema doesn't know. */
-export async function loadFile({ layer, path: file }: FoundFile): Promise<LoadedFile> {
-  if (layer === 'built in') return loadBuiltIn();
-  if (layer === 'project') refuseStrangersFile(file);
-  return await load(file, layer === 'project' ? projectFileSchema : fileSchema);
+export async function loadFile(found: FoundFile): Promise<LoadedFile> {
+  if (found.layer === 'built in') return loadBuiltIn();
+  return await load(found, found.layer === 'project' ? projectFileSchema : fileSchema);
 }
 
 /**
@@ -81,10 +89,7 @@ export async function loadFiles(
   return files;
 }
 
-/**
- * The nearest project file on the way up. The library's own search up to the root goes on in the user's configuration
- * directory, and would take the user's file for a project's.
- */
+/** The nearest project file on the way up. */
 function projectFile(directory: string): string | undefined {
   const here = firstExisting(projectFileNames.map((name) => path.join(directory, name)));
   const parent = path.dirname(directory);
@@ -93,7 +98,7 @@ function projectFile(directory: string): string | undefined {
 
 function loadBuiltIn(): LoadedFile {
   const config = loadYaml(builtInFile, readInstalled('systems.yaml'));
-  return validated({ filepath: builtInFile, config }, fileSchema);
+  return validated(builtInFile, config, fileSchema);
 }
 
 /** A named site file must exist; the usual places need not. */
@@ -117,42 +122,69 @@ function belongsToStranger(file: string): boolean {
   return owner !== undefined && ![0, process.getuid?.(), installationOwner()].includes(owner);
 }
 
-/** A file found on the way up may lie in a directory where anybody writes (/tmp, a shared scratch); it could name a venv to run. */
-function refuseStrangersFile(file: string): void {
-  const status = lstatSync(file);
-  const me = process.getuid?.();
-  if (status.uid === me || status.uid === 0) return;
+/**
+ * A file found on the way up may lie in a directory where anybody writes (/tmp, a shared scratch); it could name a venv to run.
+ * @param status of the file that was opened, or of the link that led to it
+ */
+function refuseStrangersFile(file: string, status: Stats): void {
+  const isOwn = [0, process.getuid?.()].includes(status.uid);
+  // Where the umask is 002 every user has a group of the same number, with nobody else in it.
+  const strangers = status.gid === status.uid ? 0o002 : 0o022;
+  const open = isOwn && !status.isSymbolicLink() && (status.mode & strangers) !== 0;
+  if (isOwn && !open) return;
   throw new ConfigurationError(
-    `${file} belongs to another user, and it would decide what runs in your job.`,
-    `If you trust it, name it: --config ${file}. Otherwise start from another directory.`,
+    `${shown(file, 200)} ${open ? 'can be written by other users' : 'belongs to another user'}, and it would decide what runs in your job.`,
+    `If you trust it, ${open ? `close it (chmod go-w ${shown(file, 200)}) or ` : ''}name it: --config ${shown(file, 200)}. Otherwise start from another directory.`,
   );
 }
 
-async function load(file: string, schema: z.ZodType): Promise<LoadedFile> {
+async function load({ layer, path: file }: FoundFile, schema: z.ZodType): Promise<LoadedFile> {
   if (!existsSync(file))
     throw new ConfigurationError(
       `${shown(file, 200)} does not exist.`,
       'Write the path of a configuration file.',
     );
-  // The library would run a .js or .ts file.
-  if (loaders[path.extname(file)] === undefined) throw unreadable(file, 'it is neither YAML nor JSON');
-  const result = await read(file, () => explorer.load(file));
-  return validated(result ?? { filepath: file, config: {} }, schema);
+  const loader = loaders[path.extname(file)];
+  if (loader === undefined) throw unreadable(file, 'it is neither YAML nor JSON');
+  if (layer === 'project') refuseStrangersFile(file, lstatSync(file));
+  const text = read(file, layer);
+  if (text.trim() === '') return validated(file, {}, schema);
+  try {
+    return validated(file, await loader(file, text), schema);
+  } catch (error) {
+    throw error instanceof ConfigurationError ? error : unreadable(file, firstLine(error));
+  }
 }
 
-async function read(subject: string, reader: () => Promise<CosmiconfigResult>): Promise<CosmiconfigResult> {
+/** Owner and mode are those of what is read, whatever the path leads to a moment later. */
+function read(file: string, layer: FoundFile['layer']): string {
+  let descriptor: number;
   try {
-    return await reader();
+    // A pipe that nobody writes to would keep the program waiting.
+    descriptor = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
-    const { filepath, path: place, code } = error as NodeJS.ErrnoException & { filepath?: string };
-    if (code === 'EACCES') {
-      throw new ConfigurationError(
-        `${shown(place ?? subject, 200)} can't be read: permission denied.`,
-        'Ask its owner, or set HOME to your own home directory.',
-      );
-    }
-    throw unreadable(filepath ?? subject, firstLine(error));
+    throw new ConfigurationError(
+      `${shown(file, 200)} can't be read: ${systemWords(error)}.`,
+      adviceOnUnreadable(file, layer),
+    );
   }
+  try {
+    const status = fstatSync(descriptor);
+    if (!status.isFile())
+      throw unreadable(file, status.isDirectory() ? 'it is a directory' : 'it is not a regular file');
+    if (layer === 'project') refuseStrangersFile(file, status);
+    return readFileSync(descriptor, 'utf8');
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+function adviceOnUnreadable(file: string, layer: FoundFile['layer']): string {
+  if (layer === 'site')
+    return `Ask whoever installed start-jupyter here to make it readable for all: chmod a+r ${shown(file, 200)}`;
+  if (layer === 'user')
+    return `Make it readable for yourself (chmod u+r ${shown(file, 200)}), or set HOME to your own home directory.`;
+  return 'Ask its owner, or start from another directory.';
 }
 
 function unreadable(file: string, why: string): ConfigurationError {
@@ -162,13 +194,10 @@ function unreadable(file: string, why: string): ConfigurationError {
   );
 }
 
-function validated(
-  { filepath, config, isEmpty }: NonNullable<CosmiconfigResult>,
-  schema: z.ZodType,
-): LoadedFile {
-  const parsed = schema.safeParse(isEmpty ? {} : (config ?? {}));
-  if (!parsed.success) throw complaint(filepath, schema, parsed.error);
-  return { path: filepath, content: parsed.data as ConfigFile };
+function validated(file: string, config: unknown, schema: z.ZodType): LoadedFile {
+  const parsed = schema.safeParse(config ?? {});
+  if (!parsed.success) throw complaint(file, schema, parsed.error);
+  return { path: file, content: parsed.data as ConfigFile };
 }
 
 function complaint(file: string, schema: z.ZodType, error: z.ZodError): ConfigurationError {

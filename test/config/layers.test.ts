@@ -1,4 +1,5 @@
-import { chownSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, chownSync, existsSync, lchownSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { beforeEach, describe, expect, it, test, vi } from 'vitest';
 import { ConfigurationError, PersonError, UsageError } from '../../src/errors.ts';
@@ -291,6 +292,51 @@ describe('a configuration file', () => {
     const error = await complaint();
     expect(error).toBeInstanceOf(ConfigurationError);
     expect(error.message).toContain('systems');
+  });
+
+  it.each([
+    ['a pipe that nobody writes to', (file: string) => execFileSync('mkfifo', [file]), /not a regular file/],
+    ['a directory', (file: string) => mkdirSync(file), /is a directory/],
+  ])('that is %s is refused at once', async (_, make, says) => {
+    mkdirSync(path.dirname(place.user), { recursive: true });
+    for (const file of [place.project, place.user]) {
+      make(file);
+      const error = await complaint();
+      expect(error).toBeInstanceOf(ConfigurationError);
+      expect(error.message).toMatch(says);
+      expect(error.message).toContain(file);
+    }
+  });
+
+  it('of a project that others can write is refused: who can write to it must not say what runs in the job', async () => {
+    write(place.project, 'partition: mine\n');
+    chmodSync(place.project, 0o666);
+    const error = await complaint();
+    expect(error).toBeInstanceOf(ConfigurationError);
+    expect(error.message).toContain('other users');
+    expect(error.hint).toContain(`chmod go-w ${place.project}`);
+    chmodSync(place.project, 0o600);
+    expect((await settled()).settings.partition?.value).toBe('mine');
+  });
+
+  it.runIf(process.getuid?.() === 0)('of a project may be open to the group of its owner alone', async () => {
+    write(place.project, 'partition: mine\n');
+    chmodSync(place.project, 0o664);
+    expect((await settled()).settings.partition?.value).toBe('mine');
+    chownSync(place.project, 0, 12_345);
+    expect((await complaint()).message).toContain('other users');
+  });
+
+  it.runIf(process.getuid?.() === 0)('of a project that is a link is judged by both its ends', async () => {
+    const theirs = path.join(temporaryDirectory(), 'theirs.yaml');
+    write(theirs, 'partition: theirs\n');
+    chownSync(theirs, 12_345, 12_345);
+    symlinkSync(theirs, place.project);
+    expect((await complaint()).message).toContain('another user');
+    chownSync(theirs, 0, 0);
+    expect((await settled()).settings.partition?.value).toBe('theirs');
+    lchownSync(place.project, 12_345, 12_345);
+    expect((await complaint()).message).toContain('another user');
   });
 
   it.runIf(process.getuid?.() === 0)(
