@@ -70,11 +70,12 @@ make_scratch() {
   export TMPDIR=$scratch
 }
 
-# A batch shell is no login shell: where the site's module command isn't there yet, its own start-up file brings it.
+# A batch shell is no login shell: where the site's module command isn't there yet, its own start-up file brings it: that of
+# the login, where the scheduler hands on which it was.
 load_modules() {
   local file module
   if ! type module >/dev/null 2>&1; then
-    for file in /etc/profile.d/{modules,lmod,z00_lmod}.sh "${MODULESHOME-}/init/bash" /usr/share/{modules,lmod/lmod}/init/bash; do
+    for file in "${MODULESHOME-}/init/bash" /etc/profile.d/{modules,lmod,z00_lmod}.sh /usr/share/{modules,lmod/lmod}/init/bash; do
       # shellcheck disable=SC1090 # the site's own file
       if [[ -r $file ]]; then source "$file" && type module >/dev/null 2>&1 && break; fi
     done

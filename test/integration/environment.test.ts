@@ -1,8 +1,19 @@
 /** What a person brings along takes effect in the Jupyter that runs: asked from inside of it. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  appendFileSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { lmodDirectory } from '../../lab/packages.ts';
 import { testWith } from '../support/command.ts';
 import { freshHome, type Home, temporaryDirectory } from '../support/directories.ts';
 import { ask, type HereLaunch, launchHere, secretsOf } from '../support/here.ts';
@@ -12,6 +23,7 @@ import { run, slurmPrograms, usualPrograms } from '../support/program.ts';
 import { stubCommands } from '../support/stubs.ts';
 
 const { run: testWithJupyter, note } = testWith('jupyter-notebook');
+const { run: testWithLmod, note: withoutLmod } = testWith(`${lmodDirectory}/libexec/lmod`);
 
 let home: Home;
 
@@ -49,6 +61,28 @@ function setupFile(text: string): string {
   const file = path.join(temporaryDirectory(), 'set up.sh');
   writeFileSync(file, text);
   return file;
+}
+
+/** A real one, around the machine's Jupyter, with something of its own to import, and a kernel as ipykernel installs it. */
+function virtualEnvironment(): string {
+  const venv = path.join(temporaryDirectory(), 'venv');
+  execFileSync('/usr/bin/python3', ['-m', 'venv', '--system-site-packages', '--without-pip', venv]);
+  const [packages = ''] = globSync(path.join(venv, 'lib/python3*/site-packages'));
+  writeFileSync(path.join(packages, 'venv_brings.py'), 'here = "from the venv"\n');
+  const python = path.join(venv, 'bin/python');
+  const kernel = path.join(venv, 'share/jupyter/kernels/python3');
+  mkdirSync(kernel, { recursive: true });
+  const argv = [python, '-m', 'ipykernel_launcher', '-f', '{connection_file}'];
+  writeFileSync(
+    path.join(kernel, 'kernel.json'),
+    JSON.stringify({ argv, display_name: 'Python', language: 'python' }),
+  );
+  writeFileSync(
+    path.join(venv, 'bin/jupyter-notebook'),
+    `#!${python}\nfrom notebook.notebookapp import main\nmain()\n`,
+    { mode: 0o755 },
+  );
+  return venv;
 }
 
 function log(): string {
@@ -99,22 +133,44 @@ describe(`--env${note}`, () => {
 });
 
 describe(`--setup${note}`, () => {
-  testWithJupyter('is sourced last, sees the variables, and may use any name', async () => {
-    const file = setupFile(`
+  // With Lmod, which the login had and whose place it hands on.
+  testWithLmod(
+    `is sourced last, sees variables and modules, and may use any name${withoutLmod}`,
+    async () => {
+      const place = temporaryDirectory();
+      writeFileSync(path.join(place, 'setup_brings.py'), 'here = "from the setup file"\n');
+      const modules = temporaryDirectory();
+      const luaModule = `setenv("COURSE", "advanced")\nprepend_path("PYTHONPATH", "${modules}")\n`;
+      writeFileSync(path.join(modules, 'course.lua'), luaModule);
+      writeFileSync(path.join(modules, 'module_brings.py'), 'here = "from Lmod"\n');
+      const file = setupFile(`
 set -- lost
 runtime=/nowhere port=1 secrets=/
-export GREETING="hello $WHO" runtime
+export GREETING="hello $WHO, $COURSE" runtime PYTHONPATH=${place}:$PYTHONPATH
 declare -x DECLARED=yes
 umask 022
 false
 `);
-    const launch = launchHere(['-q', '--setup', file, '--env', 'WHO=world'], workstation());
-    expect(await jupyterEnvironment(launch)).toMatchObject({
-      GREETING: 'hello world',
-      DECLARED: 'yes',
-      runtime: '/nowhere',
-    });
-  });
+      // Debian's package, but where it was unpacked to, beside the Environment Modules of this machine.
+      const login = { MODULESHOME: temporaryDirectory() };
+      const init = readFileSync(path.join(lmodDirectory, 'init/bash'), 'utf8');
+      mkdirSync(path.join(login.MODULESHOME, 'init'));
+      writeFileSync(
+        path.join(login.MODULESHOME, 'init/bash'),
+        init.replaceAll('/usr/share/lmod/lmod', lmodDirectory),
+      );
+      const options = ['--module-path', modules, '-e', 'course', '--setup', file, '--env', 'WHO=world'];
+      const launch = launchHere(['-q', ...options], workstation(login));
+      const said = await runInKernel(
+        await linkOf(launch),
+        `
+import os, module_brings, setup_brings
+print(module_brings.here, setup_brings.here, sep="; ")
+print(*(os.environ[name] for name in ("GREETING", "DECLARED", "runtime", "LOADEDMODULES")), sep="; ")`,
+      );
+      expect(said).toBe('from Lmod; from the setup file\nhello world, advanced; yes; /nowhere; course');
+    },
+  );
 
   testWithJupyter('may bring the Jupyter that starts', async () => {
     const place = temporaryDirectory();
@@ -219,14 +275,44 @@ describe.runIf(existsSync('/usr/share/modules/init/bash'))(`--module and --modul
     return directory;
   };
 
-  testWithJupyter('load what is in a directory of your own, in order', async () => {
-    const first = moduleFile('base', 'setenv COURSE base');
-    const second = moduleFile('course', 'prereq base\nsetenv COURSE advanced');
-    const options = ['--module-path', `${first},${second}`, '-e', 'base', '-e', 'course'];
-    const launch = launchHere(['-q', ...options], workstation());
-    expect(await jupyterEnvironment(launch)).toMatchObject({ COURSE: 'advanced' });
-    expect(log()).toMatch(/module load base\n(?:.*\n)*.*module load course/);
-  });
+  testWithJupyter(
+    'load what is in a directory of your own, in order, beside a virtual environment, variables and scratch space',
+    async () => {
+      const first = moduleFile('base', 'setenv COURSE base');
+      const second = moduleFile('course', 'prereq base\nsetenv COURSE advanced');
+      appendFileSync(path.join(second, 'course'), `prepend-path PYTHONPATH {${second}}\n`);
+      writeFileSync(path.join(second, 'module_brings.py'), 'here = "from the module"\n');
+      const venv = virtualEnvironment();
+      const scratch = path.join(temporaryDirectory(), 'a scratch');
+      const options = [
+        ...['--module-path', `${first},${second}`, '-e', 'base', '-e', 'course', '--venv', venv],
+        ...['--env', 'WHO=world', '--scratch-dir', `${scratch}/{user}/job_{job}`],
+      ];
+      const launch = launchHere(['--json', ...options], workstation());
+      const { id, url } = JSON.parse((await launch.line()) ?? '{}');
+      const said = await runInKernel(
+        url,
+        `
+import os, sys, tempfile, module_brings, venv_brings
+print(module_brings.here, venv_brings.here, sep="; ")
+print(os.environ["COURSE"], os.environ["WHO"], sys.prefix, tempfile.gettempdir(), sep="; ")`,
+      );
+      const parent = path.join(scratch, home.env.USER ?? '', `job_${id}`);
+      const [name = ''] = readdirSync(parent);
+      expect(said).toBe(
+        `from the module; from the venv\nadvanced; world; ${venv}; ${path.join(parent, name)}`,
+      );
+      expect(log()).toMatch(/module load base\n(?:.*\n)*.*module load course/);
+      expect(statSync(path.join(parent, name)).mode & 0o777).toBe(0o700);
+
+      launch.kill('SIGINT');
+      await launch.ended;
+      await allEnded(home.path);
+      // A directory of this user alone, left where others look for room too, would keep them out.
+      expect(existsSync(scratch)).toBe(false);
+      expect(existsSync(path.dirname(scratch))).toBe(true);
+    },
+  );
 
   it('that are not there end the session with the reason', async () => {
     const directory = moduleFile('base', '');
@@ -287,25 +373,6 @@ describe(`a home and paths of names that a shell would trip over${note}`, () => 
 });
 
 describe(`--scratch-dir${note}`, () => {
-  testWithJupyter('holds a private directory for temporary files, which goes with the session', async () => {
-    const place = path.join(temporaryDirectory(), 'a scratch');
-    const launch = launchHere(['--json', '--scratch-dir', `${place}/{user}/job_{job}`], workstation());
-    const { id } = JSON.parse((await launch.line()) ?? '{}');
-    const parent = path.join(place, home.env.USER ?? '', `job_${id}`);
-    const [name = ''] = readdirSync(parent);
-    expect(statSync(path.join(parent, name)).mode & 0o777).toBe(0o700);
-    const jupyter = processesWithHome(home.path).find(({ commandLine }) =>
-      commandLine.includes('jupyter_start_config.py'),
-    );
-    expect(`\0${jupyter?.environment}`).toContain(`\0TMPDIR=${path.join(parent, name)}\0`);
-    launch.kill('SIGINT');
-    await launch.ended;
-    await allEnded(home.path);
-    // A directory of this user alone, left where others look for room too, would keep them out.
-    expect(existsSync(place)).toBe(false);
-    expect(existsSync(path.dirname(place))).toBe(true);
-  });
-
   it('that can not be made ends the session with the reason', async () => {
     const { exitCode, stderr } = await run(['--scratch-dir', '/proc/nowhere'], workstation());
     expect(exitCode).toBe(6);
