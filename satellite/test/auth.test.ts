@@ -544,6 +544,21 @@ describe('between proxy and notebook', () => {
   });
 });
 
+test('pages can not load the host for signing in, with its cookies and codes, behind somebody’s back', async () => {
+  const { proxy } = await withFile();
+  const { url } = await gated(proxy, (await echo()).port);
+  const alice = new Person(proxy);
+  const form = await alice.open(url);
+  await alice.signIn(form, 'alice');
+  const status = async (headers: Record<string, string>) =>
+    (await alice.ask(form.url, { headers: { ...navigation, ...headers } })).status;
+  expect(await status({ 'Sec-Fetch-Site': 'same-site' })).toBe(303);
+  expect(await status({ 'Sec-Fetch-Site': 'cross-site' })).toBe(303);
+  for (const what of ['image', 'iframe', 'empty'])
+    expect(await status({ 'Sec-Fetch-Site': 'same-site', 'Sec-Fetch-Dest': what }), what).toBe(403);
+  expect(await status({ 'Sec-Fetch-Site': 'same-site', 'Sec-Fetch-Mode': 'no-cors' })).toBe(403);
+});
+
 describe('a front that says who the visitor is', () => {
   test('is believed where it is trusted, and nobody else is', async () => {
     const proxy = await satellite({ trustedProxies: [`${NODE2}/32`], auth: { header: 'X-Remote-User' } });

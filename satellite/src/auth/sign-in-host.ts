@@ -23,7 +23,7 @@ import {
   signInContent,
   tryAgainContent,
 } from './pages.ts';
-import { isOwnForm } from './same-origin.ts';
+import { isCrossSite, isOwnForm } from './same-origin.ts';
 import type { SignIn, SignIns } from './sign-ins.ts';
 import type { Users } from './users.ts';
 
@@ -84,7 +84,11 @@ export class SignInHost {
     const [path = '', query = ''] = (request.url ?? '').split(/\?(.*)/s);
     const reads = request.method === 'GET' || request.method === 'HEAD';
     try {
-      if (path === '/' && reads) await this.#home(request, response, new URLSearchParams(query));
+      // A page of a site could fill the browser with cookies of this host, and this host with codes.
+      if (reads && isCrossSite(request)) {
+        const fault = 'Pages of other sites may only lead here.\n';
+        send(request, response, 403, { 'Content-Type': 'text/plain' }, fault);
+      } else if (path === '/' && reads) await this.#home(request, response, new URLSearchParams(query));
       else if (path === '/callback' && reads) await this.#back(request, response, query, client);
       else if (path === '/sign-in' && request.method === 'POST')
         await this.#signIn(request, response, client);
