@@ -10,6 +10,9 @@ const settingShape: Record<string, z.ZodType> = Object.fromEntries(
   optionKeys.filter(isSetting).map((key) => [key, options[key].type.optional()]),
 );
 
+/** What a system can say itself: it is chosen when its settings are looked at, and so is the profile. */
+const { system: _, profile: __, ...systemSettingShape } = settingShape;
+
 const pattern = z.string().refine(
   (text) => {
     try {
@@ -96,8 +99,8 @@ const systemSchema = z.strictObject({
   pbs: pbsDialect.optional(),
   sge: sgeDialect.optional(),
   lsf: z.strictObject({ memoryPer: z.enum(['job', 'task']).optional() }).optional(),
-  defaults: z.strictObject(settingShape).optional(),
-  profiles: z.record(z.string(), z.strictObject(settingShape)).optional(),
+  defaults: z.strictObject(systemSettingShape).optional(),
+  profiles: z.record(z.string(), z.strictObject(systemSettingShape)).optional(),
   partitions: z.record(z.string(), partitionSchema).optional(),
 });
 

@@ -237,6 +237,14 @@ describe('a configuration file', () => {
     expect(error.message).toContain(`Did you mean "${near}"?`);
   });
 
+  test.each(['defaults: { profile: gpu }', 'profiles: { a: { system: expanse } }'])(
+    'chooses nothing inside of a system: %s',
+    async (text) => {
+      write(place.user, `systems: { test: { ${text} } }\n`);
+      expect((await complaint()).message).toMatch(/"systems\.test\..*" is not a setting/);
+    },
+  );
+
   test.each([
     ['a tab for indentation', 'systems:\n\ttest: {}\n', /tab.* \(2:1\)/],
     ['an open brace', 'systems: { test: {\n', /\(\d+:\d+\)/],
