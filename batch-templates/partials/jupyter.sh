@@ -24,15 +24,15 @@ start_jupyter() {
 # shellcheck disable=SC1090 # the user's own file
 jupyter_shell() {
   activate_conda
-  set -- "$runtime" "$setup_file" "$(jupyter_names)" "${venv:+ in $venv}${conda_prefix:+ in $conda_prefix}${modules:+ after loading ${modules[*]}}" "${container[@]}"
+  set -- "$runtime" "$setup_file" "$(jupyter_names)" "$(hostname)${venv:+ in $venv}${conda_prefix:+ in $conda_prefix}${modules:+ after loading ${modules[*]}}" "${container[@]}"
   set_variables "${variables[@]}"
   if [[ -n $2 ]]; then
-    printf 'The setup file %s ended the shell on %s:' "$2" "$(hostname)" >"$1/problem"
+    printf 'The setup file %s ended the shell on %s:' "$2" "${4%% *}" >"$1/problem"
     # A file that ends with a command that fails is no failure; one that ends the shell is.
     source "$2" "$2"
     # Nor would it be one for bash that the file holds what is not bash.
     (($? == 0)) || "$BASH" -n "$2" 2>/dev/null || {
-      printf 'The setup file %s is broken on %s:' "$2" "$HOSTNAME" >"$1/problem"
+      printf 'The setup file %s is broken on %s:' "$2" "${4%% *}" >"$1/problem"
       exit 2
     }
     rm -f "$1/problem"
@@ -76,11 +76,11 @@ find_jupyter() {
     if [[ $line != '#!'* || -x $interpreter ]]; then
       printf %s "$jupyter"
     else
-      printf '%s is broken on %s: its Python, %s, does not exist. Make the environment anew.' "$jupyter" "$(hostname)" "$interpreter" >"$1/problem"
+      printf '%s is broken on %s: its Python, %s, does not exist. Make the environment anew.' "$jupyter" "${4%% *}" "$interpreter" >"$1/problem"
     fi
     return
   done
-  printf '%s was not found on %s%s.' "${3%% *}" "$(hostname)" "$4" >"$1/problem"
+  printf '%s was not found on %s.' "${3%% *}" "$4" >"$1/problem"
 }
 
 # From outside the range that the kernel hands out for connections, so that only listeners compete.
