@@ -1,0 +1,86 @@
+/** A real browser at the site of a workstation that is brought to a satellite by ssh. */
+import { createHash, randomBytes } from 'node:crypto';
+import { createReadStream, mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { expect, onTestFinished, test } from 'vitest';
+import { installPackages } from '../../../lab/lab.ts';
+import { freshHome, temporaryDirectory } from '../../support/directories.ts';
+import { launchHere } from '../../support/here.ts';
+import { run, slurmPrograms, usualPrograms } from '../../support/program.ts';
+import { startSatelliteProcess } from '../../support/satellite.ts';
+import { startSshServer } from '../../support/ssh-server.ts';
+import { openBrowser } from './browser.ts';
+import { installJupyterLab } from './driver/direct-jupyter.ts';
+import { makeCertificate } from './driver/test-site.ts';
+import { JupyterLabPage } from './jupyterlab-page.ts';
+
+test('JupyterLab works through ssh from a workstation, and goes on after the connection broke', async () => {
+  await installPackages(['openssh-client', 'openssh-server'], 'the connection', console.error);
+  const venv = path.dirname(path.dirname(await installJupyterLab()));
+  // Chromium trusts an authority's certificates, and no certificate of its own authority.
+  const files = temporaryDirectory();
+  const { ca, cert, key } = await makeCertificate(files, 'sites.localhost');
+  const satellite = await startSatelliteProcess('--tls-cert', cert, '--tls-key', key);
+  onTestFinished(() => satellite.stop());
+  const server = await startSshServer();
+  onTestFinished(() => server.stop());
+  const home = freshHome();
+  const work = path.join(home.path, 'work');
+  mkdirSync(work);
+  const site = path.join(temporaryDirectory(), 'site.yaml');
+  const proxy = { endpoint: satellite.endpoint, caFile: ca };
+  writeFileSync(
+    site,
+    JSON.stringify({ systems: { desk: { title: 'Desk', scheduler: 'none', detect: {}, proxy } } }),
+  );
+  const how = {
+    home,
+    path: `${server.clientPrograms()}:${usualPrograms({ without: slurmPrograms })}`,
+    env: { START_JUPYTER_SITE_CONFIG: site },
+  };
+  const via = `${server.user}@127.0.0.1:${server.port}`;
+  const options = ['--system', 'desk', '--via', via, '--lab', '--venv', venv, '-d', work, '--quiet'];
+  const { stderr } = await run(options, how);
+  server.authorize(/^restrict,.*$/m.exec(stderr)?.[0] ?? '');
+  const launch = launchHere(options, how);
+  const url = (await launch.line()) as string;
+
+  const browser = await openBrowser({ caFile: ca });
+  onTestFinished(() => browser.close());
+  const tab = await browser.newPage();
+  await tab.goto(url);
+  const jupyter = new JupyterLabPage(tab);
+  await jupyter.waitUntilReady();
+  expect(await jupyter.runCell('6*7')).toBe('42');
+  expect(await jupyter.terminal('echo $((6*7))')).toBe('42');
+
+  const [sent, received] = [path.join(files, 'sent.bin'), path.join(files, 'received.bin')];
+  writeFileSync(sent, randomBytes(40 * 1024 * 1024));
+  await jupyter.upload(sent);
+  await jupyter.download('sent.bin', received);
+  const checksum = await sha256(sent);
+  expect(await sha256(path.join(work, 'sent.bin'))).toBe(checksum);
+  expect(await sha256(received)).toBe(checksum);
+
+  const [before = 0] = server.connections();
+  process.kill(before, 'SIGTERM');
+  await expect
+    .poll(() => (server.connections().at(0) ?? before) !== before, {
+      timeout: 30_000,
+    })
+    .toBe(true);
+  await tab.reload();
+  await jupyter.waitUntilReady();
+  expect(await jupyter.runCell('7*6')).toBe('42');
+
+  launch.kill('SIGINT');
+  expect((await launch.ended).exitCode).toBe(130);
+  expect(satellite.tokensInUse()).toEqual([]);
+});
+
+async function sha256(file: string): Promise<string> {
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(file), hash);
+  return hash.digest('hex');
+}
