@@ -5,6 +5,7 @@ import { observeSession } from '../sessions/observe.ts';
 import { isOver, type SessionRecord } from '../sessions/session.ts';
 import { findSession, sessionFiles } from '../sessions/store.ts';
 import { describe } from '../ui/describe.ts';
+import { watchReader } from '../ui/reader.ts';
 
 interface LogOptions {
   readonly follow?: boolean;
@@ -18,14 +19,17 @@ export async function run(id: string | undefined, { follow, json }: LogOptions):
   // Looked at before it is read: what is written between the two is not lost.
   let seen = await observeSession(record);
   let shown = await copy(log, 0);
-  let unread = false;
-  process.stdout.once('error', () => {
-    unread = true;
-  });
-  while (follow && !unread && !isOver(seen.state)) {
-    await sleep(1000);
-    seen = await observeSession(record);
-    shown = await copy(log, shown);
+  const unread = new AbortController();
+  const unwatch = follow ? watchReader(() => unread.abort()) : () => {};
+  try {
+    while (follow && !unread.signal.aborted && !isOver(seen.state)) {
+      await sleep(1000, undefined, { signal: unread.signal }).catch(() => {});
+      if (unread.signal.aborted) return 0;
+      seen = await observeSession(record);
+      shown = await copy(log, shown);
+    }
+  } finally {
+    unwatch();
   }
   if (isOver(seen.state)) process.stderr.write(`Session ${record.id} ${seen.state}: ${seen.reason}\n`);
   else if (shown === 0) process.stderr.write(`Nothing has been logged yet. ${describe(seen)}\n`);

@@ -248,6 +248,23 @@ describe('a session whose job runs', () => {
     expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: 'one line\nsecond line\nlast line\n' });
     expect(stderr).toContain('Jupyter was shut down.');
   });
+
+  it('is followed until nobody reads any more, also while nothing is logged', {
+    timeout: 20_000,
+  }, async () => {
+    const script = '"$@" | head -1';
+    const ran = await execa(
+      '/bin/bash',
+      ['-o', 'pipefail', '-c', script, 'sh', program, 'logs', '-f', 'abcdef'],
+      {
+        env: { ...home.env, PATH: searchPath() },
+        extendEnv: false,
+        reject: false,
+        stdin: 'ignore',
+      },
+    );
+    expect(ran).toMatchObject({ exitCode: 0, stdout: 'one line', stderr: '' });
+  });
 });
 
 describe('stop', () => {
