@@ -80,9 +80,9 @@ const onFirstData =
 const visitor = (token: string) => ({ host: siteHost(token), from: OUTSIDE });
 
 describe('over HTTP/1.1', () => {
-  test('a fragment, which no browser sends, passes with the path', async () => {
+  test('a fragment, which no browser sends, is refused as over HTTP/2', async () => {
     const { port, token } = await live(echo);
-    expect((await visit(port, token, { path: '/a?b#c' })).json<Echoed>().url).toBe('/a?b#c');
+    expect((await visit(port, token, { path: '/a?b#c' })).status).toBe(400);
   });
 
   test('fields of the connection stay behind, also those that Connection names', async () => {
