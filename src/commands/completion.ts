@@ -1,5 +1,6 @@
 /** `start-jupyter completion bash|zsh|fish`: a completion script, made from the declarations of commands and options. */
 import type { Command, Option } from 'commander';
+import { builtInSystemNames } from '../config/files.ts';
 import { UsageError } from '../errors.ts';
 import { type OptionDefinition, optionKeys, options } from '../options.ts';
 import { shown } from '../values.ts';
@@ -14,7 +15,7 @@ interface CompletedOption {
 /** What comes after an option, or stands on its own. */
 type Value =
   | { readonly kind: 'choices'; readonly choices: readonly string[] }
-  | { readonly kind: 'file' | 'directory' | 'session' | 'anything' };
+  | { readonly kind: 'file' | 'directory' | 'session' | 'live session' | 'anything' };
 
 interface CompletedCommand {
   /** Empty for the program itself. */
@@ -23,8 +24,8 @@ interface CompletedCommand {
   readonly isDefault: boolean;
   readonly help: string;
   readonly options: readonly CompletedOption[];
-  /** Its first argument. */
-  readonly argument: Value | undefined;
+  /** Its arguments, as far as there is something to say of them. */
+  readonly arguments: readonly Value[];
 }
 
 interface CompletedProgram {
@@ -71,8 +72,10 @@ export function completionScript(shell: string, program: Command): string | unde
 
 const shellChoices = { kind: 'choices', choices: ['bash', 'zsh', 'fish'] } as const;
 
+/** Commands for which a session that is over has nothing. */
+const liveOnly: ReadonlySet<string> = new Set(['stop', 'open', 'url', 'share']);
+
 function completed(command: Command): CompletedCommand {
-  const argument = command.registeredArguments[0]?.name();
   return {
     name: command.name(),
     isDefault: command.name() === 'launch',
@@ -87,17 +90,25 @@ function completed(command: Command): CompletedCommand {
         })),
       { names: ['-h', '--help'], help: 'print this help', value: undefined },
     ],
-    argument:
-      argument === 'ID'
-        ? { kind: 'session' }
-        : argument === 'SHELL'
-          ? shellChoices
-          : argument === 'ACTION'
-            ? { kind: 'choices', choices: [command.name() === 'systems' ? 'init' : 'eject'] }
-            : argument === 'file'
-              ? { kind: 'file' }
-              : undefined,
+    arguments: argumentsOf(command),
   };
+}
+
+function argumentsOf(command: Command): readonly Value[] {
+  switch (command.registeredArguments[0]?.name()) {
+    case 'ID':
+      return [{ kind: liveOnly.has(command.name()) ? 'live session' : 'session' }];
+    case 'SHELL':
+      return [shellChoices];
+    case 'ACTION':
+      return command.name() === 'systems'
+        ? [{ kind: 'choices', choices: ['init'] }]
+        : [{ kind: 'choices', choices: ['eject'] }, { kind: 'directory' }];
+    case 'file':
+      return [{ kind: 'file' }];
+    default:
+      return [];
+  }
 }
 
 function valueTaken({ flags, long, argChoices }: Option): Value | undefined {
@@ -108,12 +119,29 @@ function valueTaken({ flags, long, argChoices }: Option): Value | undefined {
     .map((key): OptionDefinition => options[key])
     .find((each) => `--${each.flag}` === long);
   if (definition?.choices !== undefined) return { kind: 'choices', choices: definition.choices };
+  if (long === '--system') return { kind: 'choices', choices: builtInSystemNames() };
   if (/DIR/i.test(argument)) return { kind: 'directory' };
   return { kind: /FILE|PATH/i.test(argument) ? 'file' : 'anything' };
 }
 
-/** Ids are read from where sessions are kept: asking the scheduler would keep whoever types waiting. */
-const sessionsOf = `ls "\${XDG_STATE_HOME:-$HOME/.local/state}/start-jupyter/sessions" 2>/dev/null`;
+/**
+ * A shell's commands that list the ids of sessions. They are read from where sessions are kept: asking the scheduler would
+ * keep whoever types waiting. Live are those whose record knows no outcome yet.
+ */
+function sessionLists(stateHome: string): Readonly<Record<'sessions' | 'live', string>> {
+  const records = `find "${stateHome}/start-jupyter/sessions" -mindepth 2 -maxdepth 2 -name session.json`;
+  const ids = `2>/dev/null | sed 's,/session.json$,,; s,.*/,,'`;
+  return {
+    sessions: `${records} ${ids}`,
+    live: `${records} -exec grep -l '"outcome":[^{]*null' {} + ${ids}`,
+  };
+}
+
+/** The same as functions for bash and zsh. */
+function sessionFunctions(identifier: string): string {
+  const { sessions, live } = sessionLists('\u0024{XDG_STATE_HOME:-$HOME/.local/state}');
+  return `_${identifier}_sessions() { ${sessions}; }\n_${identifier}_live() { ${live}; }\n`;
+}
 
 // ---- bash -----------------------------------------------------------------------------------------------------------
 
@@ -124,7 +152,8 @@ function bash({ name: program, identifier, commands }: CompletedProgram): string
       choices: `COMPREPLY=($(compgen -W '${value.kind === 'choices' ? value.choices.join(' ') : ''}' -- "$current"))`,
       file: 'compopt -o filenames; COMPREPLY=($(compgen -f -- "$current"))',
       directory: 'compopt -o filenames; COMPREPLY=($(compgen -d -- "$current"))',
-      session: `COMPREPLY=($(compgen -W "$(${sessionsOf})" -- "$current"))`,
+      session: `COMPREPLY=($(compgen -W "$(_${identifier}_sessions)" -- "$current"))`,
+      'live session': `COMPREPLY=($(compgen -W "$(_${identifier}_live)" -- "$current"))`,
       anything: 'COMPREPLY=()',
     })[value.kind];
   // The name of a command and of its option decide: one letter may mean different things.
@@ -135,23 +164,37 @@ function bash({ name: program, identifier, commands }: CompletedProgram): string
         : [`    ${flags.map((flag) => `${name}/${flag}`).join('|')}) ${generated(value)}; return ;;`],
     ),
   );
-  const words = commands.map(({ name, isDefault, options: all, argument }) => {
+  const takingValues = commands.flatMap(({ name, options: all }) =>
+    all.flatMap(({ names: flags, value }) =>
+      value === undefined ? [] : flags.map((flag) => `${name}/${flag}`),
+    ),
+  );
+  const words = commands.map(({ name, isDefault, options: all, arguments: values }) => {
     const flags = all.flatMap(({ names: each }) => each).join(' ');
     const rest = isDefault
-      ? `COMPREPLY=($(compgen -W '${named.join(' ')}' -- "$current"))`
-      : argument === undefined
-        ? ':'
-        : generated(argument);
+      ? [`COMPREPLY=($(compgen -W '${named.join(' ')}' -- "$current"))`]
+      : values.map(generated);
     return `    ${name || "''"})
-      if [[ $current == -* ]]; then COMPREPLY=($(compgen -W '${flags}' -- "$current")); else ${rest}; fi
+      if [[ $current == -* ]]; then COMPREPLY=($(compgen -W '${flags}' -- "$current"))
+      else case $given in ${rest.map((each, index) => `${index}) ${each} ;; `).join('')}esac; fi
       ;;`;
   });
   return `# bash completion for ${program}, a file ${program} in share/bash-completion/completions, or to be sourced
-_${identifier}() {
-  local current=\${COMP_WORDS[COMP_CWORD]} previous=\${COMP_WORDS[COMP_CWORD - 1]} command=${defaultName(commands)} word
+${sessionFunctions(identifier)}_${identifier}() {
+  local current=\${COMP_WORDS[COMP_CWORD]} previous=\${COMP_WORDS[COMP_CWORD - 1]} command=${defaultName(commands)} word before= given=0
   COMPREPLY=()
   for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-    case $word in ${named.join('|')}) command=$word; break ;; esac
+    # What follows is for the scheduler.
+    [[ $word == -- ]] && return
+    case $command/$before in
+      ${takingValues.join('|')}|*/=) ;;
+      *) case $word in
+        -*|=) ;;
+        ${named.join('|')}) if [[ $command == ${defaultName(commands) || "''"} && $given == 0 ]]; then command=$word; else given=$((given + 1)); fi ;;
+        *) given=$((given + 1)) ;;
+      esac ;;
+    esac
+    before=$word
   done
   # bash takes --option=value for three words.
   if [[ $current == = ]]; then current=''; elif [[ $previous == = ]]; then previous=\${COMP_WORDS[COMP_CWORD - 2]}; fi
@@ -178,7 +221,8 @@ function zsh({ name: program, identifier, commands }: CompletedProgram): string 
       choices: `(${value.kind === 'choices' ? value.choices.join(' ') : ''})`,
       file: '_files',
       directory: '_files -/',
-      session: `($(${sessionsOf}))`,
+      session: `($(_${identifier}_sessions))`,
+      'live session': `($(_${identifier}_live))`,
       anything: ' ',
     })[value.kind];
   const spec = ({ names, help, value }: CompletedOption) => {
@@ -191,17 +235,15 @@ function zsh({ name: program, identifier, commands }: CompletedProgram): string 
     );
     return each.join(' ');
   };
-  const parts = commands.map(({ name, isDefault, options: all, argument }) => {
+  const parts = commands.map(({ name, isDefault, options: all, arguments: values }) => {
     const rest = isDefault
       ? [`'1: :{_describe command commands}'`]
-      : argument === undefined
-        ? []
-        : [zshQuoted(`:argument:${action(argument)}`)];
-    return `    ${name || "''"}) _arguments -s ${[...all.map(spec), ...rest].join(' \\\n      ')} ;;`;
+      : values.map((value) => zshQuoted(`:argument:${action(value)}`));
+    return `    ${name || "''"}) _arguments -s -S ${[...all.map(spec), ...rest].join(' \\\n      ')} ;;`;
   });
   return `#compdef ${program}
 # zsh completion for ${program}: a file _${program} in $fpath, or to be sourced
-_${identifier}() {
+${sessionFunctions(identifier)}_${identifier}() {
   local -a commands
   commands=(
 ${commands
@@ -212,6 +254,8 @@ ${commands
   local command=${defaultName(commands)} word
   integer at=2
   for word in "\${(@)words[2,CURRENT-1]}"; do
+    # What follows is for the scheduler.
+    [[ $word == -- ]] && return 1
     if (( \${commands[(I)$word:*]} )); then
       command=$word
       words=("\${(@)words[1]}" "\${(@)words[at+1,-1]}")
@@ -234,23 +278,38 @@ function zshQuoted(text: string): string {
 
 // ---- fish -----------------------------------------------------------------------------------------------------------
 
-function fish({ name: program, commands }: CompletedProgram): string {
+function fish({ name: program, identifier, commands }: CompletedProgram): string {
   const others = commands.filter(({ isDefault }) => !isDefault).map(({ name }) => name);
+  // What follows "--" is for the scheduler.
+  const own = 'not contains -- -- (commandline -opc)';
   const inCommand = ({ name, isDefault }: CompletedCommand) =>
-    isDefault ? `not __fish_seen_subcommand_from ${others.join(' ')}` : `__fish_seen_subcommand_from ${name}`;
+    `${isDefault ? `not __fish_seen_subcommand_from ${others.join(' ')}` : `__fish_seen_subcommand_from ${name}`}; and ${own}`;
+  /** The first word of several is said once; the next argument follows it. */
+  const afterWords = (values: readonly Value[], index: number) => {
+    const value = values[index];
+    const before = values[index - 1];
+    return [
+      ...(value?.kind === 'choices' ? [`not __fish_seen_subcommand_from ${value.choices.join(' ')}`] : []),
+      ...(before?.kind === 'choices' ? [`__fish_seen_subcommand_from ${before.choices.join(' ')}`] : []),
+    ].map((condition) => `; and ${condition}`);
+  };
   const arguments_ = (value: Value) =>
     ({
       choices: `-x -a '${value.kind === 'choices' ? value.choices.join(' ') : ''}'`,
       file: '-r -F',
       directory: `-x -a '(__fish_complete_directories)'`,
-      session: `-x -a '(ls (set -q XDG_STATE_HOME; and echo $XDG_STATE_HOME; or echo $HOME/.local/state)/start-jupyter/sessions 2>/dev/null)'`,
+      session: `-x -a '(__${identifier}_sessions)'`,
+      'live session': `-x -a '(__${identifier}_live)'`,
       anything: '-x',
     })[value.kind];
+  const { sessions, live } = sessionLists('$state');
   const quoted = (text: string) => `'${text.replace(/['\\]/g, '\\$&')}'`;
   const lines = commands.flatMap((command) => [
     ...(command.name === ''
       ? []
-      : [`complete -c ${program} -n __fish_use_subcommand -a ${command.name} -d ${quoted(command.help)}`]),
+      : [
+          `complete -c ${program} -n '__fish_use_subcommand; and ${own}' -a ${command.name} -d ${quoted(command.help)}`,
+        ]),
     ...command.options.map(({ names, help: text, value }) => {
       const flags = names.map((flag) =>
         flag.startsWith('--') ? `-l ${flag.slice(2)}` : `-s ${flag.slice(1)}`,
@@ -258,11 +317,15 @@ function fish({ name: program, commands }: CompletedProgram): string {
       const rest = value === undefined ? '' : ` ${arguments_(value)}`;
       return `complete -c ${program} -n '${inCommand(command)}' ${flags.join(' ')}${rest} -d ${quoted(text)}`;
     }),
-    ...(command.argument === undefined
-      ? []
-      : [`complete -c ${program} -n '${inCommand(command)}' ${arguments_(command.argument)}`]),
+    ...command.arguments.map(
+      (value, index, all) =>
+        `complete -c ${program} -n '${inCommand(command)}${afterWords(all, index).join('')}' ${arguments_(value)}`,
+    ),
   ]);
   return `# fish completion for ${program}, a file ${program}.fish in vendor_completions.d, or to be sourced
+function __${identifier}_state; set -q XDG_STATE_HOME; and echo $XDG_STATE_HOME; or echo $HOME/.local/state; end
+function __${identifier}_sessions; set -l state (__${identifier}_state); ${sessions}; end
+function __${identifier}_live; set -l state (__${identifier}_state); ${live}; end
 complete -c ${program} -f
 ${lines.join('\n')}
 `;

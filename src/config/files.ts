@@ -101,6 +101,11 @@ function loadBuiltIn(): LoadedFile {
   return validated(builtInFile, config, fileSchema);
 }
 
+/** The systems that the program comes with, whatever other files say. */
+export function builtInSystemNames(): string[] {
+  return Object.keys(loadBuiltIn().content.systems ?? {});
+}
+
 /** A named site file must exist; the usual places need not. */
 function siteFile(environment: NodeJS.ProcessEnv): string | undefined {
   const named = environment.START_JUPYTER_SITE_CONFIG;

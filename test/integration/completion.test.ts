@@ -8,6 +8,7 @@ import { completionScript } from '../../src/commands/completion.ts';
 import { testWith } from '../support/command.ts';
 import { freshHome, type Home, temporaryDirectory } from '../support/directories.ts';
 import { run, slurmPrograms, usualPrograms } from '../support/program.ts';
+import { saveSession } from '../support/sessions.ts';
 
 const start: Readonly<Record<string, (script: string) => { shell: string; commands: string }>> = {
   bash: (script) => ({ shell: 'bash --noprofile --norc -i', commands: `PS1=; source ${script}` }),
@@ -26,7 +27,15 @@ let data: string;
 
 beforeAll(() => {
   home = freshHome();
-  mkdirSync(path.join(home.sessions, 'kdwxyz'), { recursive: true });
+  saveSession(home, 'kdwxyz');
+  saveSession(home, 'kdover', {
+    secrets: false,
+    record: { outcome: { state: 'ended', reason: 'Over.', at: '2026-11-21T22:00:00.000Z' } },
+  });
+  saveSession(home, 'gdover', {
+    secrets: false,
+    record: { outcome: { state: 'ended', reason: 'Over.', at: '2026-11-21T22:00:00.000Z' } },
+  });
   data = temporaryDirectory();
   mkdirSync(path.join(data, 'somewhere'));
   writeFileSync(path.join(data, 'somefile.yml'), '');
@@ -94,7 +103,12 @@ describe.each(Object.keys(start))('%s', (name) => {
     ['start-jupyter --dir somew', '--dir|somewhere/|'],
     ['start-jupyter completion fi', 'completion|fish|'],
     ['start-jupyter -t 5 --not', '-t|5|--notebook|'],
+    ['start-jupyter logs gd', 'logs|gdover|'],
     ['start-jupyter systems in', 'systems|init|'],
+    ['start-jupyter systems init in', 'systems|init|in|'],
+    ['start-jupyter templates eject somew', 'templates|eject|somewhere/|'],
+    ['start-jupyter --system expan', '--system|expanse|'],
+    ['start-jupyter -- --partit', '--|--partit|'],
     ['satellite rep', 'report-jobs|'],
     ['satellite serve --tls self', 'serve|--tls|selfSigned|'],
     ['satellite status --config somef', 'status|--config|somefile.yml|'],
