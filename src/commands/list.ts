@@ -2,6 +2,7 @@
 import { observe, sessionReport } from '../sessions/observe.ts';
 import { isOver, type SessionReport } from '../sessions/session.ts';
 import { listSessions } from '../sessions/store.ts';
+import { tellUnreadable } from '../sessions/unreadable.ts';
 import { paint } from '../ui/style.ts';
 import { alignColumns } from '../ui/table.ts';
 import { formatDuration, printable } from '../values.ts';
@@ -13,6 +14,7 @@ export async function run({
   readonly json?: boolean;
   readonly all?: boolean;
 }): Promise<number> {
+  tellUnreadable();
   const observed = (await observe(listSessions())).map(sessionReport);
   const shown = observed.filter(({ state }) => all || json || !isOver(state)).toSorted(runningFirst);
   if (json) {

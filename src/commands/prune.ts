@@ -3,6 +3,7 @@ import { readOption } from '../config/layers.ts';
 import { observe } from '../sessions/observe.ts';
 import { isOver } from '../sessions/session.ts';
 import { listSessions, removeRemains, removeSession } from '../sessions/store.ts';
+import { removeDamaged } from '../sessions/unreadable.ts';
 
 /** A launch that is just beginning has a directory without a record for a moment. */
 const remainsSeconds = 24 * 3600;
@@ -23,7 +24,7 @@ export async function run({
   );
   for (const { record } of over) removeSession(record.id);
   const remains = removeRemains(new Date(Date.now() - remainsSeconds * 1000));
-  const removed = [...over.map(({ record }) => record.id), ...remains];
+  const removed = [...over.map(({ record }) => record.id), ...remains, ...removeDamaged(new Date())];
   if (json) process.stdout.write(`${JSON.stringify({ removed })}\n`);
   else
     process.stderr.write(

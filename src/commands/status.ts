@@ -2,11 +2,13 @@
 import { observeSession, sessionReport } from '../sessions/observe.ts';
 import { isOver, jobWords } from '../sessions/session.ts';
 import { findSession } from '../sessions/store.ts';
+import { tellUnreadable } from '../sessions/unreadable.ts';
 import { describe } from '../ui/describe.ts';
 import { paint } from '../ui/style.ts';
 import { formatDuration, printable } from '../values.ts';
 
 export async function run(id: string | undefined, { json }: { readonly json?: boolean }): Promise<number> {
+  if (id === undefined) tellUnreadable();
   const seen = await observeSession(findSession(id));
   const report = sessionReport(seen);
   if (json) {

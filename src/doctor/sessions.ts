@@ -3,7 +3,13 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { observe } from '../sessions/observe.ts';
 import { isOver } from '../sessions/session.ts';
-import { directoryProblem, listSessions, sessionsDirectory } from '../sessions/store.ts';
+import {
+  directoryProblem,
+  listSessions,
+  sessionDirectoryNames,
+  sessionsDirectory,
+} from '../sessions/store.ts';
+import { unreadableSessions } from '../sessions/unreadable.ts';
 import { type Finding, fail, ok, warn } from './finding.ts';
 
 /** From here on they are worth a word. */
@@ -21,7 +27,8 @@ export async function sessionFindings(): Promise<Finding[]> {
   const observed = await observe(listSessions());
   const over = observed.filter(({ state }) => isOver(state)).length;
   const names = readdirSync(directory).filter((name) => !name.startsWith('.'));
-  const remains = names.length - observed.length;
+  const unreadable = unreadableSessions();
+  const remains = sessionDirectoryNames().length - observed.length - unreadable.length;
   const unanswered = observed.find(({ job }) => job?.kind === 'unreachable');
   const found = `${observed.length - over} running, ${over} over`;
   return [
@@ -29,11 +36,20 @@ export async function sessionFindings(): Promise<Finding[]> {
     ...(unanswered?.job?.kind === 'unreachable'
       ? [warn('Running sessions', `nobody knows how they are: ${unanswered.job.message}`, 'Try again later.')]
       : []),
+    ...unreadable.map(({ id, problem, isDamaged }) =>
+      warn(
+        'Unreadable session',
+        `${id}: its record ${problem}`,
+        isDamaged
+          ? "start-jupyter prune removes it once its job is over; end a running one with the scheduler's own commands."
+          : 'Use the version of start-jupyter that it was started with.',
+      ),
+    ),
     ...(remains > 0
       ? [
           warn(
             'Broken sessions',
-            `${remains} without a readable record`,
+            `${remains} without a record`,
             'start-jupyter prune removes them after a day.',
           ),
         ]

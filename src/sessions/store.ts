@@ -173,13 +173,9 @@ export function removeSession(id: string): void {
  * names. A record that can't be read may be that of a later version, with a job, and everything else is none of ours.
  */
 export function removeRemains(since: Date): string[] {
-  const remains = sessionNames().filter((name) => {
+  const remains = sessionDirectoryNames().filter((name) => {
     const directory = path.join(sessionsDirectory(), name);
-    return (
-      sessionName.test(name) &&
-      !existsSync(path.join(directory, 'session.json')) &&
-      lstatSync(directory).mtime < since
-    );
+    return !existsSync(path.join(directory, 'session.json')) && lstatSync(directory).mtime < since;
   });
   for (const name of remains) removeSession(name);
   return remains;
@@ -278,6 +274,11 @@ function sessionNames(): string[] {
   }
 }
 
+/** The names among them that a launch may have given. @throws ConfigurationError where they can't be read */
+export function sessionDirectoryNames(): string[] {
+  return sessionNames().filter((name) => sessionName.test(name));
+}
+
 /** All sessions that can be read, oldest first; a broken one doesn't hide the others. */
 export function listSessions(): SessionRecord[] {
   return sessionNames()
@@ -302,6 +303,15 @@ export function findSession(wanted: string | undefined): SessionRecord {
   const matching = wanted === '' ? [] : all.filter(({ id }) => id.startsWith(wanted));
   if (matching.length === 1) return matching[0] as SessionRecord;
   const ids = all.map(({ id }) => id);
+  if (
+    matching.length === 0 &&
+    sessionDirectoryNames().includes(wanted) &&
+    existsSync(sessionFiles(wanted).script)
+  )
+    throw new UsageError(
+      `The record of session "${wanted}" can't be read, so nobody knows its job.`,
+      `If it runs, end it with the scheduler's own commands; its script: ${sessionFiles(wanted).script}`,
+    );
   throw new UsageError(
     matching.length > 1
       ? `Several sessions begin with "${shown(wanted)}": ${matching.map(({ id }) => id).join(', ')}.`

@@ -418,7 +418,10 @@ describe('a broken session beside good ones', () => {
     mkdirSync(path.join(home.sessions, 'empty'));
     writeFileSync(path.join(home.sessions, 'file'), '');
     const list = await call('list');
-    expect(list).toMatchObject({ exitCode: 0, stderr: '' });
+    expect(list).toMatchObject({
+      exitCode: 0,
+      stderr: expect.stringMatching(/^Session broken .*record.*\n$/),
+    });
     expect(list.stdout).toContain('abcdef');
     expect(JSON.parse((await call('list', '--json')).stdout)).toMatchObject([{ id: 'abcdef' }]);
     expect(await call('status', 'abcdef')).toMatchObject({ exitCode: 0, stderr: '' });

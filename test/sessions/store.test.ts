@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import {
+  appendFileSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -11,7 +12,15 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { listSessions, readSecrets, removeRemains, settle, writeRecord } from '../../src/sessions/store.ts';
+import {
+  findSession,
+  listSessions,
+  readSecrets,
+  removeRemains,
+  settle,
+  writeRecord,
+} from '../../src/sessions/store.ts';
+import { removeDamaged, unreadableSessions } from '../../src/sessions/unreadable.ts';
 import { freshHome, type Home } from '../support/directories.ts';
 import { saveSession } from '../support/sessions.ts';
 
@@ -106,6 +115,41 @@ describe('what else lies among the sessions', () => {
     expect(removeRemains(new Date(Date.now() + 60_000))).toEqual(['ghjkmn']);
     expect(readdirSync(home.sessions).toSorted()).toEqual(['README', 'abcdef', 'backup-2026', 'my notes']);
     expect(existsSync(path.join(later, 'secrets', 'jupyter-token'))).toBe(true);
+  });
+
+  it.each([
+    ['nothing', '', 'is empty'],
+    ['half a file', '{"id":"abcdef","sys', 'is damaged'],
+    ["another session's record", '{"id":"ghjkmn"}', 'is damaged'],
+  ])(
+    'is named where a record is %s, and removed with its secrets once its job is over',
+    (_, text, problem) => {
+      const directory = saveSession(home, 'abcdef', { events: [['ready']] });
+      writeFileSync(path.join(directory, 'session.json'), text);
+      writeFileSync(path.join(directory, 'job.sh'), '');
+      expect(unreadableSessions()).toEqual([{ id: 'abcdef', problem, isDamaged: true }]);
+      expect(() => findSession('abcdef')).toThrow(
+        expect.objectContaining({ exitCode: 2, message: expect.stringMatching(/record of .*can't be read/) }),
+      );
+      // Its job may still run.
+      expect(removeDamaged(new Date())).toEqual([]);
+      appendFileSync(path.join(directory, 'events'), '1795303785\tended\tOver.\n');
+      expect(removeDamaged(new Date())).toEqual(['abcdef']);
+      expect(existsSync(directory)).toBe(false);
+    },
+  );
+
+  it('is removed where a record is damaged and nothing has changed for a month; never what may be of a later version', () => {
+    writeFileSync(path.join(saveSession(home, 'abcdef'), 'session.json'), 'null');
+    saveSession(home, 'ghjkmn', { record: { scheduler: 'flux' as 'slurm' } });
+    expect(unreadableSessions().map(({ id, isDamaged }) => [id, isDamaged])).toEqual([
+      ['abcdef', true],
+      ['ghjkmn', false],
+    ]);
+    const day = 24 * 3600_000;
+    expect(removeDamaged(new Date(Date.now() + 29 * day))).toEqual([]);
+    expect(removeDamaged(new Date(Date.now() + 31 * day))).toEqual(['abcdef']);
+    expect(readdirSync(home.sessions)).toEqual(['ghjkmn']);
   });
 
   it('is kept of a record: what a later version has written into it', () => {
