@@ -10,7 +10,7 @@ import {
   type Stats,
 } from 'node:fs';
 import path from 'node:path';
-import { defaultLoaders, type Loader } from 'cosmiconfig';
+import { CORE_SCHEMA, floatCoreTag, intCoreTag, NOT_RESOLVED, load as parseYaml, Schema } from 'js-yaml';
 import type * as z from 'zod';
 import { ConfigurationError } from '../errors.ts';
 import { installationOwner, installedPath, readInstalled, siteConfigurationPlaces } from '../installation.ts';
@@ -25,14 +25,31 @@ export interface LoadedFile {
   readonly content: ConfigFile;
 }
 
-/** A file in which everything is commented out says nothing, which js-yaml takes for an error. */
-const loadYaml: Loader = (file, text) =>
-  text.split('\n').every((line) => /^\s*(?:#|$)/.test(line)) ? {} : defaultLoaders['.yaml'](file, text);
+/** YAML in which an account called 007 or 1e3 stays what it is: a number is what reads the same when it is written again. */
+const schemaOfNames = new Schema(
+  CORE_SCHEMA.tags.map((tag) =>
+    tag === intCoreTag || tag === floatCoreTag
+      ? {
+          ...tag,
+          resolve: (source: string, isExplicit: boolean, tagName: string) => {
+            const value = tag.resolve(source, isExplicit, tagName);
+            return isExplicit || String(value) === source ? value : NOT_RESOLVED;
+          },
+        }
+      : tag,
+  ),
+);
 
-const loaders: Record<string, Loader> = {
-  '.yaml': loadYaml,
-  '.yml': loadYaml,
-  '.json': defaultLoaders['.json'],
+/** A file in which everything is commented out says nothing, which js-yaml takes for an error. */
+const readYaml = (text: string): unknown =>
+  text.split('\n').every((line) => /^\s*(?:#|$)/.test(line))
+    ? {}
+    : parseYaml(text, { schema: schemaOfNames });
+
+const readers: Record<string, (text: string) => unknown> = {
+  '.yaml': readYaml,
+  '.yml': readYaml,
+  '.json': JSON.parse,
 };
 const projectFileNames = ['.start-jupyter.yaml', '.start-jupyter.yml', '.start-jupyter.json'];
 
@@ -97,7 +114,7 @@ function projectFile(directory: string): string | undefined {
 }
 
 function loadBuiltIn(): LoadedFile {
-  const config = loadYaml(builtInFile, readInstalled('systems.yaml'));
+  const config = readYaml(readInstalled('systems.yaml'));
   return validated(builtInFile, config, fileSchema);
 }
 
@@ -149,13 +166,13 @@ async function load({ layer, path: file }: FoundFile, schema: z.ZodType): Promis
       `${shown(file, 200)} does not exist.`,
       'Write the path of a configuration file.',
     );
-  const loader = loaders[path.extname(file)];
-  if (loader === undefined) throw unreadable(file, 'it is neither YAML nor JSON');
+  const reader = readers[path.extname(file)];
+  if (reader === undefined) throw unreadable(file, 'it is neither YAML nor JSON');
   if (layer === 'project') refuseStrangersFile(file, lstatSync(file));
   const text = read(file, layer);
   if (text.trim() === '') return validated(file, {}, schema);
   try {
-    return validated(file, await loader(file, text), schema);
+    return validated(file, reader(text), schema);
   } catch (error) {
     throw error instanceof ConfigurationError ? error : unreadable(file, firstLine(error));
   }

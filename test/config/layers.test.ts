@@ -133,6 +133,18 @@ describe('the layers', () => {
     expect((await settled()).settings.partition?.value).toBe('debug');
   });
 
+  it.each(['007', '0042', '1e3', '0x10', '12345678901234567890', '1.10'])(
+    'leave an account called %s what it is, quoted or not',
+    async (name) => {
+      for (const written of [name, `"${name}"`]) {
+        write(place.user, `account: ${written}\ncpus: 12\n`);
+        const { settings } = await settled();
+        expect(settings.account?.value).toBe(name);
+        expect(settings.cpus?.value).toBe(12);
+      }
+    },
+  );
+
   it('find a project file upwards, the nearest one only', async () => {
     write(place.project, 'partition: far\nmemory: 8\n');
     const near = path.join(path.dirname(place.project), 'deep', '.start-jupyter.json');
