@@ -80,6 +80,8 @@ class OwnCommand extends Command {
   }
   unknownOption(flag: string): void {
     const [name = flag] = flag.startsWith('--') ? flag.split('=', 1) : [flag];
+    if (name !== flag && this.options.some(({ long }) => long === name))
+      this.error(`error: option '${name}' takes no value`, { code: 'start-jupyter.switchWithValue' });
     const near = name.startsWith('--') ? this.#nearestOption(name.slice(2)) : undefined;
     const question = near === undefined ? '' : `\n(Did you mean --${near}?)`;
     this.error(`error: unknown option '${name}'${question}`, { code: 'commander.unknownOption' });
@@ -99,7 +101,6 @@ export function declare(schedulerArguments: readonly string[], done: Done): Comm
     .usage('[launch] [options] [-- scheduler options]\n       start-jupyter COMMAND [ID] [options]')
     .version(version, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print this help')
-    .helpCommand(false)
     .enablePositionalOptions()
     .showSuggestionAfterError()
     .configureOutput({
@@ -145,7 +146,7 @@ export function declare(schedulerArguments: readonly string[], done: Done): Comm
       );
     }
   });
-  program.commandsGroup('Commands:');
+  program.commandsGroup('Commands:').helpCommand('help [COMMAND]', 'show how a command is used');
   declareLaunch(
     program.command('launch').description('start Jupyter and print its link (the default)'),
     async (typed) => {

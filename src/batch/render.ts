@@ -44,7 +44,7 @@ export function renderOwnTemplate(
   directives: readonly string[],
   values: Readonly<Record<string, TemplateValue>>,
 ): string {
-  const text = readFileSync(file, 'utf8');
+  const text = readOwn(file);
   if (!text.startsWith('#!')) throw new TemplateError('its first line is not "#!/bin/bash"');
   const withPlace = /^# \{\{directives\}\}$/m.test(text) ? text : text.replace('\n', '\n# {{directives}}\n');
   const script = renderTemplate(withPlace, directives, values, path.dirname(file));
@@ -56,9 +56,19 @@ export function renderOwnTemplate(
   return script;
 }
 
+/** @throws TemplateError for lines that bash would not read as they were meant */
+function readOwn(file: string): string {
+  const text = readFileSync(file, 'utf8');
+  if (text.includes('\r\n'))
+    throw new TemplateError(
+      `the lines of ${path.basename(file)} end as on Windows (CR LF), which bash can't run; "dos2unix" mends that`,
+    );
+  return text;
+}
+
 function readPartial(name: string, beside: string | undefined): string {
   const own = beside === undefined ? undefined : path.join(beside, 'partials', name);
-  if (own !== undefined && existsSync(own)) return readFileSync(own, 'utf8');
+  if (own !== undefined && existsSync(own)) return readOwn(own);
   if (!installedFiles(templatesDirectory).includes(`partials/${name}`))
     throw new TemplateError(`there is no partial "${name}"`);
   return readInstalled(`${templatesDirectory}/partials/${name}`);

@@ -3,7 +3,12 @@ import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it, test } from 'vitest';
 import { shellQuote } from '../../src/batch/quote.ts';
-import { renderScript, renderTemplate, type TemplateValue } from '../../src/batch/render.ts';
+import {
+  renderOwnTemplate,
+  renderScript,
+  renderTemplate,
+  type TemplateValue,
+} from '../../src/batch/render.ts';
 import { temporaryDirectory } from '../support/directories.ts';
 
 /** What no template, quoting or shell may take for anything but text. */
@@ -111,4 +116,12 @@ it('refuses a directive of several lines, which would be one more directive', ()
   for (const end of ['\n', '\r', '\0']) {
     expect(() => renderScript('slurm', [`#SBATCH --account=a${end}#SBATCH --uid=0`], {})).toThrow(/one line/);
   }
+});
+
+it("refuses lines that end as on Windows in a template of one's own, in words", () => {
+  const file = path.join(temporaryDirectory(), 'own.sh');
+  writeFileSync(file, '#!/bin/bash\r\nsession={{sessionId}}\r\n# {{> site.sh}}\r\n');
+  expect(() => renderOwnTemplate(file, [], { sessionId: 'abcdef' })).toThrow(
+    /own\.sh end as on Windows.*dos2unix" mends that$/,
+  );
 });

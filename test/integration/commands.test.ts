@@ -53,6 +53,12 @@ describe('help', () => {
     expect(stdout).toMatch(/^Usage: /);
   });
 
+  it('is a command, too', async () => {
+    expect(await call('help')).toEqual(await call('--help'));
+    expect(await call('help', 'stop')).toEqual(await call('stop', '--help'));
+    expect(await call('help', 'nothing')).toMatchObject({ exitCode: 2, stdout: '' });
+  });
+
   it('shows every option and every command', async () => {
     const { stdout } = await call('--help');
     for (const key of optionKeys)

@@ -299,6 +299,10 @@ describe('switches', () => {
     await expectRefusals([...attached, ...(short === undefined ? [] : bundled), ...detached]);
   });
 
+  it('that are given one are told so', async () => {
+    await expectRefusals([['--quiet=yes']], /Option '--quiet' takes no value/);
+  });
+
   const conflicts = [
     ['--lab', '--notebook'],
     ['--lab', '-s', 'notebook'],
