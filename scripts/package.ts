@@ -103,7 +103,7 @@ export function makeTree(directory: string, executable: string): void {
   cpSync(executable, path.join(bin, 'start-jupyter'));
   symlinkSync('start-jupyter', path.join(bin, 'satellite'));
   cpSync(path.join(root, 'share'), path.join(directory, 'share'), { recursive: true });
-  for (const name of ['CHANGELOG.md', 'LICENSE', 'README.md', 'THIRD-PARTY-NOTICES', 'docs'])
+  for (const name of ['CHANGELOG.md', 'LICENSE', 'README.md', 'THIRD-PARTY-NOTICES', 'docs', 'lab/README.md'])
     cpSync(path.join(root, name), path.join(directory, name), { recursive: true });
 }
 

@@ -4,6 +4,7 @@ import {
   chownSync,
   cpSync,
   existsSync,
+  globSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -76,6 +77,28 @@ function withNode(node = process.execPath): string {
 
 const installed = (name: string) => path.join(prefix, 'bin', name);
 
+/** Relative links of all documents below a directory that lead nowhere, as `document → link`. */
+function deadLinks(directory: string): string[] {
+  return globSync('**/*.md', { cwd: directory }).flatMap((document) => {
+    const links = readFileSync(path.join(directory, document), 'utf8').matchAll(
+      /\]\(([^)#\s]+)[^)]*\)|\b(?:src|href|srcset)="([^"#]+)/g,
+    );
+    return [...links]
+      .map(([, inText, inTag]) => inText ?? inTag ?? '')
+      .filter(
+        (link) => !/^[a-z]+:/.test(link) && !existsSync(path.join(directory, path.dirname(document), link)),
+      )
+      .map((link) => `${document} → ${link}`);
+  });
+}
+
+it('leads nowhere with no link of its documents; the npm package leaves pictures out', () => {
+  expect(globSync('**/*.md', { cwd: tree }).length).toBeGreaterThan(10);
+  expect(deadLinks(tree)).toEqual([]);
+  const dead = deadLinks(path.join(prefix, 'lib/node_modules/start-jupyter'));
+  expect(dead.filter((each) => !each.endsWith('.png'))).toEqual([]);
+});
+
 describe('the npm package', () => {
   it('installs both programs, and brings what they need and nothing else', async () => {
     for (const name of ['start-jupyter', 'satellite']) {
@@ -94,7 +117,9 @@ describe('the npm package', () => {
       'batch-templates/slurm.sh',
     ])
       expect(files).toContain(needed);
-    expect(files.filter((file) => /\.ts$|^(?:src|test|lab|node_modules)\b/.test(file))).toEqual([]);
+    expect(
+      files.filter((file) => /\.ts$|^(?:(?:src|test|node_modules)\b|lab\/(?!README\.md$))/.test(file)),
+    ).toEqual([]);
   });
 
   it('starts with the configuration below the prefix, which an upgrade leaves alone', async () => {
