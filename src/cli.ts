@@ -158,7 +158,7 @@ export function declare(schedulerArguments: readonly string[], done: Done): Comm
     .command('list')
     .description('list your sessions')
     .option('-a, --all', 'ended ones too')
-    .option('--json', 'print JSON')
+    .option('--json', 'print JSON, with those that ended')
     .action(async (flags) => done((await import('./commands/list.ts')).run(flags)));
   program
     .command('status [ID]')
