@@ -1,17 +1,15 @@
 /** A real browser at the near end of `start-jupyter tunnel`, with OpenSSH in between. */
-import { createHash, randomBytes } from 'node:crypto';
-import { createReadStream, mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import path from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { expect, onTestFinished, test } from 'vitest';
 import { installPackages } from '../../../lab/lab.ts';
-import { temporaryDirectory } from '../../support/directories.ts';
 import { launchHere } from '../../support/here.ts';
 import { cluster, laptop } from '../../support/ssh-cluster.ts';
 import { sshClient, startSshServer } from '../../support/sshd.ts';
 import { openBrowser } from './browser.ts';
 import { installJupyterLab } from './driver/direct-jupyter.ts';
 import { JupyterLabPage } from './jupyterlab-page.ts';
+import { expectToWork } from './work.ts';
 
 test('JupyterLab works through a tunnel, and goes on after the connection broke', async () => {
   await installPackages(['openssh-client', 'openssh-server'], 'the tunnel', console.error);
@@ -30,16 +28,7 @@ test('JupyterLab works through a tunnel, and goes on after the connection broke'
   const jupyter = new JupyterLabPage(tab);
   await jupyter.waitUntilReady();
 
-  expect(await jupyter.runCell('6*7')).toBe('42');
-  expect(await jupyter.terminal('echo $((6*7))')).toBe('42');
-  const files = temporaryDirectory();
-  const [sent, received] = [path.join(files, 'sent.bin'), path.join(files, 'received.bin')];
-  writeFileSync(sent, randomBytes(200 * 1024 * 1024));
-  await jupyter.upload(sent);
-  await jupyter.download('sent.bin', received);
-  const checksum = await sha256(sent);
-  expect(await sha256(path.join(work, 'sent.bin'))).toBe(checksum);
-  expect(await sha256(received)).toBe(checksum);
+  await expectToWork(jupyter, work);
 
   server.connections.at(-1)?.drop();
   await launch.says('Connected again');
@@ -50,9 +39,3 @@ test('JupyterLab works through a tunnel, and goes on after the connection broke'
   expect(await launch.ended).toMatchObject({ exitCode: 130 });
   await there.expectNothingLeft(new URL(url).searchParams.get('token') as string);
 });
-
-async function sha256(file: string): Promise<string> {
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(file), hash);
-  return hash.digest('hex');
-}

@@ -24,7 +24,7 @@ export interface Certificate {
   key: string;
 }
 
-/** Makes a CA in `directory`, and a certificate for all names in `domain`. */
+/** Makes a CA in `directory`, and a certificate for `domain` and all names in it. */
 export async function makeCertificate(directory: string, domain: string): Promise<Certificate> {
   const [ca, caKey] = [join(directory, 'ca.pem'), join(directory, 'ca.key')];
   const [cert, key] = [join(directory, 'site.pem'), join(directory, 'site.key')];
@@ -42,7 +42,12 @@ export async function makeCertificate(directory: string, domain: string): Promis
   await execa('openssl', [...request, '-keyout', caKey, '-out', ca, '-subj', '/CN=driver test CA']);
   await execa('openssl', [
     ...[...request, '-keyout', key, '-out', cert, '-subj', `/CN=${domain}`, '-CA', ca, '-CAkey', caKey],
-    ...['-addext', `subjectAltName=DNS:*.${domain}`, '-addext', 'basicConstraints=critical,CA:FALSE'],
+    ...[
+      '-addext',
+      `subjectAltName=DNS:*.${domain},DNS:${domain}`,
+      '-addext',
+      'basicConstraints=critical,CA:FALSE',
+    ],
   ]);
   return { ca, cert, key };
 }

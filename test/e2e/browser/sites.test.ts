@@ -1,0 +1,110 @@
+/** A real browser where sites are paths of one host name, and where visitors are asked who they are. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
+import { line } from '../../../satellite/test/person.ts';
+import { freshHome, temporaryDirectory } from '../../support/directories.ts';
+import { type HereLaunch, launchHere, secretsOf } from '../../support/here.ts';
+import { slurmPrograms, usualPrograms } from '../../support/program.ts';
+import { startSatelliteProcess } from '../../support/satellite.ts';
+import { type Browser, openBrowser } from './browser.ts';
+import { installJupyterLab } from './driver/direct-jupyter.ts';
+import { type Certificate, makeCertificate } from './driver/test-site.ts';
+import { JupyterLabPage } from './jupyterlab-page.ts';
+import { expectToWork } from './work.ts';
+
+let certificate: Certificate;
+let venv: string;
+
+beforeAll(async () => {
+  // Browsers take an authority's word, but not that of a proxy's own certificate.
+  certificate = await makeCertificate(temporaryDirectory(), 'sites.localhost');
+  venv = path.dirname(path.dirname(await installJupyterLab()));
+});
+
+interface Launched {
+  readonly url: string;
+  /** The folder that Jupyter shows. */
+  readonly work: string;
+  readonly launch: HereLaunch;
+  /** One that trusts the proxy's certificate; another call is another person. */
+  person(): Promise<Browser>;
+}
+
+/** JupyterLab here, behind a proxy of this test's own that was started with these options. */
+async function launched(...options: readonly string[]): Promise<Launched> {
+  const { ca, cert, key } = certificate;
+  const satellite = await startSatelliteProcess('--tls-cert', cert, '--tls-key', key, ...options);
+  onTestFinished(() => satellite.stop());
+  const home = freshHome();
+  const work = path.join(home.path, 'work');
+  mkdirSync(work);
+  const site = path.join(temporaryDirectory(), 'site.yaml');
+  const proxy = { endpoint: satellite.endpoint, caFile: ca };
+  const system = { title: 'Test', scheduler: 'none', detect: {}, proxy, nodeAddress: '127.0.0.1' };
+  writeFileSync(site, JSON.stringify({ systems: { test: system } }));
+  const launch = launchHere(['--here', '--system', 'test', '--lab', '--venv', venv, '-d', work], {
+    home,
+    path: usualPrograms({ without: slurmPrograms }),
+    env: { ...satellite.env, START_JUPYTER_SITE_CONFIG: site },
+  });
+  const url = (await launch.line())?.trim();
+  if (url === undefined) throw new Error(`it ended: ${(await launch.ended).stderr}`);
+  return {
+    url,
+    work,
+    launch,
+    async person() {
+      const browser = await openBrowser({ caFile: ca });
+      onTestFinished(() => browser.close());
+      return browser;
+    },
+  };
+}
+
+test('JupyterLab works at a path of a host name, for who has its token, until it ends', async () => {
+  const { url, work, launch, person } = await launched('--site-style', 'path');
+  const tab = await (await person()).newPage();
+  const { words } = secretsOf(url);
+  const bare = new URL(`/${words}/`, url).href;
+  await tab.goto(bare);
+  expect(new URL(tab.url()).pathname).toBe(`/${words}/login`);
+
+  await tab.goto(url);
+  const jupyter = new JupyterLabPage(tab);
+  await jupyter.waitUntilReady();
+  await expectToWork(jupyter, work);
+  expect(new URL(tab.url()).pathname).toMatch(new RegExp(`^/${words}/lab`));
+
+  launch.kill('SIGINT');
+  expect(await launch.ended).toMatchObject({ exitCode: 130 });
+  expect((await tab.goto(bare))?.status()).toBe(410);
+});
+
+test('JupyterLab works for its owner, who signs in, and opens for nobody else', async () => {
+  const owner = os.userInfo().username;
+  const directory = temporaryDirectory();
+  const users = path.join(directory, 'users');
+  const config = path.join(directory, 'satellite.yaml');
+  writeFileSync(users, line(owner) + line('somebody-else'));
+  writeFileSync(config, JSON.stringify({ auth: { htpasswd: users } }));
+  const { url, work, person } = await launched('--config', config);
+  const signIn = async (user: string) => {
+    const tab = await (await person()).newPage();
+    await tab.goto(url);
+    expect(new URL(tab.url()).hostname).toBe('auth.sites.localhost');
+    await tab.getByLabel('User name').fill(user);
+    await tab.getByLabel('Password').fill(`${user}'s password`);
+    await tab.getByRole('button', { name: 'Sign in' }).click();
+    return tab;
+  };
+
+  const jupyter = new JupyterLabPage(await signIn(owner));
+  await jupyter.waitUntilReady();
+  await expectToWork(jupyter, work);
+
+  const refused = await signIn('somebody-else');
+  await refused.waitForURL(url);
+  expect((await refused.reload())?.status()).toBe(403);
+});
