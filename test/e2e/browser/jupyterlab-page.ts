@@ -73,6 +73,12 @@ export class JupyterLabPage implements JupyterPage {
     await saveDownload(this.#menuItem('filebrowser:download'), to);
   }
 
+  /** From now on closes, as a person would, what Lab says where one of its own requests met a connection that broke. */
+  async closeConnectionErrors(): Promise<void> {
+    const dialog = this.page.locator('.jp-Dialog', { hasText: 'Server Connection Error' });
+    await this.page.addLocatorHandler(dialog, () => dialog.locator('.jp-mod-accept').click());
+  }
+
   /**
    * Waits until the status bar calls the kernel of this very notebook idle. The notebook's own indicator says so while
    * there is no kernel yet, and cells that are run then are dropped.

@@ -1,8 +1,6 @@
 /** A real browser at the site of a workstation that is brought to a satellite by ssh. */
-import { createHash, randomBytes } from 'node:crypto';
-import { createReadStream, mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { expect, onTestFinished, test } from 'vitest';
 import { installPackages } from '../../../lab/lab.ts';
 import { freshHome, temporaryDirectory } from '../../support/directories.ts';
@@ -14,13 +12,13 @@ import { openBrowser } from './browser.ts';
 import { installJupyterLab } from './driver/direct-jupyter.ts';
 import { makeCertificate } from './driver/test-site.ts';
 import { JupyterLabPage } from './jupyterlab-page.ts';
+import { expectToWork } from './work.ts';
 
 test('JupyterLab works through ssh from a workstation, and goes on after the connection broke', async () => {
   await installPackages(['openssh-client', 'openssh-server'], 'the connection', console.error);
   const venv = path.dirname(path.dirname(await installJupyterLab()));
   // Chromium trusts an authority's certificates, and no certificate of its own authority.
-  const files = temporaryDirectory();
-  const { ca, cert, key } = await makeCertificate(files, 'sites.localhost');
+  const { ca, cert, key } = await makeCertificate(temporaryDirectory(), 'sites.localhost');
   const satellite = await startSatelliteProcess('--tls-cert', cert, '--tls-key', key);
   onTestFinished(() => satellite.stop());
   const server = await startSshServer();
@@ -52,17 +50,9 @@ test('JupyterLab works through ssh from a workstation, and goes on after the con
   await tab.goto(url);
   const jupyter = new JupyterLabPage(tab);
   await jupyter.waitUntilReady();
-  expect(await jupyter.runCell('6*7')).toBe('42');
-  expect(await jupyter.terminal('echo $((6*7))')).toBe('42');
+  await expectToWork(jupyter, work, 40);
 
-  const [sent, received] = [path.join(files, 'sent.bin'), path.join(files, 'received.bin')];
-  writeFileSync(sent, randomBytes(40 * 1024 * 1024));
-  await jupyter.upload(sent);
-  await jupyter.download('sent.bin', received);
-  const checksum = await sha256(sent);
-  expect(await sha256(path.join(work, 'sent.bin'))).toBe(checksum);
-  expect(await sha256(received)).toBe(checksum);
-
+  await jupyter.closeConnectionErrors();
   const [before = 0] = server.connections();
   process.kill(before, 'SIGTERM');
   await expect
@@ -78,9 +68,3 @@ test('JupyterLab works through ssh from a workstation, and goes on after the con
   expect((await launch.ended).exitCode).toBe(130);
   expect(satellite.tokensInUse()).toEqual([]);
 });
-
-async function sha256(file: string): Promise<string> {
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(file), hash);
-  return hash.digest('hex');
-}

@@ -30,9 +30,7 @@ test('JupyterLab works through a tunnel, and goes on after the connection broke'
 
   await expectToWork(jupyter, work);
 
-  // JupyterLab says so where one of its own requests falls into the gap; a person closes that, and goes on.
-  const dialog = tab.locator('.jp-Dialog', { hasText: 'Server Connection Error' });
-  await tab.addLocatorHandler(dialog, () => dialog.locator('.jp-mod-accept').click());
+  await jupyter.closeConnectionErrors();
   server.connections.at(-1)?.drop();
   await launch.says('Connected again');
   // The same page: the port and the session are what they were.
