@@ -3,10 +3,13 @@ import { defineConfig } from 'vitest/config';
 /** Tests of the proxy that take too long for `npm run check`. */
 const long = ['satellite/test/fuzz/*.test.ts', 'satellite/test/life.test.ts'];
 
+/** End-to-end tests on this machine itself: a real browser, and no cluster. */
+const withoutLab = ['test/e2e/browser/*.test.ts', 'test/e2e/embedded.test.ts'];
+
 export default defineConfig({
   test: {
-    // Most tests wait for other processes most of the time: two cores carry two files at once.
-    maxWorkers: 2,
+    // Most tests wait for other processes most of the time: two cores carry three files at once.
+    maxWorkers: 3,
     projects: [
       {
         test: {
@@ -42,8 +45,17 @@ export default defineConfig({
       },
       {
         test: {
+          name: 'browser',
+          include: withoutLab,
+          testTimeout: 180_000,
+          hookTimeout: 600_000,
+        },
+      },
+      {
+        test: {
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts'],
+          exclude: withoutLab,
           // The lab is one cluster of two small nodes: files take turns.
           fileParallelism: false,
           testTimeout: 180_000,

@@ -42,12 +42,13 @@ try {
     await installFronts(console.log);
   }
   await run('node', ['scripts/build.mjs']);
-  await vitest('without the lab', ['unit', 'satellite', 'long', 'integration']);
+  const projects = ['unit', 'satellite', 'long', 'integration'];
+  await vitest('without the lab', obstacle === undefined ? [...projects, 'browser'] : projects);
   if (obstacle === undefined) {
     await vitest('in the lab', ['e2e']);
     await run('node', ['lab/cli.ts', 'down']);
   } else {
-    leftOut.push(`The end-to-end tests in the cluster lab were left out: ${obstacle}.`);
+    leftOut.push(`The end-to-end tests, in the cluster lab and with a browser, were left out: ${obstacle}.`);
   }
 } finally {
   rmSync(workspace, { recursive: true, force: true });
