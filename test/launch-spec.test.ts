@@ -32,7 +32,7 @@ function settings(typed: OptionValues, fromFile: OptionValues = {}): Settings {
 }
 
 const spec = (typed: OptionValues, system = cluster, fromFile: OptionValues = {}): LaunchSpec =>
-  launchSpec(settings(typed, fromFile), system, '/work');
+  launchSpec(settings(typed, fromFile), system, '/project');
 
 function refusal(typed: OptionValues, system = cluster, fromFile: OptionValues = {}): PersonError {
   try {

@@ -150,7 +150,7 @@ function launch(
       { origin: 'built in', values: { dir: '~' } },
       ...typedLayers(Object.fromEntries(values.map(([key, text]) => [key, readOption(key, text)]))),
     ]);
-    const spec = launchSpec(settings, system, '/work');
+    const spec = launchSpec(settings, system, '/project');
     return { spec, script: jobScript(spec, 'ID', plannedAddress(spec)) };
   } catch (error) {
     if (error instanceof PersonError) return error;

@@ -51,7 +51,7 @@ function script(typed: Typed, system: System): string {
   const keys = Object.keys(typed) as OptionKey[];
   const values = Object.fromEntries(keys.map((key) => [key, readOption(key, typed[key])]));
   const settings = mergeLayers([{ origin: 'built in', values: { dir: '/home/a' } }, ...typedLayers(values)]);
-  const spec = launchSpec(settings, system, '/work');
+  const spec = launchSpec(settings, system, '/project');
   return jobScript(spec, 'ID', plannedAddress(spec));
 }
 

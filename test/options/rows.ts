@@ -275,10 +275,10 @@ export const scriptRows: readonly { readonly typed: Typed; readonly assignments:
   { typed: { lab: true }, assignments: ['service=lab'] },
   { typed: { notebook: true }, assignments: ['service=notebook'] },
   { typed: { voila: true }, assignments: ['service=voila'] },
-  { typed: { dir: "it's here" }, assignments: [`start_dir='/work/it'\\''s here'`] },
+  { typed: { dir: "it's here" }, assignments: [`start_dir='/project/it'\\''s here'`] },
   { typed: { idleTimeout: '1h' }, assignments: ['idle_timeout=3600'] },
   { typed: { module: 'gcc,python/3.11' }, assignments: ['modules=(gcc python/3.11)'] },
-  { typed: { modulePath: '/opt/modules,more' }, assignments: ['module_path=(/opt/modules /work/more)'] },
+  { typed: { modulePath: '/opt/modules,more' }, assignments: ['module_path=(/opt/modules /project/more)'] },
   { typed: { venv: '/opt/ml' }, assignments: ['venv=/opt/ml'] },
   { typed: { condaEnv: 'course' }, assignments: ['conda_env=course', 'conda_program=conda'] },
   {
@@ -287,22 +287,22 @@ export const scriptRows: readonly { readonly typed: Typed; readonly assignments:
   },
   {
     typed: { condaYml: 'environment.yml' },
-    assignments: ['conda_yml=/work/environment.yml', 'conda_program=conda'],
+    assignments: ['conda_yml=/project/environment.yml', 'conda_program=conda'],
   },
   {
     typed: { condaYml: 'environment.yml', mamba: true, cache: true },
     assignments: [
-      'conda_yml=/work/environment.yml',
+      'conda_yml=/project/environment.yml',
       'conda_program=mamba',
       'conda_cache=/home/a/.cache/start-jupyter/conda',
     ],
   },
-  { typed: { image: 'image.sif' }, assignments: ['image=/work/image.sif'] },
+  { typed: { image: 'image.sif' }, assignments: ['image=/project/image.sif'] },
   {
     typed: { image: 'docker://quay.io/jupyter/scipy-notebook', bind: '/scratch,data:/mnt:ro', nv: true },
     assignments: [
       'image=docker://quay.io/jupyter/scipy-notebook',
-      'binds=(/scratch /work/data:/mnt:ro)',
+      'binds=(/scratch /project/data:/mnt:ro)',
       'container_flags=(--nv)',
     ],
   },
@@ -311,7 +311,7 @@ export const scriptRows: readonly { readonly typed: Typed; readonly assignments:
     assignments: ['image=/opt/image.sif', 'container_flags=(--rocm)'],
   },
   { typed: { env: 'OMP_NUM_THREADS=4' }, assignments: ['variables=(OMP_NUM_THREADS=4)'] },
-  { typed: { setup: 'course.sh' }, assignments: ['setup_file=/work/course.sh'] },
+  { typed: { setup: 'course.sh' }, assignments: ['setup_file=/project/course.sh'] },
   { typed: { scratchDir: '/scratch/{user}' }, assignments: [`scratch_dir='/scratch/{user}'`] },
 ];
 
