@@ -6,37 +6,55 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { testWith } from '../support/command.ts';
 import { freshHome, temporaryDirectory } from '../support/directories.ts';
 import { launchHere } from '../support/here.ts';
-import { run, slurmPrograms, usualPrograms } from '../support/program.ts';
+import { type RunOptions, run, slurmPrograms, usualPrograms } from '../support/program.ts';
 import { type SatelliteProcess, startSatelliteProcess } from '../support/satellite.ts';
 import { saveSession } from '../support/sessions.ts';
 
 const { run: testWithJupyter, note } = testWith('jupyter-notebook');
 
 let satellite: SatelliteProcess;
+/** One that believes its front, which is this test, who visits. */
+let behindFront: SatelliteProcess;
 
 beforeAll(async () => {
   const directory = temporaryDirectory();
   const users = path.join(directory, 'users');
-  const config = path.join(directory, 'satellite.yaml');
+  const gatedBy = (name: string, settings: object) => {
+    const config = path.join(directory, `${name}.yaml`);
+    writeFileSync(config, JSON.stringify(settings));
+    return startSatelliteProcess('--config', config);
+  };
   // Nobody signs in here: satellite/test/integration/jupyter.test.ts does.
   writeFileSync(users, '');
-  writeFileSync(config, JSON.stringify({ auth: { htpasswd: users } }));
-  satellite = await startSatelliteProcess('--config', config);
+  [satellite, behindFront] = await Promise.all([
+    gatedBy('htpasswd', { auth: { htpasswd: users } }),
+    gatedBy('header', { auth: { header: 'X-Remote-User' }, trustedProxies: ['127.0.0.1/32'] }),
+  ]);
 });
-afterAll(() => satellite.stop());
+afterAll(() => Promise.all([satellite.stop(), behindFront.stop()]));
+
+/** A workstation of one's own that knows this proxy. */
+function workstation({ endpoint, caFile, env }: SatelliteProcess): RunOptions {
+  const site = path.join(temporaryDirectory(), 'site.yaml');
+  const system = {
+    title: 'Test',
+    scheduler: 'none',
+    detect: {},
+    proxy: { endpoint, caFile },
+    nodeAddress: '127.0.0.1',
+  };
+  writeFileSync(site, JSON.stringify({ systems: { test: system }, service: 'notebook' }));
+  return {
+    home: freshHome(),
+    path: usualPrograms({ without: slurmPrograms }),
+    env: { ...env, START_JUPYTER_SITE_CONFIG: site },
+  };
+}
 
 describe(`behind a proxy that asks who visits${note}`, () => {
   testWithJupyter('a session is its owner’s, and he shares it', async () => {
-    const home = freshHome();
-    const site = path.join(temporaryDirectory(), 'site.yaml');
-    const proxy = { endpoint: satellite.endpoint, caFile: satellite.caFile };
-    const system = { title: 'Test', scheduler: 'none', detect: {}, proxy, nodeAddress: '127.0.0.1' };
-    writeFileSync(site, JSON.stringify({ systems: { test: system }, service: 'notebook' }));
-    const how = {
-      home,
-      path: usualPrograms({ without: slurmPrograms }),
-      env: { ...satellite.env, START_JUPYTER_SITE_CONFIG: site },
-    };
+    const how = workstation(satellite);
+    const { home } = how;
     const launch = launchHere(['--here', '--system', 'test'], how);
     const url = (await launch.line())?.trim() ?? '';
     expect(url).toMatch(/^https:\/\/[a-z]+(-[a-z]+)+\.sites\.localhost:\d+\/$/);
@@ -63,6 +81,34 @@ describe(`behind a proxy that asks who visits${note}`, () => {
       expect.not.stringContaining(jupyterToken),
     ]);
     expect((await run(['share', id, 'bob'], how)).exitCode).toBe(6);
+  });
+
+  testWithJupyter('a notebook that stays is for the same people after it was started again', async () => {
+    const how = workstation(behindFront);
+    const launch = () => launchHere(['--here', '--system', 'test', '--keep-link', 'desk'], how);
+    const asks = async (url: string, user: string) =>
+      (await behindFront.ask(`${url}api/sessions`, { 'x-remote-user': user })).status;
+    const owner = os.userInfo().username;
+
+    const first = launch();
+    const url = (await first.line())?.trim() ?? '';
+    expect([await asks(url, owner), await asks(url, 'bob'), await asks(url, 'carol')]).toEqual([
+      200, 403, 403,
+    ]);
+    const [id = ''] = readdirSync(how.home.sessions);
+    expect((await run(['share', id, 'bob'], how)).exitCode).toBe(0);
+    expect(await asks(url, 'bob')).toBe(200);
+    first.kill('SIGTERM');
+    await first.ended;
+    expect([await asks(url, owner), await asks(url, 'carol')]).toEqual([502, 403]);
+
+    const second = launch();
+    expect((await second.line())?.trim()).toBe(url);
+    expect([await asks(url, owner), await asks(url, 'bob'), await asks(url, 'carol')]).toEqual([
+      200, 200, 403,
+    ]);
+    second.kill('SIGINT');
+    await second.ended;
   });
 });
 
