@@ -50,7 +50,7 @@ test('JupyterLab works through ssh from a workstation, and goes on after the con
   await tab.goto(url);
   const jupyter = new JupyterLabPage(tab);
   await jupyter.waitUntilReady();
-  await expectToWork(jupyter, work, 40);
+  await expectToWork(jupyter, work);
 
   await jupyter.closeConnectionErrors();
   const [before = 0] = server.connections();

@@ -102,7 +102,7 @@ test('JupyterLab works for its owner, who signs in, and opens for nobody else', 
 
   const jupyter = new JupyterLabPage(await signIn(owner));
   await jupyter.waitUntilReady();
-  await expectToWork(jupyter, work, 20);
+  await expectToWork(jupyter, work);
 
   const refused = await signIn('somebody-else');
   await refused.waitForURL(({ hostname }) => hostname === new URL(url).hostname);

@@ -6,13 +6,13 @@ import { expect } from 'vitest';
 import { temporaryDirectory } from '../../support/directories.ts';
 import type { JupyterPage } from './jupyter-page.ts';
 
-/** A cell, a terminal, and a file both ways through a Jupyter of this machine that shows the folder `work`. */
-export async function expectToWork(jupyter: JupyterPage, work: string, megabytes = 200): Promise<void> {
+/** A cell, a terminal, and 200 MB both ways through a Jupyter of this machine that shows the folder `work`. */
+export async function expectToWork(jupyter: JupyterPage, work: string): Promise<void> {
   expect(await jupyter.runCell('6*7')).toBe('42');
   expect(await jupyter.terminal('echo $((6*7))')).toBe('42');
   const files = temporaryDirectory();
   const [sent, received] = [path.join(files, 'sent.bin'), path.join(files, 'received.bin')];
-  writeFileSync(sent, randomBytes(megabytes * 1024 * 1024));
+  writeFileSync(sent, randomBytes(200 * 1024 * 1024));
   await jupyter.upload(sent);
   await jupyter.download('sent.bin', received);
   const checksum = await sha256(sent);
