@@ -29,14 +29,17 @@ export async function makeAccountingDatabase(): Promise<void> {
 export async function makeAccounts(): Promise<void> {
   await add('cluster', 'lab');
   for (const [account, users] of Object.entries(accounts)) {
-    await add('account', account, `Description=${account}`, 'Organization=lab');
+    await add('account', account, `Description=${account}`, 'Organization=lab', 'Cluster=lab');
     await addToAccount(account, users);
   }
 }
 
-/** Lets users charge an account. The first that they are added to is their default. */
+/**
+ * Lets users charge an account of the lab's own cluster: without its name, of every cluster that there is. The first that
+ * they are added to is their default.
+ */
 export function addToAccount(account: string, users: readonly string[]): Promise<void> {
-  return add('user', users.join(','), `Account=${account}`);
+  return add('user', users.join(','), `Account=${account}`, 'Cluster=lab');
 }
 
 function add(...args: string[]): Promise<void> {
