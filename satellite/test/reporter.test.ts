@@ -252,6 +252,16 @@ async function cluster() {
   return { folder, command, newReporter, session, log };
 }
 
+/** The same with a session whose job, 7, has been reported to run. */
+async function clusterWithJob() {
+  const { command, newReporter, session } = await cluster();
+  const look = await session('7');
+  const reporter = newReporter();
+  await command('squeue', `${HEADING}7|RUNNING|debug|10|N/A|None\n`);
+  await reporter.report();
+  return { command, reporter, look };
+}
+
 describe('reports', () => {
   test('tell what changed, and only that', async () => {
     const { command, newReporter, session, log } = await cluster();
@@ -293,11 +303,7 @@ describe('reports', () => {
     ['the accounting remembers', 'sacct', 'CANCELLED by 1000\n', 'The job was cancelled.'],
     ['nobody remembers', 'sacct', '', 'The job ended before Jupyter was ready.'],
   ])('a job that vanished, and %s', async (_what, name, output, reason) => {
-    const { command, newReporter, session } = await cluster();
-    const look = await session('7');
-    const reporter = newReporter();
-    await command('squeue', `${HEADING}7|RUNNING|debug|10|N/A|None\n`);
-    await reporter.report();
+    const { command, reporter, look } = await clusterWithJob();
     await command('squeue', HEADING);
     await command(name, output);
     await reporter.report();
@@ -316,11 +322,7 @@ describe('reports', () => {
     ['fails', 1, 'slurm_load_jobs error: Unable to contact slurm controller (connect failure)\n'],
     ['fails and exits with 0', 0, 'slurm_load_jobs error: Socket timed out on send/recv operation\n'],
   ])('a squeue that %s ends nothing', async (_what, code, stderr) => {
-    const { command, newReporter, session } = await cluster();
-    const look = await session('7');
-    const reporter = newReporter();
-    await command('squeue', `${HEADING}7|RUNNING|debug|10|N/A|None\n`);
-    await reporter.report();
+    const { command, reporter, look } = await clusterWithJob();
     await command('squeue', '', code, stderr);
     expect(await reporter.report()).toEqual({
       by: 'scheduler',
@@ -330,11 +332,7 @@ describe('reports', () => {
   });
 
   test('a squeue whose lines are garbage ends nothing, and is told with how many', async () => {
-    const { command, newReporter, session } = await cluster();
-    const look = await session('7');
-    const reporter = newReporter();
-    await command('squeue', `${HEADING}7|RUNNING|debug|10|N/A|None\n`);
-    await reporter.report();
+    const { command, reporter, look } = await clusterWithJob();
     await command('squeue', `${HEADING}garbage\n7|RUN\n`);
     expect(await reporter.report()).toEqual({
       by: 'scheduler',
@@ -344,11 +342,7 @@ describe('reports', () => {
   });
 
   test('a controller that stops answering between two questions ends nothing', async () => {
-    const { command, newReporter, session } = await cluster();
-    const look = await session('7');
-    const reporter = newReporter();
-    await command('squeue', `${HEADING}7|RUNNING|debug|10|N/A|None\n`);
-    await reporter.report();
+    const { command, reporter, look } = await clusterWithJob();
     await command('squeue', HEADING);
     await command('scontrol', '', 1, 'slurm_load_jobs error: Unable to contact slurm controller\n');
     await reporter.report();

@@ -1,7 +1,8 @@
 /** Every way out of a session ends with no job, no token, no secret, and a page that says why. */
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { killDaemon, labCommand, labExec, startDaemon, up } from '../../lab/lab.ts';
+import { killDaemon, labCommand, labExec, type NodeName, startDaemon, up } from '../../lab/lab.ts';
+import { describeEndings, expectNothingIsLeft, expectTimeLimit, isProxyDatabase } from './support/endings.ts';
 import {
   fetchSite,
   type LaunchReport,
@@ -23,11 +24,8 @@ beforeAll(async () => {
 });
 afterAll(() => stopAll('alice', 'bob'));
 
-/** The proxy's own database keeps a token that is gone, to say why; only the proxy can read it. */
-const proxyDatabase = /^(login|c1|c2):\/var\/lib\/satellite\//;
-
-async function nodeOf(jobId: string): Promise<'c1' | 'c2'> {
-  return (await labExec(['squeue', '-h', '-j', jobId, '-o', '%N'])).stdout.trim() as 'c1' | 'c2';
+async function nodeOf(jobId: string): Promise<NodeName> {
+  return (await labExec(['squeue', '-h', '-j', jobId, '-o', '%N'])).stdout.trim() as NodeName;
 }
 
 async function untilJobIsGone(jobId: string): Promise<void> {
@@ -39,62 +37,17 @@ async function untilJobIsGone(jobId: string): Promise<void> {
     .toMatch(/^(CANCELLED|COMPLETED|TIMEOUT|FAILED)?$/);
 }
 
-async function expectNothingIsLeft(session: LaunchReport, user = 'alice'): Promise<void> {
-  const { jupyterToken, proxyToken } = secretsIn(session.url);
-  const secrets = [jupyterToken, proxyToken];
-  expect((await filesWith(secrets)).filter((file) => !proxyDatabase.test(file))).toEqual([]);
-  expect(processesWith(secrets)).toEqual([]);
-  const records = await schedulerRecords(session.jobId, { user: 'root' });
-  for (const secret of secrets) expect(records).not.toContain(secret);
-  for (const node of ['c1', 'c2'] as const)
-    expect(
-      (await labExec(['find', '/tmp', '-user', user, '-name', 'sj-*'], { user: 'root', node })).stdout,
-    ).toBe('');
+/** What Slurm remembers of a job, for its administrator. */
+function records(jobId: string): Promise<string> {
+  return schedulerRecords(jobId, { user: 'root' });
 }
 
-const endings: {
-  name: string;
-  end(session: LaunchReport): Promise<unknown>;
-  state: string;
-  reason: RegExp;
-}[] = [
-  {
-    name: 'stop',
-    end: ({ id }) => labExec(['start-jupyter', 'stop', id]),
-    state: 'ended',
-    reason: /Stopped with "start-jupyter stop"/,
-  },
-  {
-    name: 'scancel from outside',
-    end: ({ jobId }) => labExec(['scancel', jobId]),
-    state: 'ended',
-    reason: /The job was cancelled/,
-  },
-  {
-    name: 'kill -9 of Jupyter',
-    end: async ({ jobId }) =>
-      labExec(['pkill', '-KILL', '-u', 'alice', '-f', 'jupyter-lab'], {
-        user: 'root',
-        node: await nodeOf(jobId),
-      }),
-    state: 'failed',
-    reason: /Jupyter was killed on c[12] \(signal 9\)/,
-  },
-];
-
-describe.each(endings)('$name', ({ end, state, reason }) => {
-  test('ends the job, closes the site with the reason, and leaves no secret', async () => {
-    const session = await launch(['--lab', '-e', 'jupyterlab', '--wait']);
-    await end(session);
-    await untilJobIsGone(session.jobId);
-    await expect.poll(() => pageText(session.url), { timeout: 10_000 }).toMatch(reason);
-    // Before anything asks for the session's status, which would clean up after a job that did not.
-    await expectNothingIsLeft(session);
-    const status = await sessionStatus(session.id);
-    expect(status.state).toBe(state);
-    expect(status.reason).toMatch(reason);
-    expect(status.url).toBeNull();
-  });
+describeEndings({
+  launch: (...options) => launch(options),
+  cancel: 'scancel',
+  nodeOf,
+  untilJobIsGone,
+  records,
 });
 
 test('a job that is stopped while it waits in the queue is gone with its token, and the page says why', async () => {
@@ -108,7 +61,7 @@ test('a job that is stopped while it waits in the queue is gone with its token, 
   const { proxyToken } = secretsIn(session.url);
   const token = await labExec(['curl', '-s', `https://manage.user-content.test/api/v1/tokens/${proxyToken}`]);
   expect(JSON.parse(token.stdout).state).toBe('gone');
-  await expectNothingIsLeft(session);
+  await expectNothingIsLeft(session, records);
 });
 
 test('a node that goes down: the scheduler knows better than the job why', async () => {
@@ -127,7 +80,7 @@ test('a node that goes down: the scheduler knows better than the job why', async
       .poll(async () => (await labExec(['sinfo', '-h', '-n', node, '-o', '%t'])).stdout, { timeout: 30_000 })
       .toMatch(/^idle/);
   }
-  await expectNothingIsLeft(session);
+  await expectNothingIsLeft(session, records);
 });
 
 test('a signal after the link was printed comes too late: the session stands, and the exit code says so', async () => {
@@ -202,7 +155,7 @@ describe('a launch that waits', () => {
       });
       await untilJobIsGone(session.jobId);
       expect(await pageText(session.url)).toMatch(/The launch was interrupted/);
-      await expectNothingIsLeft(session);
+      await expectNothingIsLeft(session, records);
     },
   );
 
@@ -214,7 +167,7 @@ describe('a launch that waits', () => {
     expect(stderr).toMatch(/not ready within 8s/);
     expect(JSON.parse(stdout).state).toBe('failed');
     await untilJobIsGone(session.jobId);
-    await expectNothingIsLeft(session);
+    await expectNothingIsLeft(session, records);
   });
 });
 
@@ -234,7 +187,7 @@ test('while a session runs, another user finds its secrets nowhere', async () =>
   }
 
   // The owner's own files hold them in two places, both private: the session, and Jupyter's runtime directory.
-  const held = (await filesWith(secrets)).filter((file) => !proxyDatabase.test(file));
+  const held = (await filesWith(secrets)).filter((file) => !isProxyDatabase(file));
   expect(held.length).toBeGreaterThan(0);
   for (const file of held)
     expect(file).toMatch(
@@ -257,14 +210,7 @@ test('a stranger who knows the name of a site gets nothing from Jupyter without 
 });
 
 test('the time limit ends the job, closes the site with the reason, and leaves no secret', async () => {
-  await untilJobIsGone(limited.jobId);
-  await expect.poll(() => pageText(limited.url), { timeout: 10_000 }).toMatch(/The time limit was reached/);
-  await expectNothingIsLeft(limited, 'bob');
-  expect(await sessionStatus(limited.id, { user: 'bob' })).toMatchObject({
-    state: 'ended',
-    reason: 'The time limit was reached.',
-    url: null,
-  });
+  await expectTimeLimit(limited, 'bob', { untilJobIsGone, records });
   const { stdout } = await labExec(['sacct', '-X', '-n', '-P', '-j', limited.jobId, '-o', 'state']);
   expect(stdout).toBe('TIMEOUT');
 });

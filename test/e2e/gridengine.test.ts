@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { killDaemon, labExec, type NodeName, startDaemon, up } from '../../lab/lab.ts';
 import { baggage } from './support/baggage.ts';
+import { describeEndings, expectNothingIsLeft, expectTimeLimit } from './support/endings.ts';
 import {
   fetchSite,
   type LaunchReport,
@@ -12,7 +13,7 @@ import {
   startJupyter,
   stopAll,
 } from './support/launcher.ts';
-import { filesWith, processesWith } from './support/secrets.ts';
+import { filesWith } from './support/secrets.ts';
 
 const here = ['--system', 'lab-sge'];
 
@@ -56,18 +57,9 @@ async function jobState({ url }: LaunchReport): Promise<string> {
   return stdout.trim();
 }
 
-async function expectNothingIsLeft(session: LaunchReport, user = 'alice'): Promise<void> {
-  const { jupyterToken, proxyToken } = secretsIn(session.url);
-  const secrets = [jupyterToken, proxyToken];
-  const proxyDatabase = /^(login|c1|c2):\/var\/lib\/satellite\//;
-  expect((await filesWith(secrets)).filter((file) => !proxyDatabase.test(file))).toEqual([]);
-  expect(processesWith(secrets)).toEqual([]);
-  const { stdout: accounting } = await labExec(['qacct', '-j', session.jobId], { reject: false });
-  for (const secret of secrets) expect(accounting).not.toContain(secret);
-  for (const node of ['c1', 'c2'] as const)
-    expect(
-      (await labExec(['find', '/tmp', '-user', user, '-name', 'sj-*'], { user: 'root', node })).stdout,
-    ).toBe('');
+/** What the accounting remembers of a job; nothing of one that never ran. */
+async function records(jobId: string): Promise<string> {
+  return (await labExec(['qacct', '-j', jobId], { reject: false })).stdout;
 }
 
 test('a launch asks for what was said, and Jupyter answers at its link', async () => {
@@ -140,49 +132,7 @@ test('the page and the protocol follow a job from the queue to its end', async (
   expect(await jobState(session)).toBe('');
 });
 
-const endings: {
-  name: string;
-  end(session: LaunchReport): Promise<unknown>;
-  state: string;
-  reason: RegExp;
-}[] = [
-  {
-    name: 'stop',
-    end: ({ id }) => labExec(['start-jupyter', 'stop', id]),
-    state: 'ended',
-    reason: /Stopped with "start-jupyter stop"/,
-  },
-  {
-    name: 'qdel from outside',
-    end: ({ jobId }) => labExec(['qdel', jobId]),
-    state: 'ended',
-    reason: /The job was cancelled/,
-  },
-  {
-    name: 'kill -9 of Jupyter',
-    end: async ({ jobId }) =>
-      labExec(['pkill', '-KILL', '-u', 'alice', '-f', 'jupyter-lab'], {
-        user: 'root',
-        node: await nodeOf(jobId),
-      }),
-    state: 'failed',
-    reason: /Jupyter was killed on c[12] \(signal 9\)/,
-  },
-];
-
-describe.each(endings)('$name', ({ end, state, reason }) => {
-  test('ends the job, closes the site with the reason, and leaves no secret', async () => {
-    const session = await launch('--lab', '-e', 'jupyterlab', '--wait');
-    await end(session);
-    await untilJobIsGone(session.jobId);
-    await expect.poll(() => pageText(session.url), { timeout: 10_000 }).toMatch(reason);
-    // Before anything asks for the session's status, which would clean up after a job that did not.
-    await expectNothingIsLeft(session);
-    const status = await sessionStatus(session.id);
-    expect(status.state).toBe(state);
-    expect(status.reason).toMatch(reason);
-  });
-});
+describeEndings({ launch, cancel: 'qdel', nodeOf, untilJobIsGone, records });
 
 test('a job whose script is killed is over: the accounting says how, and the launcher cleans up after it', async () => {
   const session = await launch('--notebook', '--wait');
@@ -209,7 +159,7 @@ test('a job that is deleted while it waits is over, and its token with it', asyn
     state: 'ended',
     reason: 'The scheduler does not know the job any more.',
   });
-  await expectNothingIsLeft(session);
+  await expectNothingIsLeft(session, records);
 });
 
 test('a qmaster that is away ends nothing, and the session goes on', async () => {
@@ -230,13 +180,7 @@ test('a qmaster that is away ends nothing, and the session goes on', async () =>
 });
 
 test('the time limit ends the job, closes the site with the reason, and leaves no secret', async () => {
-  await untilJobIsGone(limited.jobId);
-  await expect.poll(() => pageText(limited.url), { timeout: 10_000 }).toMatch(/The time limit was reached/);
-  await expectNothingIsLeft(limited, 'bob');
-  expect(await sessionStatus(limited.id, { user: 'bob' })).toMatchObject({
-    state: 'ended',
-    reason: 'The time limit was reached.',
-  });
+  await expectTimeLimit(limited, 'bob', { untilJobIsGone, records });
 });
 
 describe('a launch that can not work is refused', () => {
