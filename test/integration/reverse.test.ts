@@ -1,6 +1,7 @@
 /** From a workstation, through a real ssh, to the satellite of a server: its site, what it survives, and what the key can't do. */
 import { execFile } from 'node:child_process';
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -11,19 +12,38 @@ import { type HereLaunch, launchHere, secretsOf } from '../support/here.ts';
 import { allEnded, processesWithHome } from '../support/processes.ts';
 import { run, slurmPrograms, usualPrograms } from '../support/program.ts';
 import { type SatelliteProcess, startSatelliteProcess } from '../support/satellite.ts';
-import { type SshServer, startSshServer } from '../support/ssh-server.ts';
+import { type SshServer, sshClient, startSshServer } from '../support/sshd.ts';
 
 const { run: testWithSshd, note } = testWith('jupyter-notebook', '/usr/sbin/sshd');
+
+/** The account that docs/access.md gives to all workstations, and what it says of it for sshd. */
+const account = 'notebooks';
+const matchBlock = documentedBlock();
+/** Only root can have an account more: without it the block is for the account of whoever runs the tests. */
+const isRoot = process.getuid?.() === 0;
 
 let satellite: SatelliteProcess;
 let server: SshServer;
 beforeAll(async () => {
   [satellite, server] = await Promise.all([
     startSatelliteProcess('--site-ports', '20000-29999'),
-    startSshServer(),
+    startSshServer({
+      settings: ['LogLevel DEBUG1'],
+      ...(isRoot
+        ? { account, matchBlock }
+        : { matchBlock: matchBlock.replace(account, os.userInfo().username) }),
+    }),
   ]);
+  server.authorize();
 });
-afterAll(() => Promise.all([satellite?.stop(), server?.stop()]));
+afterAll(() => satellite?.stop());
+
+function documentedBlock(): string {
+  const guide = readFileSync(path.join(import.meta.dirname, '../../docs/access.md'), 'utf8');
+  return /^```\n# \/etc\/ssh\/sshd_config\.d\/notebooks\.conf\n((?:.*\n)*?)```$/m.exec(guide)?.[1] ?? '';
+}
+
+const openConnections = () => server.connections.filter(({ isOpen }) => isOpen);
 
 interface Workstation {
   readonly home: Home;
@@ -34,7 +54,7 @@ interface Workstation {
 }
 
 /** A machine of its own: nothing of the server is here but its address. */
-function workstation({ without = slurmPrograms, programs = server.clientPrograms() } = {}): Workstation {
+function workstation({ without = slurmPrograms, programs = clientPrograms() } = {}): Workstation {
   const site = path.join(temporaryDirectory(), 'site.yaml');
   const system = {
     title: 'Workstation',
@@ -51,6 +71,7 @@ function workstation({ without = slurmPrograms, programs = server.clientPrograms
   };
 }
 
+const clientPrograms = (options = {}) => sshClient({ '127.0.0.1': { server } }, options);
 const via = () => `${server.user}@127.0.0.1:${server.port}`;
 const launchArguments = (...more: string[]) => ['--system', 'workstation', '--via', via(), ...more];
 
@@ -72,6 +93,21 @@ async function linkOf(launch: HereLaunch): Promise<string> {
 /** Resolves once something is so; the test's own time limit is the end of it. */
 async function until(what: () => Promise<boolean> | boolean): Promise<void> {
   while (!(await what())) await setTimeout(100);
+}
+
+const destination = () => `${server.user}@127.0.0.1`;
+
+/** ssh with this key, as somebody could type it who has another purpose than the launcher; with an agent and a display. */
+function sshWith({ programs }: Workstation, key: string) {
+  const login = ['-i', key, '-o', 'ExitOnForwardFailure=yes', '-p', `${server.port}`];
+  return (...words: string[]): Promise<string> =>
+    promisify(execFile)('ssh-agent', [path.join(programs, 'ssh'), ...login, ...words], {
+      timeout: 20_000,
+      env: { ...process.env, DISPLAY: ':0' },
+    }).then(
+      () => 'opened',
+      ({ stderr, killed }) => (killed ? 'opened' : `refused: ${stderr}`),
+    );
 }
 
 const sshOf = ({ home }: Workstation) =>
@@ -113,19 +149,19 @@ describe(`from a workstation through ssh${note}`, () => {
     expect(statSync(path.dirname(socket)).mode & 0o077).toBe(0);
 
     // A connection that is cut: people see a page that says so and tries again, and then Jupyter, at the same name.
-    await server.goAway();
+    server.goAway();
     await launch.says('is lost');
     const lost = await satellite.ask(api, { ...withToken, accept: 'text/html' });
     expect([502, 503]).toContain(lost.status);
     expect(lost.body).toMatch(/tries again|try again|again by itself/i);
-    await server.comeBack();
+    server.comeBack();
     await launch.says('is back; the link is the same');
     expect((await satellite.ask(api, withToken)).status).toBe(200);
 
     // A laptop that sleeps: nothing answers, and the server gives the connection up.
     const asleep = sshOf(how);
     process.kill(asleep, 'SIGSTOP');
-    for (const pid of server.connections()) process.kill(pid, 'SIGKILL');
+    for (const connection of openConnections()) connection.drop();
     expect([502, 503]).toContain((await satellite.ask(api, withToken)).status);
     process.kill(asleep, 'SIGCONT');
     await until(async () => (await satellite.ask(api, withToken)).status === 200);
@@ -137,7 +173,7 @@ describe(`from a workstation through ssh${note}`, () => {
     expect((await satellite.ask(api, withToken)).status).toBe(410);
     await allEnded(how.home.path);
     expect(existsSync(path.dirname(socket))).toBe(false);
-    expect(server.connections()).toEqual([]);
+    expect(openConnections()).toEqual([]);
   });
 
   testWithSshd(
@@ -152,7 +188,7 @@ describe(`from a workstation through ssh${note}`, () => {
       await launch.ended;
       await until(() => satellite.tokensInUse().length === 0);
       await allEnded(how.home.path);
-      await until(() => server.connections().length === 0);
+      await until(() => openConnections().length === 0);
     },
   );
 
@@ -200,53 +236,58 @@ describe(`from a workstation through ssh${note}`, () => {
     const key = path.join(how.home.path, '.config/start-jupyter/reverse_ed25519');
     const [, own = ''] = /permitlisten="127\.0\.0\.1:(\d+)"/.exec(line) ?? [];
     const another = own === '20000' ? 20001 : 20000;
-    const ssh = async (...words: string[]) => {
-      const login = [
-        '-F',
-        path.join(how.programs, 'config'),
-        '-i',
-        key,
-        '-o',
-        'BatchMode=yes',
-        '-p',
-        `${server.port}`,
-      ];
-      const asked = [...login, '-o', 'ExitOnForwardFailure=yes', ...words];
-      return await promisify(execFile)('/usr/bin/ssh', asked, { timeout: 20_000 }).then(
-        () => 'opened',
-        ({ stderr, killed }) => (killed ? 'opened' : `refused: ${stderr}`),
-      );
-    };
-    const destination = `${server.user}@127.0.0.1`;
-    expect(await ssh(destination, 'id')).toMatch(/^refused/);
-    expect(await ssh('-s', destination, 'sftp')).toMatch(/^refused/);
-    expect(await ssh('-tt', destination)).toMatch(/PTY allocation request failed/);
+    const ssh = sshWith(how, key);
+    expect(await ssh(destination(), 'id')).toMatch(/^refused/);
+    expect(await ssh('-s', destination(), 'sftp')).toMatch(/^refused/);
+    expect(await ssh('-tt', destination())).toMatch(/PTY allocation request failed/);
     // Somebody's own port is somebody else's no place; nor is every address of the server.
     for (const place of [`127.0.0.1:${another}`, `0.0.0.0:${another}`])
-      expect(await ssh('-N', '-R', `${place}:127.0.0.1:1`, destination)).toMatch(
+      expect(await ssh('-N', '-R', `${place}:127.0.0.1:1`, destination())).toMatch(
         /remote port forwarding failed/,
       );
-    expect(await ssh('-W', `127.0.0.1:${server.port}`, destination)).toMatch(/prohibited/);
+    expect(await ssh('-W', `127.0.0.1:${server.port}`, destination())).toMatch(/prohibited/);
 
     // A stranger's key, and a server that is another one, end a launch at once.
     const stranger = { ...workstation(), home: freshHome() };
     expect(await run(launchArguments(), stranger)).toMatchObject({ exitCode: 3, stdout: '' });
     const other = line.split(' ').slice(-4).join(' ');
     expect(other).not.toContain('restrict');
-    const impostor = workstation({
-      programs: server.clientPrograms({
-        knownHosts: `[127.0.0.1]:${server.port} ${/ssh-ed25519 \S+/.exec(line)?.[0]}\n`,
-      }),
-    });
-    expect(await run(launchArguments(), impostor)).toMatchObject({
-      exitCode: 3,
-      stderr: expect.stringContaining('is another one than before'),
-    });
-    const unknown = workstation({ programs: server.clientPrograms({ knownHosts: '' }) });
+    const unknown = workstation({ programs: clientPrograms({ knowsKeys: false }) });
     expect(await run(launchArguments(), unknown)).toMatchObject({
       exitCode: 3,
       stderr: expect.stringContaining('is not known here'),
     });
     expect(satellite.tokensInUse()).toHaveLength(1);
+  });
+
+  testWithSshd('the account is for nothing else, even for a key whose line allows everything', async () => {
+    const how = workstation();
+    const line = await lineOf(how);
+    server.authorize(line.slice(line.indexOf('ssh-ed25519')));
+    const key = path.join(how.home.path, '.config/start-jupyter/reverse_ed25519');
+    const ssh = sshWith(how, key);
+    expect(await ssh(destination(), 'id')).toMatch(/^refused/);
+    expect(await ssh('-s', destination(), 'sftp')).toMatch(/^refused/);
+    expect(await ssh('-tt', destination())).toMatch(/PTY allocation request failed/);
+    const open = temporaryDirectory();
+    chmodSync(open, 0o777);
+    expect(await ssh('-R', `${open}/socket:127.0.0.1:1`, destination())).toMatch(
+      /remote port forwarding failed/,
+    );
+    // An agent, a display, and a port for the whole network.
+    expect(await ssh('-A', '-Y', '-R', '0.0.0.0:0:127.0.0.1:1', destination())).toMatch(
+      /X11 forwarding request failed/,
+    );
+    const log = readFileSync(server.log, 'utf8');
+    expect(log).toContain('session_auth_agent_req: agent forwarding disabled');
+    expect(log).toContain('forwarding listening on 127.0.0.1 port');
+    expect(log).not.toContain('forwarding listening on 0.0.0.0 port');
+
+    // A server that is another one ends a launch at once.
+    server.changeKey();
+    expect(await run(launchArguments(), how)).toMatchObject({
+      exitCode: 3,
+      stderr: expect.stringContaining('is another one than before'),
+    });
   });
 });

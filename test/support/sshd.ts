@@ -5,20 +5,41 @@ import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
-import { onTestFinished } from 'vitest';
+import { afterAll } from 'vitest';
 import { temporaryDirectory } from './directories.ts';
+
+export interface SshConnection {
+  readonly isOpen: boolean;
+  /** As by a network that breaks. */
+  drop(): void;
+}
 
 export interface SshServer {
   readonly port: number;
-  /** Connections that came so far, and how each is dropped as by a network that breaks. */
-  readonly connections: readonly { drop(): void }[];
+  /** Whom to log in as. */
+  readonly user: string;
+  /** Those that came so far. */
+  readonly connections: readonly SshConnection[];
   /** Its host key, as known_hosts has it behind the name. */
   readonly hostKey: string;
+  /** The file in which it says what it does. */
+  readonly log: string;
+  /** Replaces who may come in (at first the client of {@link sshClient}), by lines of `authorized_keys`. */
+  authorize(...lines: readonly string[]): void;
   /** Says from now on that it is another. */
   changeKey(): void;
-  /** From now on connections are closed at once. */
+  /** As a server that is switched off: its connections end, and others are closed at once. */
   goAway(): void;
   comeBack(): void;
+}
+
+export interface ServerSettings {
+  /** Lines of sshd_config. */
+  readonly settings?: readonly string[];
+  /** What follows them there: lines from the first `Match` on. */
+  readonly matchBlock?: string;
+  /** An account that this server alone knows; only root can have one. */
+  readonly account?: string;
 }
 
 function newKey(file: string): string {
@@ -37,22 +58,30 @@ function ownKey(): { readonly file: string; readonly line: string } {
   return clientKey;
 }
 
+const started: { stop(): Promise<void> }[] = [];
+
+afterAll(() => Promise.all(started.splice(0).map((server) => server.stop())));
+
 /**
- * A server for this user. Each connection is taken here and handed to an sshd of its own, as inetd does (sshd(8), -i), so
- * that the port is whichever is free.
- * @param options lines of sshd_config
+ * A server that goes when the file's tests are over. Each connection is taken here and handed to an sshd of its own, as
+ * inetd does (sshd(8), -i), so that the port is whichever is free.
  */
-export async function startSshServer(options: readonly string[] = []): Promise<SshServer> {
+export async function startSshServer({
+  settings = [],
+  matchBlock = '',
+  account,
+}: ServerSettings = {}): Promise<SshServer> {
   const directory = temporaryDirectory();
+  const file = (name: string) => path.join(directory, name);
   // What sshd's unprivileged half is locked into; made by the service where there is one.
   if (process.getuid?.() === 0) mkdirSync('/run/sshd', { recursive: true });
   const configure = (name: string): string => {
-    const hostKey = newKey(path.join(directory, name));
+    const hostKey = newKey(file(name));
     // The first value of a keyword is the one that counts.
     const lines = [
-      ...options,
-      `HostKey ${path.join(directory, name)}`,
-      `AuthorizedKeysFile ${path.join(directory, 'authorized_keys')}`,
+      ...settings,
+      `HostKey ${file(name)}`,
+      `AuthorizedKeysFile ${file('authorized_keys')}`,
       'UsePAM no',
       'StrictModes no',
       'PermitRootLogin yes',
@@ -60,59 +89,87 @@ export async function startSshServer(options: readonly string[] = []): Promise<S
       'KbdInteractiveAuthentication no',
       'PrintMotd no',
       'PidFile none',
+      matchBlock,
     ];
-    writeFileSync(path.join(directory, 'sshd_config'), `${lines.join('\n')}\n`);
+    writeFileSync(file('sshd_config'), `${lines.join('\n')}\n`);
     return hostKey;
   };
-  writeFileSync(path.join(directory, 'authorized_keys'), `${ownKey().line}\n`);
+  const authorize = (...lines: readonly string[]) =>
+    writeFileSync(file('authorized_keys'), `${lines.join('\n')}\n`);
+  authorize(ownKey().line);
   const hostKey = configure('host_key');
+  const sshd = ['/usr/sbin/sshd', '-i', '-f', file('sshd_config'), '-E', file('log')];
+  const [program = '', ...words] = account === undefined ? sshd : withAccount(account, directory, sshd);
 
   let isAway = false;
-  const connections: { readonly child: ChildProcess; drop(): void }[] = [];
+  const connections: (SshConnection & { readonly ended: Promise<unknown> })[] = [];
   const server = net.createServer({ pauseOnConnect: true }, (socket) => {
     socket.on('error', () => {});
     if (isAway) {
       socket.destroy();
       return;
     }
-    const child = spawn('/usr/sbin/sshd', ['-i', '-f', path.join(directory, 'sshd_config')], {
+    const child = spawn(program, words, {
       stdio: [socket, socket, 'ignore'],
       detached: true,
       env: { PATH: '/usr/bin:/bin' },
     });
     socket.destroy();
-    const drop = () => {
-      try {
-        process.kill(-(child.pid as number), 'SIGKILL');
-      } catch {
-        // it has ended by itself
-      }
-    };
-    connections.push({ child, drop });
+    connections.push({
+      get isOpen() {
+        return isRunning(child);
+      },
+      drop: () => {
+        if (isRunning(child)) process.kill(-(child.pid as number), 'SIGKILL');
+      },
+      ended: isRunning(child) ? once(child, 'exit') : Promise.resolve(),
+    });
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  onTestFinished(async () => {
-    server.close();
-    for (const { drop } of connections) drop();
-    await Promise.all(
-      connections
-        .filter(({ child }) => child.exitCode === null && child.signalCode === null)
-        .map(({ child }) => once(child, 'exit')),
-    );
+  const dropAll = () => {
+    for (const connection of connections) connection.drop();
+  };
+  started.push({
+    async stop() {
+      server.close();
+      dropAll();
+      await Promise.all(connections.map(({ ended }) => ended));
+    },
   });
   return {
     port: (server.address() as net.AddressInfo).port,
+    user: account ?? os.userInfo().username,
     connections,
     hostKey,
+    log: file('log'),
+    authorize,
     changeKey: () => configure('another_host_key'),
     goAway: () => {
       isAway = true;
+      dropAll();
     },
     comeBack: () => {
       isAway = false;
     },
   };
+}
+
+const isRunning = ({ exitCode, signalCode }: ChildProcess) => exitCode === null && signalCode === null;
+
+/** A command for which this machine has one account more, and none that is real. */
+function withAccount(name: string, directory: string, command: readonly string[]): string[] {
+  const id = 61_000;
+  const tables = {
+    passwd: `${readFileSync('/etc/passwd', 'utf8')}${name}:x:${id}:${id}::/nonexistent:/bin/sh\n`,
+    // No password opens it, and it isn't locked, which sshd would mind without PAM.
+    shadow: `${name}:*:20000::::::\n`,
+  };
+  for (const [table, rows] of Object.entries(tables)) writeFileSync(path.join(directory, table), rows);
+  // sshd reads authorized_keys as that account.
+  chmodSync(directory, 0o711);
+  const mount = 'for table in passwd shadow; do mount --bind "$0/$table" "/etc/$table"; done; exec "$@"';
+  return ['unshare', '--mount', 'sh', '-ec', mount, directory, ...command];
 }
 
 /** What stands in a person's ssh configuration of one host. */

@@ -7,7 +7,7 @@ import { freshHome, temporaryDirectory } from '../../support/directories.ts';
 import { launchHere } from '../../support/here.ts';
 import { run, slurmPrograms, usualPrograms } from '../../support/program.ts';
 import { startSatelliteProcess } from '../../support/satellite.ts';
-import { startSshServer } from '../../support/ssh-server.ts';
+import { sshClient, startSshServer } from '../../support/sshd.ts';
 import { openBrowser } from './browser.ts';
 import { installJupyterLab } from './driver/direct-jupyter.ts';
 import { makeCertificate } from './driver/test-site.ts';
@@ -22,7 +22,7 @@ test('JupyterLab works through ssh from a workstation, and goes on after the con
   const satellite = await startSatelliteProcess('--tls-cert', cert, '--tls-key', key);
   onTestFinished(() => satellite.stop());
   const server = await startSshServer();
-  onTestFinished(() => server.stop());
+  server.authorize();
   const home = freshHome();
   const work = path.join(home.path, 'work');
   mkdirSync(work);
@@ -34,7 +34,7 @@ test('JupyterLab works through ssh from a workstation, and goes on after the con
   );
   const how = {
     home,
-    path: `${server.clientPrograms()}:${usualPrograms({ without: slurmPrograms })}`,
+    path: `${sshClient({ '127.0.0.1': { server } })}:${usualPrograms({ without: slurmPrograms })}`,
     env: { START_JUPYTER_SITE_CONFIG: site },
   };
   const via = `${server.user}@127.0.0.1:${server.port}`;
@@ -53,13 +53,9 @@ test('JupyterLab works through ssh from a workstation, and goes on after the con
   await expectToWork(jupyter, work);
 
   await jupyter.closeConnectionErrors();
-  const [before = 0] = server.connections();
-  process.kill(before, 'SIGTERM');
-  await expect
-    .poll(() => (server.connections().at(0) ?? before) !== before, {
-      timeout: 30_000,
-    })
-    .toBe(true);
+  const { length } = server.connections;
+  server.connections.at(-1)?.drop();
+  await expect.poll(() => server.connections.length, { timeout: 30_000 }).toBeGreaterThan(length);
   await tab.reload();
   await jupyter.waitUntilReady();
   expect(await jupyter.runCell('7*6')).toBe('42');
