@@ -25,9 +25,10 @@ import {
   selfSignedCertificate,
   tlsOptions,
 } from './tls.ts';
+import { openStore } from './tokens/open.ts';
 import type { TokenRecord } from './tokens/record.ts';
 import { TokenRegistry } from './tokens/registry.ts';
-import { SqliteStore, StoreError } from './tokens/store.ts';
+import { StoreError, type TokenStore } from './tokens/store.ts';
 import { Ways } from './ways.ts';
 
 interface Address {
@@ -97,16 +98,19 @@ export async function startSatellite(
     );
   const ways = new Ways(config.routes, new DirectAddresses(isOwnAddress));
   const traffic = new Traffic();
-  const store = new SqliteStore(config.state);
-  const registry = new TokenRegistry(store, config.tokenTtl, (error) => {
+  const store = await openStore(config.state);
+  const onError = (error: unknown): void => {
     if (error instanceof StoreError) {
       traffic.stateErrors += 1;
       log({ event: 'state-error', message: error.message });
     } else log({ event: 'internal-error', stack: error instanceof Error ? error.stack : String(error) });
-  });
+  };
+  const registry = new TokenRegistry(store, config.tokenTtl, onError);
+  // What ran out while nobody was looking is over before the first visitor comes.
+  await registry.sweep().catch(onError);
   const signInUrl = (): string => siteUrl(SIGN_IN_LABEL);
-  const auth = await openAuth(config, store, registry, signInUrl, log).catch((error: Error) => {
-    registry.close();
+  const auth = await openAuth(config, store, registry, signInUrl, log).catch(async (error: Error) => {
+    await registry.close();
     throw error;
   });
   const server = certificate
@@ -134,7 +138,7 @@ export async function startSatellite(
   } catch (error) {
     for (const one of metrics ? [...servers, metrics] : servers) one.close();
     await auth?.close();
-    registry.close();
+    await registry.close();
     throw error;
   }
 
@@ -154,9 +158,9 @@ export async function startSatellite(
   const engine = new NodeEngine(config.limits, traffic, hsts);
   const pages = new Pages(registry, config);
   const prober = new Prober((token) => registry.markAnswering(token));
-  registry.onTransition((record) => {
-    traffic.transition(record);
-    logTransition(record, log);
+  registry.onTransition((record, isOurs) => {
+    traffic.transition(record, isOurs);
+    if (isOurs) logTransition(record, log);
     if (record.state === 'mapped' && record.host !== null && record.port !== null) {
       prober.start({ token: record.token, host: record.host, port: record.port });
     } else if (record.state === 'gone') {
@@ -244,7 +248,7 @@ export async function startSatellite(
   const status = serveStatus(config.state, () => statusOf(registry, traffic), log);
   if (metrics) log({ event: 'serving-metrics', ...addressOf(metrics) });
   const { mapped, pending } = registry.counts();
-  log({ event: 'state', file: config.state, sites: mapped, waiting: pending });
+  log({ event: 'state', file: store.name, sites: mapped, waiting: pending });
   // Says what is wrong before anybody asks.
   void health.trouble();
   log({ event: 'listening', ...address, domain: config.domain, manage: manageUrl, openFiles });
@@ -275,7 +279,7 @@ export async function startSatellite(
     metrics?.closeAllConnections();
     await Promise.all(all);
     await auth?.close();
-    registry.close();
+    await registry.close();
     log({ event: 'stopped' });
   };
   let stopped: Promise<void> | undefined;
@@ -327,7 +331,7 @@ function openCertificate({ tls, domain, state }: SatelliteConfig, log: Log): Ser
 /** Loaded only where it is wanted, as below. */
 async function openAuth(
   config: SatelliteConfig,
-  store: SqliteStore,
+  store: TokenStore,
   registry: TokenRegistry,
   signInUrl: () => string,
   log: Log,

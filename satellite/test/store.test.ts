@@ -2,7 +2,8 @@ import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import type { JobRecord } from '../src/tokens/record.ts';
-import { SqliteStore } from '../src/tokens/store.ts';
+import { TokenRegistry } from '../src/tokens/registry.ts';
+import { SqliteStore } from '../src/tokens/sqlite-store.ts';
 import { scratch } from './support.ts';
 
 const jobs = (count: number, state = 'R'): JobRecord[] =>
@@ -62,4 +63,25 @@ describe('a report of a whole queue', () => {
     expect(store.load().jobs.map(({ state }) => state)).toEqual(['PD', ...Array(9).fill('R')]);
     store.close();
   });
+});
+
+test('what stood on a change that failed is looked at anew', async () => {
+  const store = new SqliteStore(':memory:');
+  const tokens = new TokenRegistry(store, 3600_000, (error) => {
+    throw error;
+  });
+  const { token } = await tokens.issue();
+  const broken = jobs(1000).map((job, i) => (i === 999 ? { ...job, position: 'x' } : job));
+  const report = tokens.reportJobs(broken as unknown as JobRecord[]);
+  const redeem = tokens.redeem(token, '10.0.0.1', 8888);
+  // Both are being written by now, in the same transaction; what comes next waits for it.
+  await setImmediate();
+  const phase = tokens.setPhase(token, '10.0.0.1', 'jupyter', null);
+  await expect(report).rejects.toThrow(/cannot store TEXT/);
+  await expect(redeem).rejects.toThrow(/cannot store TEXT/);
+  expect((await phase).ok).toBe(true);
+  const expected = { state: 'pending', host: null, phase: 'jupyter' };
+  expect(tokens.find(token)).toMatchObject(expected);
+  expect(store.load().tokens).toEqual([expect.objectContaining(expected)]);
+  await tokens.close();
 });

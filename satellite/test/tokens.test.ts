@@ -3,7 +3,8 @@ import { jobState, waitingReason } from '../src/jobs/states.ts';
 import { type TokenEvent, transitions } from '../src/tokens/machine.ts';
 import type { JobRecord, TokenRecord } from '../src/tokens/record.ts';
 import { TokenRegistry } from '../src/tokens/registry.ts';
-import { type Changes, SqliteStore, StoreError, type TokenStore } from '../src/tokens/store.ts';
+import { SqliteStore } from '../src/tokens/sqlite-store.ts';
+import { type Changes, StoreError, type TokenStore } from '../src/tokens/store.ts';
 import { drawToken, tokenBits, tokenPattern } from '../src/tokens/words.ts';
 import { cleanup, LOGIN, NODE1, NODE2 } from './support.ts';
 

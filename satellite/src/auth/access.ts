@@ -2,6 +2,7 @@ import { timingSafeEqual } from 'node:crypto';
 import type { TokenRecord } from '../tokens/record.ts';
 import type { TokenStore } from '../tokens/store.ts';
 import type { Keys } from './keys.ts';
+import { Sealed } from './sealed.ts';
 
 /** Whose site it is, and what opens its notebook. */
 export interface Access {
@@ -21,22 +22,14 @@ export class NotYoursError extends Error {
 
 /** Who may come in, site by site; kept sealed in the state. */
 export class Accesses {
-  readonly #store: TokenStore;
-  readonly #keys: Keys;
-  readonly #known = new Map<string, Access>();
+  readonly #sealed: Sealed<Access>;
 
   constructor(store: TokenStore, keys: Keys) {
-    this.#store = store;
-    this.#keys = keys;
-    for (const { id, sealed } of store.loadSecrets('access')) {
-      const text = keys.unseal(sealed, `access ${id}`);
-      // Sealed with a key that is there no more: nobody's site, until its owner says anew whose it is.
-      if (text !== undefined) this.#known.set(id, JSON.parse(text));
-    }
+    this.#sealed = new Sealed(store, keys, 'access');
   }
 
   of({ token, issuedAt }: TokenRecord): Access | undefined {
-    const access = this.#known.get(token);
+    const access = this.#sealed.get(token);
     return access?.issuedAt === issuedAt ? access : undefined;
   }
 
@@ -59,39 +52,21 @@ export class Accesses {
     wanted: { readonly owner?: string | undefined; readonly sharedWith?: readonly string[] | undefined },
   ): Promise<Access> {
     const { token, issuedAt } = record;
-    const before = this.#known.get(token);
-    const current = this.of(record);
-    const owner = wanted.owner ?? current?.owner;
-    const isHis =
-      current === undefined || (isSame(current.jupyterToken, jupyterToken) && owner === current.owner);
-    if (!isHis || owner === undefined) throw new NotYoursError();
-    const access = {
-      issuedAt,
-      owner,
-      sharedWith: wanted.sharedWith ?? current?.sharedWith ?? [],
-      jupyterToken,
-    };
-    // At once, so that a second request in the same turn sees the first one's doing.
-    this.#known.set(token, access);
-    const sealed = this.#keys.seal(JSON.stringify(access), `access ${token}`);
-    try {
-      await this.#store.save({ secrets: [{ kind: 'access', id: token, sealed }] });
-    } catch (error) {
-      if (this.#known.get(token) === access) {
-        if (before) this.#known.set(token, before);
-        else this.#known.delete(token);
-      }
-      throw error;
-    }
-    return access;
+    const access = await this.#sealed.change(token, (known) => {
+      const current = known?.issuedAt === issuedAt ? known : undefined;
+      const owner = wanted.owner ?? current?.owner;
+      const isHis =
+        current === undefined || (isSame(current.jupyterToken, jupyterToken) && owner === current.owner);
+      if (!isHis || owner === undefined) throw new NotYoursError();
+      const sharedWith = wanted.sharedWith ?? current?.sharedWith ?? [];
+      return { issuedAt, owner, sharedWith, jupyterToken };
+    });
+    return access as Access;
   }
 
   /** Forgets the sites that are no more. */
-  async sweep(exists: (token: string) => boolean): Promise<void> {
-    const gone = [...this.#known.keys()].filter((token) => !exists(token));
-    for (const token of gone) this.#known.delete(token);
-    if (gone.length > 0)
-      await this.#store.save({ forgetSecrets: gone.map((id) => ({ kind: 'access', id })) });
+  sweep(exists: (token: string) => boolean): Promise<void> {
+    return this.#sealed.forget(this.#sealed.ids().filter((token) => !exists(token)));
   }
 }
 

@@ -98,9 +98,10 @@ export class Auth {
       mayComeIn: (user) => this.#accountOf(user) !== undefined,
       log,
     });
+    const onError = (error: Error): void => log({ event: 'state-error', message: error.message });
     this.#timers = [
       setInterval(() => this.#sweep(), SWEEP_MS).unref(),
-      setInterval(() => this.#forget(), FORGET_MS).unref(),
+      setInterval(() => this.#forget().catch(onError), FORGET_MS).unref(),
     ];
   }
 
@@ -263,13 +264,12 @@ export class Auth {
     }
   }
 
-  #forget(): void {
+  async #forget(): Promise<void> {
+    await this.#registry.askOthers();
     const exists = (token: string): boolean => this.#registry.find(token) !== undefined;
     for (const key of this.#insides.keys())
       if (!exists(key.split(' ', 1)[0] ?? '')) this.#insides.delete(key);
-    const onError = (error: Error): void => this.#log({ event: 'state-error', message: error.message });
-    this.#signIns.sweep().catch(onError);
-    this.accesses.sweep(exists).catch(onError);
+    await Promise.all([this.#signIns.sweep(), this.accesses.sweep(exists)]);
   }
 
   #turnOut(end: () => void, { record, user }: Pass): void {

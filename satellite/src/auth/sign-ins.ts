@@ -1,5 +1,6 @@
 import type { TokenStore } from '../tokens/store.ts';
 import { type Keys, randomId } from './keys.ts';
+import { Sealed } from './sealed.ts';
 
 /** What is kept of a provider's answer, to ask it again. */
 export interface ProviderTokens {
@@ -24,21 +25,16 @@ export interface SignIn {
 /** Everybody who is signed in; kept sealed in the state, so that a restart signs nobody out. */
 export class SignIns {
   readonly #store: TokenStore;
-  readonly #keys: Keys;
-  readonly #known = new Map<string, SignIn>();
+  readonly #sealed: Sealed<SignIn>;
 
   constructor(store: TokenStore, keys: Keys) {
     this.#store = store;
-    this.#keys = keys;
-    for (const { id, sealed } of store.loadSecrets('sign-in')) {
-      const text = keys.unseal(sealed, `sign-in ${id}`);
-      if (text !== undefined) this.#known.set(id, JSON.parse(text));
-    }
+    this.#sealed = new Sealed(store, keys, 'sign-in');
   }
 
   /** One that isn't over. */
   find(id: string): SignIn | undefined {
-    const signIn = this.#known.get(id);
+    const signIn = this.#sealed.get(id);
     return signIn && this.#store.clock.now() < signIn.until ? signIn : undefined;
   }
 
@@ -46,35 +42,23 @@ export class SignIns {
   async add(given: Pick<SignIn, 'user' | 'proof' | 'provider'>, duration: number): Promise<SignIn> {
     const now = this.#store.clock.now();
     const signIn = { ...given, id: randomId(), until: now + duration, checkedAt: now };
-    await this.#save(signIn);
-    this.#known.set(signIn.id, signIn);
+    await this.#sealed.change(signIn.id, () => signIn);
     return signIn;
   }
 
   /** The provider has said yes again. One that has ended meanwhile stays so. Rejects with a StoreError. */
-  async renew(signIn: SignIn, provider: ProviderTokens): Promise<void> {
-    if (!this.#known.has(signIn.id)) return;
-    const renewed = { ...signIn, provider, checkedAt: this.#store.clock.now() };
-    this.#known.set(signIn.id, renewed);
-    await this.#save(renewed);
+  async renew({ id }: SignIn, provider: ProviderTokens): Promise<void> {
+    const checkedAt = this.#store.clock.now();
+    await this.#sealed.change(id, (current) => current && { ...current, provider, checkedAt });
   }
 
-  /** At once; rejects with a StoreError where a restart would bring it back. */
-  async end(id: string): Promise<void> {
-    if (this.#known.delete(id)) await this.#store.save({ forgetSecrets: [{ kind: 'sign-in', id }] });
+  /** Rejects with a StoreError where a restart would bring it back. */
+  end(id: string): Promise<void> {
+    return this.#sealed.forget([id]);
   }
 
   /** Forgets those whose time is over. */
-  async sweep(): Promise<void> {
-    const over = [...this.#known.keys()].filter((id) => this.find(id) === undefined);
-    for (const id of over) this.#known.delete(id);
-    if (over.length > 0)
-      await this.#store.save({ forgetSecrets: over.map((id) => ({ kind: 'sign-in', id })) });
-  }
-
-  #save(signIn: SignIn): Promise<void> {
-    const { id } = signIn;
-    const sealed = this.#keys.seal(JSON.stringify(signIn), `sign-in ${id}`);
-    return this.#store.save({ secrets: [{ kind: 'sign-in', id, sealed }] });
+  sweep(): Promise<void> {
+    return this.#sealed.forget(this.#sealed.ids().filter((id) => this.find(id) === undefined));
   }
 }

@@ -1,6 +1,6 @@
 import type { AuthConfig } from '../config.ts';
 import type { Log } from '../log.ts';
-import type { Clock } from '../tokens/clock.ts';
+import type { StateClock } from '../tokens/clock.ts';
 import { Htpasswd } from './htpasswd.ts';
 import type { Keys } from './keys.ts';
 import { NotAllowedError, OidcProvider } from './oidc.ts';
@@ -13,7 +13,7 @@ interface Parts {
   readonly config: AuthConfig;
   readonly keys: Keys;
   readonly signIns: SignIns;
-  readonly clock: Clock;
+  readonly clock: StateClock;
   /** The public address of the host on which people sign in. */
   readonly authUrl: () => string;
   readonly log: Log;

@@ -5,8 +5,9 @@ import { jobIdFrom } from '../jobs/id.ts';
 import { shortToken } from '../log.ts';
 import { isPort } from '../management/service.ts';
 import { cleanText, MAX_STATE } from '../management/text.ts';
+import { openStore } from '../tokens/open.ts';
 import type { JobRecord, TokenRecord } from '../tokens/record.ts';
-import { SqliteStore, StoreError } from '../tokens/store.ts';
+import { StoreError } from '../tokens/store.ts';
 import { tokenPattern } from '../tokens/words.ts';
 
 /** What was taken over, and what was not and why. */
@@ -43,7 +44,7 @@ interface JobRow {
  */
 export async function importOriginal(file: string, config: SatelliteConfig): Promise<Imported> {
   const { proxies, jobs } = readOriginal(file);
-  const store = new SqliteStore(config.state);
+  const store = await openStore(config.state);
   try {
     const skew = store.clock.skew();
     const known = store.load();
@@ -62,11 +63,12 @@ export async function importOriginal(file: string, config: SatelliteConfig): Pro
       else records.push(record);
     }
     const jobRecords = jobs.flatMap((row) => jobOf(row, skew) ?? []).filter(({ id }) => !knownJobs.has(id));
-    await store.save({ tokens: records, jobs: jobRecords });
+    const tokens = records.map((record) => ({ record, before: undefined }));
+    await store.save({ tokens, jobs: jobRecords });
     const mapped = records.filter(({ state }) => state === 'mapped').length;
     return { pending: records.length - mapped, mapped, jobs: jobRecords.length, leftOut };
   } finally {
-    store.close();
+    await store.close();
   }
 }
 

@@ -93,14 +93,13 @@ export class Traffic {
     this.#limited.set(limit, (this.#limited.get(limit) ?? 0) + 1);
   }
 
-  transition({ token, state, goneBy }: TokenRecord): void {
-    if (state === 'pending') this.issued += 1;
-    else if (state === 'mapped') this.redeemed += 1;
-    else {
-      if (goneBy) this.#gone[goneBy] += 1;
-      const site = this.#sites.get(token);
-      if (site) this.#forget(token, site);
-    }
+  /** Counts what this proxy has done itself: those that share its state count the rest. */
+  transition({ token, state, goneBy }: TokenRecord, isOurs: boolean): void {
+    if (isOurs && state === 'pending') this.issued += 1;
+    if (isOurs && state === 'mapped') this.redeemed += 1;
+    if (isOurs && goneBy) this.#gone[goneBy] += 1;
+    const site = state === 'gone' ? this.#sites.get(token) : undefined;
+    if (site) this.#forget(token, site);
   }
 
   get requests(): Iterable<{ kind: RequestKind; status: string; count: number }> {

@@ -16,6 +16,14 @@ export interface Anchor extends Moment {
   readonly time: number;
 }
 
+/** What tokens age by. */
+export interface StateClock {
+  /** Milliseconds since the epoch, never going back. */
+  now(): number;
+  /** What has to be added to a time of this clock to have it by the calendar as it is now. */
+  skew(): number;
+}
+
 /** Reads the machine's clocks. */
 export function systemMoment(): Moment {
   return { wall: Date.now(), uptime: Math.round(currentUptime()), boot: currentBoot };
@@ -54,7 +62,7 @@ const SKEW_MS = 1000;
  * of the machine only the calendar does: there a clock that went back counts as no time, and one that went forward can't
  * be told from a long rest.
  */
-export class Clock {
+export class Clock implements StateClock {
   readonly #read: () => Moment;
   readonly #start: Anchor;
 
@@ -66,7 +74,6 @@ export class Clock {
     this.#start = { ...moment, time };
   }
 
-  /** Milliseconds since the epoch, never going back. */
   now(): number {
     return this.anchor().time;
   }
@@ -77,7 +84,6 @@ export class Clock {
     return { ...moment, time: this.#start.time + Math.max(0, moment.uptime - this.#start.uptime) };
   }
 
-  /** What has to be added to a time of ours to have it by the calendar as it is now. */
   skew(): number {
     const { wall, time } = this.anchor();
     return Math.abs(wall - time) < SKEW_MS ? 0 : wall - time;

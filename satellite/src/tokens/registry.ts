@@ -1,7 +1,7 @@
 import { jobStage, jobState } from '../jobs/states.ts';
 import { type TokenEvent, transitions } from './machine.ts';
 import type { GoneBy, JobRecord, Phase, TokenRecord, TokenState } from './record.ts';
-import type { Changes, TokenStore } from './store.ts';
+import { type Changes, ConflictError, type News, retried, type TokenStore } from './store.ts';
 import { drawToken } from './words.ts';
 
 /** What was asked of a token, done or refused. */
@@ -11,17 +11,6 @@ export type Outcome =
 
 /** One line of a job report. */
 export type JobReport = Omit<JobRecord, 'reportedAt'>;
-
-/** A record that is in memory but not in the store yet, and what it took the place of. */
-interface Replaced<T> {
-  readonly record: T;
-  before: T | undefined;
-}
-
-/** Takes a record back that something newer stands on: should that fail too, what was before both is true. */
-function undo<T>({ record, before }: Replaced<T>, uncommitted: Iterable<Replaced<T>>): void {
-  for (const newer of uncommitted) if (newer.before === record) newer.before = before;
-}
 
 /** How long a page can still say why a token is gone. */
 const TOMBSTONE_MS = 24 * 3600_000;
@@ -33,7 +22,8 @@ const refused = (why: Extract<Outcome, { ok: false }>['why']): Outcome => ({ ok:
 
 /**
  * All tokens and jobs, in memory for the data path and in the store for good. Every change is committed before its
- * promise resolves and before anybody who watches hears of it.
+ * promise resolves and before anybody sees it. Where other proxies share the store, what they change is taken in as they
+ * commit it; who was faster has won, and the other one looks again at what he wanted.
  */
 export class TokenRegistry {
   readonly #store: TokenStore;
@@ -43,13 +33,14 @@ export class TokenRegistry {
   readonly #tokensOfJob = new Map<string, Set<string>>();
   /** Mapped sites whose notebook has accepted a connection. Not stored: after a restart a site has had its chance. */
   readonly #answering = new Set<string>();
+  /** What is being written, for a second request that comes before it is. */
+  readonly #tokensAhead = new Map<string, TokenRecord>();
+  readonly #jobsAhead = new Map<string, JobRecord>();
   readonly #watchers = new Map<string, Set<() => void>>();
-  readonly #listeners = new Set<(record: TokenRecord) => void>();
+  readonly #listeners = new Set<(record: TokenRecord, isOurs: boolean) => void>();
   readonly #onError: (error: unknown) => void;
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
-  readonly #uncommitted = new Set<Replaced<TokenRecord>>();
-  readonly #uncommittedJobs = new Set<Replaced<JobRecord>>();
   #closed = false;
   #lastReportAt: number;
 
@@ -65,12 +56,8 @@ export class TokenRegistry {
       this.#place(record.token, record);
       if (record.state === 'mapped') this.#answering.add(record.token);
     }
-    // What ran out while nobody was looking is over before the first visitor comes.
-    const now = this.now();
-    const expired = tokens.filter((record) => record.state !== 'gone' && this.expiresAt(record) <= now);
-    if (expired.length > 0)
-      this.#commit(expired.map((record) => this.#gone(record, 'expire', 'expired'))).catch(onError);
-    this.#armAt(now);
+    store.follow((news) => this.#adopt(news));
+    this.#armAt(this.now());
   }
 
   /** The record of a token, also of one that is gone but not forgotten. Its time may just be over: the sweep comes then. */
@@ -105,6 +92,14 @@ export class TokenRegistry {
   /** Resolves if the state can be written; rejects with a StoreError. */
   checkStore(): Promise<void> {
     return this.#store.check();
+  }
+
+  /**
+   * For a name that isn't known: resolves once whatever other proxies have done by now is known here, too, and rejects
+   * with a StoreError where that can't be. Undefined where nobody else can know it.
+   */
+  askOthers(): Promise<void> | undefined {
+    return this.#store.isShared ? this.#store.refresh() : undefined;
   }
 
   job(id: string | null): JobRecord | undefined {
@@ -162,15 +157,19 @@ export class TokenRegistry {
     };
   }
 
-  /** Calls back with every token that was issued or mapped or is gone, once that is committed. */
-  onTransition(listener: (record: TokenRecord) => void): void {
+  /** Calls back with every token that was issued or mapped or is gone, once that is committed, here or elsewhere. */
+  onTransition(listener: (record: TokenRecord, isOurs: boolean) => void): void {
     this.#listeners.add(listener);
   }
 
   /** A new pending token. */
-  async issue(): Promise<TokenRecord> {
+  issue(): Promise<TokenRecord> {
+    return retried(() => this.#issue());
+  }
+
+  async #issue(): Promise<TokenRecord> {
     let token = drawToken();
-    while (this.#tokens.has(token)) token = drawToken();
+    while (this.#latest(token)) token = drawToken();
     const record: TokenRecord = {
       token,
       state: 'pending',
@@ -189,97 +188,107 @@ export class TokenRegistry {
   }
 
   /** Points the site at host and port, once. */
-  async redeem(token: string, host: string, port: number): Promise<Outcome> {
-    const record = this.#current(token);
-    if (record === undefined) return refused('unknown');
-    if (record.state === 'gone') return refused('gone');
-    if (!can(record, 'redeem')) return refused('redeemed');
-    return this.#change({ ...record, state: 'mapped', redeemedAt: this.now(), host, port });
+  redeem(token: string, host: string, port: number): Promise<Outcome> {
+    return retried(async () => {
+      const record = this.#current(token);
+      if (record === undefined) return refused('unknown');
+      if (record.state === 'gone') return refused('gone');
+      if (!can(record, 'redeem')) return refused('redeemed');
+      return this.#change({ ...record, state: 'mapped', redeemedAt: this.now(), host, port });
+    });
   }
 
   /**
    * Counts the time of a mapped token anew: whoever redeemed it lives. For sessions that no scheduler reports, such as one at
    * the other end of an ssh connection.
    */
-  async renew(token: string, byHost: string): Promise<Outcome> {
-    const record = this.#current(token);
-    if (record === undefined) return refused('unknown');
-    if (record.state === 'gone') return refused('gone');
-    if (record.host !== byHost) return refused('other-host');
-    return this.#change({ ...record, redeemedAt: this.now() });
+  renew(token: string, byHost: string): Promise<Outcome> {
+    return retried(async () => {
+      const record = this.#current(token);
+      if (record === undefined) return refused('unknown');
+      if (record.state === 'gone') return refused('gone');
+      if (record.host !== byHost) return refused('other-host');
+      return this.#change({ ...record, redeemedAt: this.now() });
+    });
   }
 
   /** Gives a token back. A mapped one belongs to the host that redeemed it. */
-  async destroy(token: string, byHost: string): Promise<Outcome> {
-    const record = this.#current(token);
-    if (record === undefined) return refused('unknown');
-    if (record.host !== null && record.host !== byHost) return refused('other-host');
-    if (record.goneBy === 'destroyed') return refused('gone');
-    return this.#change(this.#gone(record, 'destroy', 'destroyed'));
+  destroy(token: string, byHost: string): Promise<Outcome> {
+    return retried(async () => {
+      const record = this.#current(token);
+      if (record === undefined) return refused('unknown');
+      if (record.host !== null && record.host !== byHost) return refused('other-host');
+      if (record.goneBy === 'destroyed') return refused('gone');
+      return this.#change(this.#gone(record, 'destroy', 'destroyed'));
+    });
   }
 
   /**
    * Ties a token to a job, once; again for the same job is fine. A mapped token's link may still come from the login
    * host that submitted the job, but ends it at once only in the hands of the host that redeemed it.
    */
-  async link(token: string, jobId: string, byHost: string): Promise<Outcome> {
-    const record = this.#current(token);
-    if (record === undefined) return refused('unknown');
-    if (record.jobId === jobId) return { ok: true, record };
-    if (record.jobId !== null) return refused('linked');
-    if (record.state === 'gone') return refused('gone');
-    const linked: TokenRecord = { ...record, jobId };
-    const job = this.#jobs.get(jobId);
-    if (job === undefined || jobStage(job) !== 'finished') return this.#change(linked);
-    if (record.host !== null && record.host !== byHost) return refused('other-host');
-    return this.#change(this.#endedByJob(linked, job));
+  link(token: string, jobId: string, byHost: string): Promise<Outcome> {
+    return retried(async () => {
+      const record = this.#current(token);
+      if (record === undefined) return refused('unknown');
+      if (record.jobId === jobId) return { ok: true, record };
+      if (record.jobId !== null) return refused('linked');
+      if (record.state === 'gone') return refused('gone');
+      const linked: TokenRecord = { ...record, jobId };
+      const job = this.#jobsAhead.get(jobId) ?? this.#jobs.get(jobId);
+      if (job === undefined || jobStage(job) !== 'finished') return this.#change(linked);
+      if (record.host !== null && record.host !== byHost) return refused('other-host');
+      return this.#change(this.#endedByJob(linked, job));
+    });
   }
 
   /**
    * Notes how far the session's start has come, or why it is over. Where the scheduler's report has ended the token, the
    * job's own last words may come after it, once.
    */
-  async setPhase(token: string, byHost: string, phase: Phase, reason: string | null): Promise<Outcome> {
-    const record = this.#current(token);
-    if (record === undefined) return refused('unknown');
-    if (record.host !== null && record.host !== byHost) return refused('other-host');
-    if (record.phase === phase && record.reason === reason) return { ok: true, record };
-    const last = phase === 'ended' || phase === 'failed';
-    if (record.state === 'gone' && !(last && this.#hasOnlyVerdict(record))) return refused('gone');
-    return this.#change({ ...record, phase, reason });
+  setPhase(token: string, byHost: string, phase: Phase, reason: string | null): Promise<Outcome> {
+    return retried(async () => {
+      const record = this.#current(token);
+      if (record === undefined) return refused('unknown');
+      if (record.host !== null && record.host !== byHost) return refused('other-host');
+      if (record.phase === phase && record.reason === reason) return { ok: true, record };
+      const last = phase === 'ended' || phase === 'failed';
+      if (record.state === 'gone' && !(last && this.#hasOnlyVerdict(record))) return refused('gone');
+      return this.#change({ ...record, phase, reason });
+    });
   }
 
   /** Takes in a report: a delta, so that jobs it doesn't mention stay as they were. */
-  async reportJobs(reports: readonly JobReport[]): Promise<void> {
-    const reportedAt = this.now();
-    const jobs: JobRecord[] = [];
-    const ended: TokenRecord[] = [];
-    const touched = new Set<string>();
-    for (const report of reports) {
-      const job: JobRecord = { ...report, reportedAt };
-      jobs.push(job);
-      for (const token of this.#tokensOfJob.get(job.id) ?? []) {
-        const record = this.#current(token);
-        if (record === undefined || record.state === 'gone') continue;
-        if (jobStage(job) === 'finished') ended.push(this.#endedByJob(record, job));
-        else touched.add(token);
+  reportJobs(reports: readonly JobReport[]): Promise<void> {
+    return retried(async () => {
+      const reportedAt = this.now();
+      const jobs: JobRecord[] = [];
+      const ended: TokenRecord[] = [];
+      for (const report of reports) {
+        const job: JobRecord = { ...report, reportedAt };
+        jobs.push(job);
+        if (jobStage(job) === 'finished') ended.push(...this.#endedBy(job));
       }
-    }
-    await this.#commit(ended, jobs);
-    this.#lastReportAt = reportedAt;
-    for (const token of touched) this.#notify(token);
+      await this.#commit(ended, jobs);
+      this.#lastReportAt = Math.max(this.#lastReportAt, reportedAt);
+    });
   }
 
   /** Stops the sweep and writes what waits. */
-  close(): void {
+  close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
-    this.#store.close();
+    return this.#store.close();
+  }
+
+  /** The record that a change builds on, committed or about to be. */
+  #latest(token: string): TokenRecord | undefined {
+    return this.#tokensAhead.get(token) ?? this.#tokens.get(token);
   }
 
   /** A record whose time isn't over; an expired one that the sweep hasn't met yet counts as gone already. */
   #current(token: string): TokenRecord | undefined {
-    const record = this.#tokens.get(token);
+    const record = this.#latest(token);
     if (record === undefined || this.now() < this.expiresAt(record)) return record;
     return record.state === 'gone' ? undefined : this.#gone(record, 'expire', 'expired');
   }
@@ -288,6 +297,14 @@ export class TokenRegistry {
     const state = transitions[record.state][event];
     if (state === undefined) throw new Error(`a token that is ${record.state} can't ${event}`);
     return { ...record, state, goneBy, goneAt: record.goneAt ?? this.now() };
+  }
+
+  /** The tokens that are over with this job, as they will be then. */
+  #endedBy(job: JobRecord): TokenRecord[] {
+    return [...(this.#tokensOfJob.get(job.id) ?? [])].flatMap((token) => {
+      const record = this.#current(token);
+      return record === undefined || record.state === 'gone' ? [] : [this.#endedByJob(record, job)];
+    });
   }
 
   #endedByJob(record: TokenRecord, job: JobRecord): TokenRecord {
@@ -315,37 +332,63 @@ export class TokenRegistry {
     jobs: readonly JobRecord[] = [],
     forget: Changes = {},
   ): Promise<void> {
-    // In memory at once, so that a second request in the same turn sees the first one's doing.
-    const replaced = tokens.map((record) => ({ record, before: this.#tokens.get(record.token) }));
-    const replacedJobs = jobs.map((job) => ({ record: job, before: this.#jobs.get(job.id) }));
-    for (const record of tokens) this.#place(record.token, record);
-    for (const job of jobs) this.#jobs.set(job.id, job);
-    for (const one of replaced) this.#uncommitted.add(one);
-    for (const one of replacedJobs) this.#uncommittedJobs.add(one);
+    const replacements = tokens.map((record) => ({ record, before: this.#latest(record.token) }));
+    // Known to what follows in the same turn, and to nobody else.
+    for (const record of tokens) this.#tokensAhead.set(record.token, record);
+    for (const job of jobs) this.#jobsAhead.set(job.id, job);
     try {
-      await this.#store.save({ tokens, jobs, ...forget });
-    } catch (error) {
-      for (const one of replaced) {
-        if (this.#tokens.get(one.record.token) === one.record) this.#place(one.record.token, one.before);
-        else undo(one, this.#uncommitted);
-      }
-      for (const one of replacedJobs) {
-        if (this.#jobs.get(one.record.id) !== one.record) undo(one, this.#uncommittedJobs);
-        else if (one.before) this.#jobs.set(one.record.id, one.before);
-        else this.#jobs.delete(one.record.id);
-      }
-      throw error;
+      await this.#store.save({ tokens: replacements, jobs, ...forget });
     } finally {
-      for (const one of replaced) this.#uncommitted.delete(one);
-      for (const one of replacedJobs) this.#uncommittedJobs.delete(one);
+      for (const record of tokens)
+        if (this.#tokensAhead.get(record.token) === record) this.#tokensAhead.delete(record.token);
+      for (const job of jobs) if (this.#jobsAhead.get(job.id) === job) this.#jobsAhead.delete(job.id);
     }
-    for (const { record, before } of replaced) {
+    this.#take(tokens, jobs, true);
+  }
+
+  /** What another proxy has committed. */
+  #adopt({ tokens, jobs, forgotten }: News): void {
+    const changed = tokens.filter((record) => !isSame(record, this.#tokens.get(record.token)));
+    this.#take(changed, jobs, false);
+    for (const { kind, id } of forgotten) {
+      if (kind === 'token') this.#place(id, undefined);
+      else if (kind === 'job') this.#jobs.delete(id);
+    }
+  }
+
+  /** Puts what is committed where everybody sees it, and tells those who watch. */
+  #take(tokens: readonly TokenRecord[], jobs: readonly JobRecord[], isOurs: boolean): void {
+    const touched = new Set<string>();
+    for (const job of jobs) {
+      this.#jobs.set(job.id, job);
+      this.#lastReportAt = Math.max(this.#lastReportAt, job.reportedAt);
+      for (const token of this.#tokensOfJob.get(job.id) ?? []) touched.add(token);
+    }
+    for (const record of tokens) {
+      const before = this.#tokens.get(record.token);
+      this.#place(record.token, record);
+      touched.add(record.token);
       if (record.state !== before?.state) {
         if (record.state === 'gone') this.#answering.delete(record.token);
-        for (const listener of this.#listeners) listener(record);
+        for (const listener of this.#listeners) listener(record, isOurs);
       }
-      this.#notify(record.token);
       this.#armAt(this.expiresAt(record));
+    }
+    for (const token of touched) this.#notify(token);
+    this.#endOverdue(touched);
+  }
+
+  /** One of two proxies took the link, the other the report of the job's end: neither could know that the token is over. */
+  #endOverdue(tokens: Iterable<string>): void {
+    for (const token of tokens) {
+      const record = this.#tokens.get(token);
+      const job = this.job(record?.jobId ?? null);
+      if (record === undefined || record.state === 'gone' || job === undefined) continue;
+      if (jobStage(job) !== 'finished' || this.#tokensAhead.has(token)) continue;
+      retried(async () => {
+        const ended = this.#endedBy(job);
+        if (ended.length > 0) await this.#commit(ended);
+      }).catch(this.#onError);
     }
   }
 
@@ -378,32 +421,43 @@ export class TokenRegistry {
     const delay = Math.min(Math.max(time - this.now(), 50), MAX_TIMER_MS);
     this.#timer = setTimeout(() => {
       this.#timerAt = Number.POSITIVE_INFINITY;
-      this.#sweep().catch(this.#onError);
+      this.sweep().catch(this.#onError);
     }, delay).unref();
   }
 
-  async #sweep(): Promise<void> {
+  /** Ends what has run out, and forgets what is long over. Rejects with a StoreError. */
+  async sweep(): Promise<void> {
+    // Somebody else may have heard of a job that we think forgotten.
+    await this.#store.refresh();
     const now = this.now();
     let next = now + MAX_TIMER_MS;
     const expired: TokenRecord[] = [];
-    const forgetTokens: string[] = [];
+    const forgetTokens: TokenRecord[] = [];
     for (const record of this.#tokens.values()) {
       const at = this.expiresAt(record);
       if (at > now) next = Math.min(next, at);
-      else if (record.state === 'gone') forgetTokens.push(record.token);
+      else if (this.#tokensAhead.has(record.token)) next = now;
+      else if (record.state === 'gone') forgetTokens.push(record);
       else expired.push(this.#gone(record, 'expire', 'expired'));
     }
-    const forgetJobs: string[] = [];
+    const forgetJobs: JobRecord[] = [];
     for (const job of this.#jobs.values()) {
       const linked = this.#tokensOfJob.has(job.id);
       const keep = jobStage(job) === 'finished' && !linked ? FINISHED_JOB_MS : this.#ttl + TOMBSTONE_MS;
-      if (job.reportedAt + keep < now) forgetJobs.push(job.id);
+      if (job.reportedAt + keep < now && !this.#jobsAhead.has(job.id)) forgetJobs.push(job);
     }
     this.#armAt(next);
     if (expired.length + forgetTokens.length + forgetJobs.length === 0) return;
-    await this.#commit(expired, [], { forgetTokens, forgetJobs });
-    for (const token of forgetTokens) this.#place(token, undefined);
-    for (const id of forgetJobs) this.#jobs.delete(id);
+    try {
+      await this.#commit(expired, [], { forgetTokens, forgetJobs });
+    } catch (error) {
+      // Another proxy has done the same, or something else with one of them: what is left comes next time.
+      if (!(error instanceof ConflictError)) throw error;
+      this.#armAt(now);
+      return;
+    }
+    for (const { token } of forgetTokens) this.#place(token, undefined);
+    for (const { id } of forgetJobs) this.#jobs.delete(id);
   }
 }
 
@@ -417,4 +471,9 @@ function verdict(job: JobRecord, wasMapped: boolean): Pick<TokenRecord, 'phase' 
 
 function can(record: TokenRecord, event: TokenEvent): boolean {
   return transitions[record.state][event] !== undefined;
+}
+
+function isSame(a: TokenRecord, b: TokenRecord | undefined): boolean {
+  const keys = Object.keys(a) as (keyof TokenRecord)[];
+  return b !== undefined && keys.every((key) => a[key] === b[key]);
 }
