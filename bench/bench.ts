@@ -1,20 +1,19 @@
 import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { get } from 'node:http';
 import { connect } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
-import { createInterface } from 'node:readline';
+import { setTimeout as pause } from 'node:timers/promises';
 import { connect as connectSecure, type TLSSocket } from 'node:tls';
 import { Client } from 'undici';
+import { cpuOf } from './processes.ts';
 
 export const DOMAIN = 'bench.test';
 /** Where the launcher runs, as the proxy sees it. */
 export const LOGIN = '127.21.0.1';
 const root = path.join(import.meta.dirname, '..');
-/** sysconf(_SC_CLK_TCK) is 100 on every Linux that Node runs on. */
-const MS_PER_TICK = 10;
 /** perf_hooks.monitorEventLoopDelay() counts its own sampling period, which prom-client sets to 10 ms. */
 const SAMPLING_MS = 10;
 
@@ -31,6 +30,11 @@ export function scratch(): string {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'start-jupyter-bench-'));
   endings.push(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
+}
+
+/** Ends a process with the run. */
+export function endWithRun(child: ChildProcess): void {
+  endings.push(() => ended(child));
 }
 
 async function ended(child: ChildProcess): Promise<void> {
@@ -53,7 +57,7 @@ export async function startNotebooks(count: number): Promise<Notebook[]> {
     (_, i) => `127.21.${1 + Math.floor(i / 200)}.${1 + (i % 200)}`,
   );
   const child = fork(path.join(import.meta.dirname, 'notebooks.ts'), addresses);
-  endings.push(() => ended(child));
+  endWithRun(child);
   const [ports] = (await once(child, 'message')) as [number[]];
   return addresses.map((address, i) => ({ address, port: ports[i] as number }));
 }
@@ -66,7 +70,18 @@ export interface Memory {
   readonly arrayBuffers: number;
 }
 
-/** A satellite in a process of its own, over TLS, as an operator starts it. */
+/** How a satellite is started, where it isn't as usual. */
+export interface SatelliteOptions {
+  /** For profiling. */
+  readonly nodeOptions?: readonly string[];
+  /** Files; it makes a certificate of its own without them. */
+  readonly certificate?: { readonly cert: string; readonly key: string };
+  readonly engine?: string;
+  /** Turns its command into another that runs it. */
+  readonly within?: (command: readonly string[]) => readonly string[];
+}
+
+/** A satellite in a process of its own, over TLS, as an operator starts it, with its log in a file. */
 export class SatelliteProcess {
   readonly #child: ChildProcess;
   readonly port: number;
@@ -83,48 +98,43 @@ export class SatelliteProcess {
     this.startTime = startTime;
   }
 
-  /** Starts it on a state file, which may be one from before. `nodeOptions` are for profiling. */
-  static async start(state: string, nodeOptions: readonly string[] = []): Promise<SatelliteProcess> {
+  /** Starts it on a state file, which may be one from before. */
+  static async start(state: string, options: SatelliteOptions = {}): Promise<SatelliteProcess> {
+    const { nodeOptions = [], certificate, engine, within = (command) => command } = options;
     const started = performance.now();
-    const child = spawn(
-      process.execPath,
-      [
-        ...['--expose-gc', '--import', path.join(import.meta.dirname, 'observe.ts'), ...nodeOptions],
-        ...[path.join(root, 'satellite/dist/satellite.js'), 'serve', '--domain', DOMAIN],
-        ...['--tls', 'selfSigned', '--listen', '127.0.0.1:0', '--metrics-listen', '127.0.0.1:0'],
-        ...['--state', state, '--internal-networks', '127.21.0.0/16', '--job-state-networks', `${LOGIN}/32`],
-        // One launcher gets all tokens here, as fast as it can.
-        ...['--limits-tokens-per-minute', '10000000'],
-      ],
-      { stdio: ['ignore', 'inherit', 'pipe', 'ipc'] },
-    );
-    endings.push(() => ended(child));
-    const lines = createInterface(child.stderr as NodeJS.ReadableStream);
-    const entries: Record<string, { port: number }> = {};
-    for await (const line of lines) {
-      const entry = JSON.parse(line);
-      entries[entry.event] = entry;
-      if (entry.event === 'listening') break;
-    }
+    const [program = '', ...args] = within([
+      ...[process.execPath, '--expose-gc', '--import', path.join(import.meta.dirname, 'observe.ts')],
+      ...[...nodeOptions, path.join(root, 'satellite/dist/satellite.js'), 'serve', '--domain', DOMAIN],
+      ...(certificate
+        ? ['--tls-cert', certificate.cert, '--tls-key', certificate.key]
+        : ['--tls', 'selfSigned']),
+      ...['--listen', '127.0.0.1:0', '--metrics-listen', '127.0.0.1:0'],
+      ...['--state', state, '--internal-networks', '127.21.0.0/16', '--job-state-networks', `${LOGIN}/32`],
+      // One launcher gets all tokens here, as fast as it can.
+      ...['--limits-tokens-per-minute', '10000000'],
+      ...(engine === undefined ? [] : ['--engine', engine]),
+    ]);
+    const logFile = `${state}.log`;
+    const log = openSync(logFile, 'w');
+    const child = spawn(program, args, { stdio: ['ignore', 'inherit', log, 'ipc'] });
+    closeSync(log);
+    endWithRun(child);
+    const entries = await logged(child, logFile, 'listening');
     const { listening, 'serving-metrics': metrics } = entries;
-    if (listening === undefined || metrics === undefined) throw new Error('the proxy did not start');
     const startTime = performance.now() - started;
-    child.stderr?.resume();
-    const pem = readFileSync(`${state}.self-signed.pem`, 'utf8');
-    const [ca = ''] = /-----BEGIN CERTIFICATE-----.*-----END CERTIFICATE-----/s.exec(pem) ?? [];
-    return new SatelliteProcess(child, listening.port, metrics.port, ca, startTime);
+    const file = certificate?.cert ?? `${state}.self-signed.pem`;
+    const [ca = ''] =
+      /-----BEGIN CERTIFICATE-----.*-----END CERTIFICATE-----/s.exec(readFileSync(file, 'utf8')) ?? [];
+    return new SatelliteProcess(child, portIn(listening), portIn(metrics), ca, startTime);
   }
 
   get pid(): number {
     return this.#child.pid as number;
   }
 
-  /** CPU time used so far, user and system, from proc(5); milliseconds. */
+  /** CPU time used so far; milliseconds. */
   cpu(): number {
-    const stat = readFileSync(`/proc/${this.#child.pid}/stat`, 'latin1');
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    // utime and stime, the 14th and 15th field; the third was the first after the name.
-    return (Number(fields[11]) + Number(fields[12])) * MS_PER_TICK;
+    return cpuOf(this.pid);
   }
 
   /** What is in use once collections find nothing more: V8 drops code that nobody has run for some of them. */
@@ -181,6 +191,29 @@ export class SatelliteProcess {
     await ended(this.#child);
   }
 }
+
+/** What a satellite's log holds, the last of each event, once there is the one that is waited for. */
+async function logged(
+  child: ChildProcess,
+  file: string,
+  event: string,
+): Promise<Record<string, Record<string, unknown>>> {
+  for (;;) {
+    const text = readFileSync(file, 'utf8');
+    const lines = text.slice(0, text.lastIndexOf('\n') + 1).split('\n');
+    const isOver = child.exitCode !== null || child.signalCode !== null;
+    if (isOver) throw new Error(`the proxy did not start: ${text}`);
+    const entries = lines.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line));
+    if (entries.some((entry) => entry.event === event))
+      return Object.fromEntries(entries.map((entry) => [entry.event, entry]));
+    await pause(10);
+  }
+}
+
+const portIn = (entry: Record<string, unknown> | undefined): number => {
+  if (typeof entry?.port !== 'number') throw new Error('the proxy has not said where it listens');
+  return entry.port;
+};
 
 /** Keep-alive connections over TLS to one host of a proxy, from one address. */
 export class Caller {

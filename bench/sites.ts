@@ -45,7 +45,7 @@ export async function benchSites(
   const notebooks = await startNotebooks(Math.min(NODES, size.sites));
   const folder = scratch();
   const state = path.join(folder, 'state.sqlite');
-  const proxy = await SatelliteProcess.start(state, nodeOptions);
+  const proxy = await SatelliteProcess.start(state, { nodeOptions });
   report.add('start with an empty state', proxy.startTime, 'ms');
   // What the first requests bring into memory belongs to no site.
   const first = await makeSites(proxy, notebooks, Math.ceil(size.sites / 20));
@@ -73,7 +73,7 @@ export async function benchSites(
 
   await proxy.stop();
   report.add('state file', statSync(state).size / tokens.length, 'B/site');
-  const again = await SatelliteProcess.start(state, nodeOptions);
+  const again = await SatelliteProcess.start(state, { nodeOptions });
   report.add('start with all these sites in the state', again.startTime, 'ms');
   const visitor = again.client(tokens[0] as string, '127.3.0.1');
   expectStatus(await visitor.ask('GET', '/'), 200, 'after the restart');
@@ -102,7 +102,7 @@ async function compareWithFew(
     callers: visitors(of, some),
   });
   const small = async () => {
-    const few = await SatelliteProcess.start(path.join(scratch(), 'state.sqlite'), nodeOptions);
+    const few = await SatelliteProcess.start(path.join(scratch(), 'state.sqlite'), { nodeOptions });
     return side(few, (await makeSites(few, notebooks, Math.min(FEW, tokens.length))).tokens);
   };
   // From all over the list.

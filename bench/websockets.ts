@@ -39,7 +39,7 @@ export async function benchWebSockets(
   nodeOptions: readonly string[],
 ): Promise<void> {
   const notebooks = await startNotebooks(Math.min(100, size.sites));
-  const proxy = await SatelliteProcess.start(path.join(scratch(), 'state.sqlite'), nodeOptions);
+  const proxy = await SatelliteProcess.start(path.join(scratch(), 'state.sqlite'), { nodeOptions });
   const { tokens } = await makeSites(proxy, notebooks, size.sites);
   report.add('sites, each redeemed through the management protocol over TLS', tokens.length, '');
   // What the first connection brings with it belongs to none.
