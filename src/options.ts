@@ -23,6 +23,9 @@ import {
   shown,
 } from './values.ts';
 
+// Code that is made for a schema pays for itself after hundreds of values; a run of the program reads a few files.
+z.config({ jitless: true });
+
 export type OptionGroup = 'What to start' | 'Resources' | 'Environment' | 'Where and how' | 'Output';
 
 export interface OptionDefinition {

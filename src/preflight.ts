@@ -280,7 +280,7 @@ export async function checkWithScheduler(
   scheduler: Scheduler,
   clusters: string | undefined,
 ): Promise<void> {
-  const offers = await scheduler.offers(undefined, clusters);
+  const offers = await scheduler.offers(undefined, clusters, spec.resources.account !== undefined);
   if ('kind' in offers)
     throw new SchedulerError(
       `${scheduler.title} can't be reached: ${offers.message}.`,

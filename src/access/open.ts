@@ -2,7 +2,7 @@
 import type { Launch } from '../launch/launch.ts';
 import type { LaunchSpec } from '../launch-spec.ts';
 import type { ProxyAddress } from '../systems/system.ts';
-import { viaOf } from './reverse/tunnel.ts';
+import { viaOf } from './reverse/via.ts';
 import type { SatelliteAddress } from './satellite.ts';
 
 export interface OpenAccess {

@@ -2,7 +2,9 @@
 
 import { lookup as dnsLookup, type LookupAddress } from 'node:dns';
 import { readFileSync } from 'node:fs';
-import type { Agent, Dispatcher } from 'undici';
+import type { Agent, IncomingMessage, RequestOptions, request } from 'node:http';
+import type { AgentOptions } from 'node:https';
+import { text } from 'node:stream/consumers';
 import { ConfigurationError, ProxyError } from '../errors.ts';
 import { shown } from '../values.ts';
 
@@ -54,18 +56,25 @@ interface Answer {
   readonly date: string | undefined;
 }
 
-const answerTimeout = 15_000;
+/** Node's, for HTTP or HTTPS. */
+interface HttpClient {
+  readonly agent: Agent;
+  readonly request: typeof request;
+}
+
+/** Milliseconds in which something must come: a connection, an answer, the rest of it. */
+const patience = 15_000;
 
 export class SatelliteClient {
   readonly #address: SatelliteAddress;
-  readonly #connect: NonNullable<Agent.Options['connect']>;
-  #agent: Agent | undefined;
+  readonly #connection: AgentOptions;
+  #client: HttpClient | undefined;
 
   /** @throws ConfigurationError where the CA file can't be read */
   constructor(address: SatelliteAddress) {
     this.#address = address;
-    this.#connect = {
-      timeout: 10_000,
+    this.#connection = {
+      keepAlive: true,
       ...trusted(address.caFile),
       ...(address.socket === undefined
         ? { lookup: this.#lookup.bind(this) }
@@ -198,11 +207,10 @@ export class SatelliteClient {
   /** Whether the notebook behind a site answers through the proxy: Jupyter's `/api` is open and tells its version. */
   async siteAnswers(site: string): Promise<boolean> {
     try {
-      const { statusCode, body } = await this.#request(new URL('api', site), {
+      const { status, body } = await this.#request(new URL('api', site), {
         headers: { accept: 'application/json' },
       });
-      const text = await body.text();
-      return statusCode === 200 && typeof parseObject(text).version === 'string';
+      return status === 200 && typeof parseObject(body).version === 'string';
     } catch {
       return false;
     }
@@ -219,46 +227,70 @@ export class SatelliteClient {
   }
 
   async close(): Promise<void> {
-    await this.#agent?.destroy();
+    this.#client?.agent.destroy();
   }
 
-  /** The library is large, and loaded when there is something to ask: most sessions are looked up without. */
-  async #request(
-    url: URL | string,
-    options: Pick<Dispatcher.RequestOptions, 'headers'> &
-      Partial<Pick<Dispatcher.RequestOptions, 'method' | 'body'>>,
-  ): Promise<Dispatcher.ResponseData> {
-    const { Agent, request } = await import('undici');
-    this.#agent ??= new Agent({
-      connect: this.#connect,
-      headersTimeout: answerTimeout,
-      bodyTimeout: answerTimeout,
-    });
-    return await request(url, { ...options, dispatcher: this.#agent });
-  }
-
-  async #send(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown): Promise<Answer> {
+  async #send(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, content?: unknown): Promise<Answer> {
+    const body = content === undefined ? undefined : JSON.stringify(content);
     try {
-      const response = await this.#request(`${this.#address.manageUrl}${path}`, {
-        method,
-        headers: {
-          accept: 'application/json, text/plain',
-          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      return await this.#request(
+        new URL(`${this.#address.manageUrl}${path}`),
+        {
+          method,
+          headers: {
+            accept: 'application/json, text/plain',
+            ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+          },
         },
-        body: body === undefined ? null : JSON.stringify(body),
-      });
-      const { date } = response.headers;
-      return {
-        status: response.statusCode,
-        body: await response.body.text(),
-        date: typeof date === 'string' ? date : undefined,
-      };
+        body,
+      );
     } catch (error) {
       throw new ProxyError(
         `The proxy ${this.#host} can't be reached: ${transportProblem(error)}.`,
         'Ask your site whether it is down; nothing was submitted or left behind.',
       );
     }
+  }
+
+  /**
+   * Makes ready what a request takes, without one: Node's own client, which need not be read from a shared file system, and
+   * the certificates that are trusted. Most sessions are looked up without any.
+   */
+  async load(): Promise<void> {
+    if (this.#client !== undefined) return;
+    if (!this.#address.manageUrl.startsWith('https:')) {
+      const { Agent, request } = await import('node:http');
+      this.#client = { agent: new Agent(this.#connection), request };
+      return;
+    }
+    const [{ Agent, request }, { createSecureContext }] = await Promise.all([
+      import('node:https'),
+      import('node:tls'),
+    ]);
+    const { ca, ...connection } = this.#connection;
+    const secureContext = createSecureContext({ ca });
+    this.#client = { agent: new Agent({ ...connection, secureContext }), request };
+  }
+
+  async #request(
+    url: URL,
+    options: Pick<RequestOptions, 'method' | 'headers'>,
+    body?: string | undefined,
+  ): Promise<Answer> {
+    await this.load();
+    const { agent, request } = this.#client as HttpClient;
+    return await new Promise<Answer>((resolve, reject) => {
+      const sent = request(url, { ...options, agent, timeout: patience });
+      let answer: IncomingMessage | undefined;
+      sent.once('timeout', () => (answer ?? sent).destroy(new NoProgress(answer !== undefined)));
+      sent.once('error', reject);
+      sent.once('response', (response) => {
+        answer = response;
+        const { statusCode: status = 0, headers } = response;
+        text(response).then((content) => resolve({ status, body: content, date: headers.date }), reject);
+      });
+      sent.end(body);
+    });
   }
 
   get #host(): string {
@@ -308,6 +340,15 @@ export class SatelliteClient {
   }
 }
 
+/** Nothing came for too long. */
+class NoProgress extends Error {
+  readonly code: string;
+  constructor(hasBegun: boolean) {
+    super('no progress');
+    this.code = hasBegun ? 'UNFINISHED' : 'ETIMEDOUT';
+  }
+}
+
 function trusted(caFile: string | undefined): { ca?: Buffer } {
   if (caFile === undefined) return {};
   try {
@@ -353,11 +394,8 @@ const transportProblems: Record<string, string> = {
   EHOSTUNREACH: 'there is no way to it from here',
   ENETUNREACH: 'there is no way to it from here',
   ECONNRESET: 'it closed the connection',
-  UND_ERR_SOCKET: 'it closed the connection',
   ETIMEDOUT: 'it does not answer',
-  UND_ERR_CONNECT_TIMEOUT: 'it does not answer',
-  UND_ERR_HEADERS_TIMEOUT: 'it does not answer',
-  UND_ERR_BODY_TIMEOUT: 'it does not finish its answer',
+  UNFINISHED: 'it does not finish its answer',
 };
 
 function transportProblem(error: unknown): string {

@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import http from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import os from 'node:os';
 import * as z from 'zod';
 import type { LaunchSpec } from '../launch-spec.ts';
@@ -135,10 +135,11 @@ export async function tunnelEndAnswers(
 /** Whether a Jupyter answers there: its `/api` is open and tells its version. Whatever is wrong is no answer. */
 export async function jupyterAnswers(address: string, port: number): Promise<boolean> {
   // Without a pool no connection outlives the question; proxies for the outside world are asked by nobody here.
+  const http = await import('node:http');
   const request = http.get({ host: address, port, path: '/api', agent: false, timeout: 10_000 });
   request.on('timeout', () => request.destroy());
   try {
-    const [response] = (await once(request, 'response')) as [http.IncomingMessage];
+    const [response] = (await once(request, 'response')) as [IncomingMessage];
     let body = '';
     for await (const chunk of response.setEncoding('utf8')) {
       body += chunk;

@@ -69,9 +69,13 @@ function readOwn(file: string): string {
 function readPartial(name: string, beside: string | undefined): string {
   const own = beside === undefined ? undefined : path.join(beside, 'partials', name);
   if (own !== undefined && existsSync(own)) return readOwn(own);
-  if (!installedFiles(templatesDirectory).includes(`partials/${name}`))
+  try {
+    return readInstalled(`${templatesDirectory}/partials/${name}`);
+  } catch (error) {
+    // Asked only now: on a shared file system every look costs.
+    if (installedFiles(templatesDirectory).includes(`partials/${name}`)) throw error;
     throw new TemplateError(`there is no partial "${name}"`);
-  return readInstalled(`${templatesDirectory}/partials/${name}`);
+  }
 }
 
 /** The same for the text of a template. */

@@ -5,16 +5,13 @@ import { jobScript } from '../batch/job-script.ts';
 import { shellQuote } from '../batch/quote.ts';
 import { UsageError } from '../errors.ts';
 import { interruption } from '../interruption.ts';
-import { offerJupyter } from '../jupyter-offer.ts';
-import { launchHere } from '../launch/here.ts';
-import { launchJob } from '../launch/job.ts';
+import type { Launch } from '../launch/launch.ts';
 import { type LaunchSpec, launchSpec } from '../launch-spec.ts';
 import type { OptionValues } from '../options.ts';
 import { checkThisMachine } from '../preflight.ts';
 import { resolve } from '../resolve.ts';
 import { type SubmittingScheduler, schedulers } from '../schedulers/registry.ts';
 import { createProgress } from '../ui/progress.ts';
-import { printInfo } from './launch-info.ts';
 
 /**
  * @param typed options as read from the command line
@@ -37,6 +34,7 @@ async function launchAs(
 ): Promise<number> {
   const { settings, system } = await resolve(typed, { offline: Boolean(typed.dryRun ?? typed.info) });
   if (typed.info) {
+    const { printInfo } = await import('./launch-info.ts');
     printInfo(settings, system, { json: Boolean(typed.json) });
     return 0;
   }
@@ -59,19 +57,24 @@ async function launchAs(
   const progress = createProgress(process.stderr, quiet);
   const interrupted = earlierInterruption ?? interruption();
   try {
-    const ready = spec.here
-      ? await offerJupyter(spec, {
-          accept: settings.yes?.value ?? false,
-          progress,
-          interrupted,
-        })
-      : spec;
-    checkThisMachine(ready, settings);
-    const launch = { spec: ready, settings, output, progress, interrupted };
-    return ready.here ? await launchHere(launch) : await launchJob(launch, schedulerArguments);
+    const launch = { spec, settings, output, progress, interrupted };
+    if (spec.here) return await runHere(launch);
+    checkThisMachine(spec, settings);
+    const { launchJob } = await import('../launch/job.ts');
+    return await launchJob(launch, schedulerArguments);
   } finally {
     progress.end();
   }
+}
+
+async function runHere(launch: Launch): Promise<number> {
+  const { settings, progress, interrupted } = launch;
+  const { offerJupyter } = await import('../jupyter-offer.ts');
+  const accept = settings.yes?.value ?? false;
+  const spec = await offerJupyter(launch.spec, { accept, progress, interrupted });
+  checkThisMachine(spec, settings);
+  const { launchHere } = await import('../launch/here.ts');
+  return await launchHere({ ...launch, spec });
 }
 
 /** @throws UsageError for arguments that nobody takes, or that the launcher must set itself */

@@ -5,7 +5,13 @@ import { InterruptedError, PersonError, SchedulerError, SessionError } from '../
 import { checkWithScheduler } from '../preflight.ts';
 import { type SubmittingScheduler, schedulers } from '../schedulers/registry.ts';
 import { endSession } from '../sessions/end-session.ts';
-import { isReady, type Observation, observeSession, sessionReport } from '../sessions/observe.ts';
+import {
+  isReady,
+  type Observation,
+  observeFiles,
+  observeSession,
+  sessionReport,
+} from '../sessions/observe.ts';
 import { isOver, jobWords, type SessionRecord } from '../sessions/session.ts';
 import {
   readEvents,
@@ -25,13 +31,14 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
   const { spec, settings, progress, interrupted } = launch;
   const scheduler = schedulers[spec.system.scheduler as SubmittingScheduler];
   progress.status(`Asking ${scheduler.title} what is there`);
-  await checkWithScheduler(spec, settings, scheduler, scheduler.clusters?.(schedulerArguments));
+  const checked = checkWithScheduler(spec, settings, scheduler, scheduler.clusters?.(schedulerArguments));
+  // Until somebody waits for it below.
+  checked.catch(() => {});
 
   await using undo = new AsyncDisposableStack();
   const access = await openAccess(spec, launch);
   undo.defer(() => access.close());
-  if (access.proxy !== undefined) progress.status('Getting a link from the proxy');
-  const { record: prepared, client } = await prepareSession(launch, access, undo);
+  const { record: prepared, client } = await prepareSession(launch, access, undo, checked);
 
   progress.status(`Submitting the job to ${scheduler.title}`);
   const outcome = await scheduler.submit(sessionFiles(prepared.id).script, schedulerArguments);
@@ -53,12 +60,16 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
   undo.move();
   try {
     writeRecord(record);
-    if (client !== undefined) await linkJob(client, record, launch);
-    interrupted.throwIfAborted();
     const wait = settings.wait?.value;
+    const isShownNow = wait === undefined && client !== undefined;
+    const [seen] = await Promise.all([
+      // What the scheduler says of a job that it took a moment ago is for programs that read the object.
+      isShownNow && (launch.output.json ? observeSession(record) : observeFiles(record)),
+      client && linkJob(client, record, launch),
+    ]);
+    interrupted.throwIfAborted();
     // A tunnel's command can't be told before Jupyter is somewhere.
-    if (wait === undefined && client !== undefined) {
-      const seen = await observeSession(record);
+    if (seen) {
       if (isOver(seen.state)) throw new SessionOver(seen);
       await presentSession(
         launch,

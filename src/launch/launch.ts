@@ -38,21 +38,27 @@ export interface PreparedSession {
 /**
  * Gets a token, where there is a proxy, and writes the session down. Whatever stops the launch afterwards is undone by `undo`: the token is
  * given back with the reason on its page, and the session's directory removed.
- * @throws ProxyError, ConfigurationError, InterruptedError
+ * @param checked what must be known before the proxy is asked for anything; meanwhile that which needs no answer is done
+ * @throws ProxyError, ConfigurationError, InterruptedError; what `checked` rejects with
  */
 export async function prepareSession(
-  { spec, interrupted }: Launch,
+  { spec, progress, interrupted }: Launch,
   { proxy }: OpenAccess,
   undo: AsyncDisposableStack,
+  checked: Promise<void> = Promise.resolve(),
 ): Promise<PreparedSession> {
   const client = proxy && new SatelliteClient(proxy);
   undo.defer(() => client?.close());
+  const id = newSessionId();
+  // A link that was kept may come with a port of its own.
+  const script = spec.keepLink === undefined ? jobScript(spec, id, proxy) : undefined;
+  await Promise.all([checked, client?.load()]);
   interrupted.throwIfAborted();
+  if (proxy !== undefined && !spec.here) progress.status('Getting a link from the proxy');
   const link = client && (await linkOf(spec, proxy, client, interrupted, undo));
   const tunnel = link === undefined ? tunnelPlan(spec, tunnelPortsInUse()) : undefined;
   interrupted.throwIfAborted();
 
-  const id = newSessionId();
   const record: SessionRecord = {
     id,
     system: spec.system.name,
@@ -79,7 +85,7 @@ export async function prepareSession(
       proxyToken: link?.token.token ?? '',
       site: link?.token.site ?? `http://localhost:${tunnel?.localPort}/`,
     },
-    jobScript(spec, id, proxy && { ...proxy, jupyterPort: link?.jupyterPort }, link?.kept),
+    script ?? jobScript(spec, id, proxy && { ...proxy, jupyterPort: link?.jupyterPort }, link?.kept),
   );
   undo.defer(() => removeSession(id));
   return { record, client };

@@ -2,8 +2,6 @@ import type { PersonError } from '../errors.ts';
 import { type Observation, sessionReport } from '../sessions/observe.ts';
 import type { SessionReport } from '../sessions/session.ts';
 import { openingPage } from '../sessions/store.ts';
-import { openInBrowser } from '../ui/browser.ts';
-import { qrCode } from '../ui/qr.ts';
 import { paint } from '../ui/style.ts';
 import type { Launch } from './launch.ts';
 
@@ -37,8 +35,12 @@ export async function presentSession(
       );
     return;
   }
-  if (settings.qr?.value && !output.quiet) process.stderr.write(qrCode(url, process.stderr));
+  if (settings.qr?.value && !output.quiet) {
+    const { qrCode } = await import('../ui/qr.ts');
+    process.stderr.write(qrCode(url, process.stderr));
+  }
   if (!settings.open?.value) return;
+  const { openInBrowser } = await import('../ui/browser.ts');
   const problem = await openInBrowser(openingPage(id), url);
   if (problem !== undefined) progress.note(`No browser can be opened: ${problem}. Open the link yourself.`);
 }

@@ -1,6 +1,6 @@
 /** How a scheduler's commands are run, and what every reader of their output needs. */
+import { type ChildProcess, spawn } from 'node:child_process';
 import os from 'node:os';
-import { execa } from 'execa';
 import { endProcessGroup } from 'satellite/process-group';
 import { homeDirectory } from '../user-directories.ts';
 
@@ -31,15 +31,14 @@ export async function runCommand(
     readonly input?: string;
   } = {},
 ): Promise<CommandOutput> {
-  const child = execa(command, args, {
-    reject: false,
-    ...(input === undefined ? { stdin: 'ignore' as const } : { input }),
+  const child = spawn(command, args, {
     // A Ctrl-C in the terminal must not end a submission half-way: nobody would know whether there is a job.
     detached: true,
     cwd: homeDirectory(),
-    extendEnv: false,
     env: { ...submissionEnvironment(process.env), ...env },
   });
+  // Who ends without having read it has said why.
+  child.stdin.on('error', () => {}).end(input);
   let ending: Promise<void> | undefined;
   const timer = setTimeout(() => {
     if (child.pid === undefined) return;
@@ -49,14 +48,31 @@ export async function runCommand(
       child.stderr.destroy();
     });
   }, timeout);
-  const { stdout, stderr, exitCode } = await child;
+  const said = { stdout: '', stderr: '' };
+  for (const name of ['stdout', 'stderr'] as const)
+    child[name].setEncoding('utf8').on('data', (text: string) => {
+      said[name] += text;
+    });
+  const exitCode = await exitCodeOf(child);
   clearTimeout(timer);
   await ending;
   return {
-    stdout: stdout ?? '',
-    stderr: stderr ?? '',
+    stdout: withoutLastLineEnd(said.stdout),
+    stderr: withoutLastLineEnd(said.stderr),
     exitCode: ending === undefined ? exitCode : undefined,
   };
+}
+
+function withoutLastLineEnd(text: string): string {
+  return text.replace(/\n$/, '');
+}
+
+/** Undefined where it could not be run, or a signal ended it. */
+function exitCodeOf(child: ChildProcess): Promise<number | undefined> {
+  return new Promise((resolve) => {
+    child.once('error', () => resolve(undefined));
+    child.once('close', (code) => resolve(code ?? undefined));
+  });
 }
 
 const leaking = new RegExp(

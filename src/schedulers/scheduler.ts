@@ -201,10 +201,12 @@ export interface Scheduler {
   /**
    * @param patience milliseconds for each command, where somebody waits for the answer
    * @param clusters those that a job is sent to
+   * @param withAccounts false: nobody wants to know them, and the accounting can be slow to answer
    */
   offers(
     patience?: number,
     clusters?: string,
+    withAccounts?: boolean,
   ): Promise<Offers | { readonly kind: 'unreachable'; readonly message: string }>;
   /**
    * What is free; undefined where the scheduler doesn't say.

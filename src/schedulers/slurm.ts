@@ -194,12 +194,15 @@ async function cancel(jobId: string, cluster?: string): Promise<CancelOutcome> {
 async function offers(
   patience?: number,
   clusters?: string,
+  withAccounts = true,
 ): Promise<Offers | { kind: 'unreachable'; message: string }> {
   const there = clusters === undefined || clusters === 'all' ? [] : [`cluster=${clusters}`];
   const associations = ['show', 'associations', `user=${userName()}`, ...there, 'format=account'];
   const [partitions, accounts] = await Promise.all([
     run('sinfo', ['--noheader', ...at(clusters), '--format=%P|%a|%l'], patience),
-    run('sacctmgr', ['--noheader', '--parsable2', '--readonly', ...associations], patience),
+    withAccounts
+      ? run('sacctmgr', ['--noheader', '--parsable2', '--readonly', ...associations], patience)
+      : undefined,
   ]);
   // It is not for us to say so: sbatch says it of the job.
   if (/No cluster '.*' known/.test(partitions.stderr)) return { partitions: undefined, accounts: undefined };
@@ -207,7 +210,7 @@ async function offers(
   return {
     partitions: parsePartitions(partitions.stdout),
     // No accounting is no reason to refuse an account. One cluster a line: an account may have several.
-    accounts: accounts.exitCode === 0 ? [...new Set(lines(accounts.stdout))] : undefined,
+    accounts: accounts?.exitCode === 0 ? [...new Set(lines(accounts.stdout))] : undefined,
   };
 }
 

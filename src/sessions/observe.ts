@@ -50,6 +50,11 @@ export async function observeSession(record: SessionRecord): Promise<Observation
   return ((await observe([record])) as [Observation])[0];
 }
 
+/** What is known of a session without asking its scheduler. */
+export function observeFiles(record: SessionRecord): Promise<Observation> {
+  return observeOne(record, undefined);
+}
+
 /** How long a launch may take from its record to its job's id: what a scheduler is given to answer, and some. */
 const submissionSeconds = 300;
 

@@ -151,6 +151,15 @@ describe('what this user may ask for', () => {
     });
   });
 
+  it('leaves the accounting alone where nobody wants to know the accounts', async () => {
+    const stubs = recordedSlurm({ sinfo: 'sinfo-partitions', sacctmgr: 'sacctmgr-accounts' });
+    expect(await slurm.offers(undefined, undefined, false)).toMatchObject({
+      partitions: [{ name: 'compute' }, { name: 'debug' }],
+      accounts: undefined,
+    });
+    expect(stubs.calls()).toEqual(['sinfo --noheader --format=%P|%a|%l']);
+  });
+
   it('is unknown as for accounts where there is no accounting', async () => {
     recordedSlurm({ sinfo: 'sinfo-partitions', sacctmgr: 'sacct-unreachable' });
     expect(await slurm.offers()).toMatchObject({ partitions: [{}, {}], accounts: undefined });

@@ -2,7 +2,8 @@
 import { freePort } from '../../free-port.ts';
 import { type SatelliteAddress, SatelliteClient } from '../satellite.ts';
 import { reverseKey } from './key.ts';
-import { ReverseTunnel, viaOf } from './tunnel.ts';
+import { ReverseTunnel } from './tunnel.ts';
+import { viaOf } from './via.ts';
 
 /**
  * @param proxy the satellite as its visitors know it

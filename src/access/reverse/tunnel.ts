@@ -11,14 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ConfigurationError, PasteError, type PersonError, ProxyError } from '../../errors.ts';
 import { shown } from '../../values.ts';
 import { authorizedKeysLine, type ReverseKey } from './key.ts';
-
-/** A server as ssh is given it. */
-export interface Via {
-  /** `[USER@]HOST` */
-  readonly destination: string;
-  readonly host: string;
-  readonly port: number | undefined;
-}
+import type { Via } from './via.ts';
 
 export interface TunnelEnds {
   readonly via: Via;
@@ -27,12 +20,6 @@ export interface TunnelEnds {
   readonly managePort: number;
   /** Where Jupyter listens here. */
   readonly jupyterPort: number;
-}
-
-/** `[USER@]HOST[:PORT]`, as the option's reader has accepted it. */
-export function viaOf(text: string): Via {
-  const [, destination = '', host = '', port] = /^((?:[^@]*@)?([^:]*))(?::(\d+))?$/.exec(text) ?? [];
-  return { destination, host, port: port === undefined ? undefined : Number(port) };
 }
 
 /** Seconds between two tries. */
