@@ -22,5 +22,29 @@ if (process.argv.length === 4 && (argument === '--version' || argument === '-V')
 } else {
   // The programs see the arguments where Node.js itself puts them.
   process.argv.splice(1, 2, bundle);
-  require(bundle);
+  load(bundle);
+}
+
+// As require() does it, with what this very V8 has made of the bundle before (scripts/code-cache.mjs): compiling would
+// take longer than reading it.
+function load(file) {
+  var fs = require('fs');
+  var Module = require('module');
+  var vm = require('vm');
+  var cachedData;
+  try {
+    cachedData = fs.readFileSync(file + '.' + process.versions.v8 + '-' + process.arch + '.cache');
+  } catch (_) {
+    require(file);
+    return;
+  }
+  var script = new vm.Script(Module.wrap(fs.readFileSync(file, 'utf8')), {
+    filename: file,
+    cachedData: cachedData,
+  });
+  var module = new Module(file);
+  var directory = file.slice(0, file.lastIndexOf('/'));
+  script
+    .runInThisContext()
+    .call(module.exports, module.exports, Module.createRequire(file), module, file, directory);
 }

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Sourced by the programs beside it with $program, $bundle and $self set: finds a Node.js, sets a fresh checkout up,
+# Sourced by the programs beside it with $program, $bundle, $self and, where wanted, $node_options set: finds a Node.js, sets a fresh checkout up,
 # hands over.
 bin=${self%/*}
 root=${bin%/*}
@@ -18,4 +18,5 @@ fi
 
 node=$root/node_modules/node/bin/node
 [ -x "$node" ] || { need_node && node=node; }
-exec "$node" "$bin/entry.cjs" "$root/$bundle" "$@"
+# shellcheck disable=SC2086 # words
+exec "$node" ${node_options-} "$bin/entry.cjs" "$root/$bundle" "$@"

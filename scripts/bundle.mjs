@@ -1,22 +1,14 @@
 // How the programs are bundled. Plain JavaScript, as is what imports it.
-import { chmodSync } from 'node:fs';
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { build } from 'esbuild';
 
 /** The proxy that the launcher runs inside itself is a file of its own: a launch on a cluster never reads it. */
-export const embeddedSatellite = besideIt(/^satellite$/, './embedded-satellite.js');
-
-/** The HTTP client is half of the launcher, and its proxy wants it, too; who asks for help doesn't. */
-export const sharedUndici = besideIt(/^undici$/, './undici.js');
-
-/** Takes a module from a bundle that lies beside the one that wants it. */
-function besideIt(filter, path) {
-  return {
-    name: path,
-    setup({ onResolve }) {
-      onResolve({ filter }, () => ({ path, external: true }));
-    },
-  };
-}
+export const embeddedSatellite = {
+  name: 'embedded-satellite',
+  setup({ onResolve }) {
+    onResolve({ filter: /^satellite$/ }, () => ({ path: './embedded-satellite.js', external: true }));
+  },
+};
 
 /** A kind of question that nobody is asked: half a megabyte of tables of character sets hangs on it. */
 const withoutEditor = {
@@ -68,6 +60,8 @@ export async function bundle(entry, outfile, plugins = []) {
     platform: 'node',
     target: 'node24',
     format: 'cjs',
+    // Each import() becomes a require(): no loader of modules has to be brought along.
+    supported: { 'dynamic-import': false },
     // Names stay as they are: a stack in a report of a bug must say something.
     minifySyntax: true,
     minifyWhitespace: true,
@@ -77,6 +71,13 @@ export async function bundle(entry, outfile, plugins = []) {
     banner: { js: "const importMetaUrl = require('node:url').pathToFileURL(__filename).href;" },
     logLevel: 'warning',
   });
+  // A few characters beyond ASCII would make V8 keep two bytes for each one of a megabyte. Those that are left stand in
+  // regular expressions and texts, where an escape means the same.
+  const text = readFileSync(outfile, 'utf8');
+  writeFileSync(
+    outfile,
+    text.replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`),
+  );
   chmodSync(outfile, 0o644);
   return [...Object.keys(metafile.inputs), ...inputs];
 }

@@ -27,6 +27,7 @@ import { inject } from 'postject';
 import { templatesDirectory } from '../src/batch/render.ts';
 import { version } from '../src/installation.ts';
 import { bundle } from './bundle.mjs';
+import { makeCodeCache } from './code-cache.mjs';
 import { writeDocumentation } from './documentation.ts';
 import { thirdPartyNotices } from './third-party-notices.ts';
 
@@ -46,7 +47,7 @@ export async function prepareFiles(): Promise<void> {
   mkdirSync(modules, { recursive: true });
   copyFileSync(path.join(import.meta.dirname, 'modulefile.tcl'), path.join(modules, version));
   await inWorkspace(async (workspace) => {
-    const inputs = await bundle(path.join(root, 'src/executable.ts'), path.join(workspace, 'executable.js'));
+    const inputs = await bundle(path.join(root, 'src/programs.ts'), path.join(workspace, 'programs.js'));
     writeFileSync(path.join(root, 'THIRD-PARTY-NOTICES'), thirdPartyNotices(inputs));
   });
 }
@@ -67,8 +68,14 @@ export async function packNpm(directory: string): Promise<string> {
 export async function buildExecutable(file: string): Promise<void> {
   await inWorkspace(async (workspace) => {
     const main = path.join(workspace, 'executable.js');
+    const programs = path.join(workspace, 'dist', 'programs.js');
     const blob = path.join(workspace, 'blob');
     await bundle(path.join(root, 'src/executable.ts'), main);
+    await bundle(path.join(root, 'src/programs.ts'), programs);
+    // Where it looks for them while it is not inside an executable.
+    for (const name of ['systems.yaml', templatesDirectory])
+      symlinkSync(path.join(root, name), path.join(workspace, name));
+    makeCodeCache(programs, `${programs}.cache`);
     const assets = ['systems.yaml', ...globSync(`${templatesDirectory}/**/*.sh`, { cwd: root })];
     const configuration = path.join(workspace, 'sea.json');
     writeFileSync(
@@ -76,10 +83,12 @@ export async function buildExecutable(file: string): Promise<void> {
       JSON.stringify({
         main,
         output: blob,
-        assets: Object.fromEntries(assets.map((name) => [name, path.join(root, name)])),
+        assets: {
+          ...Object.fromEntries(assets.map((name) => [name, path.join(root, name)])),
+          'programs.js': programs,
+          'programs.js.cache': `${programs}.cache`,
+        },
         disableExperimentalSEAWarning: true,
-        // Half of the start-up time goes into compiling otherwise.
-        useCodeCache: true,
         // What NODE_OPTIONS says is meant for the user's own Node.js, and may be an option that this one refuses.
         execArgvExtension: 'none',
       }),

@@ -1,11 +1,23 @@
-/** What the self-contained executable runs: it is both programs, and the name by which it is called says which. */
+/** What the self-contained executable runs: small, since all of it is read before the first line runs. */
+import Module from 'node:module';
 import path from 'node:path';
-import { version } from './installation.ts';
+import * as sea from 'node:sea';
+import vm from 'node:vm';
+import packageJson from '../package.json' with { type: 'json' };
 
 const [argument, ...others] = process.argv.slice(2);
 
 // The one answer for which nothing of the programs has to be loaded.
 if (others.length === 0 && (argument === '--version' || argument === '-V'))
-  process.stdout.write(`${version}\n`);
-else if (path.basename(process.argv0).startsWith('satellite')) void import('satellite/main');
-else void import('./main.ts');
+  process.stdout.write(`${packageJson.version}\n`);
+else loadPrograms();
+
+/** Both programs are one script inside the executable (`programs.ts`), with what V8 has made of it before. */
+function loadPrograms(): void {
+  const script = new vm.Script(Module.wrap(sea.getAsset('programs.js', 'utf8')), {
+    filename: 'programs.js',
+    cachedData: Buffer.from(sea.getRawAsset('programs.js.cache')),
+  });
+  const file = process.execPath;
+  script.runInThisContext()({}, Module.createRequire(file), { exports: {} }, file, path.dirname(file));
+}
