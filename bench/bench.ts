@@ -77,6 +77,8 @@ export interface SatelliteOptions {
   /** Files; it makes a certificate of its own without them. */
   readonly certificate?: { readonly cert: string; readonly key: string };
   readonly engine?: string;
+  /** Can tell what memory it uses; an operator's can't. */
+  readonly observed?: boolean;
   /** Turns its command into another that runs it. */
   readonly within?: (command: readonly string[]) => readonly string[];
 }
@@ -100,10 +102,11 @@ export class SatelliteProcess {
 
   /** Starts it on a state file, which may be one from before. */
   static async start(state: string, options: SatelliteOptions = {}): Promise<SatelliteProcess> {
-    const { nodeOptions = [], certificate, engine, within = (command) => command } = options;
+    const { nodeOptions = [], certificate, engine, observed = true, within = (command) => command } = options;
     const started = performance.now();
     const [program = '', ...args] = within([
-      ...[process.execPath, '--expose-gc', '--import', path.join(import.meta.dirname, 'observe.ts')],
+      process.execPath,
+      ...(observed ? ['--expose-gc', '--import', path.join(import.meta.dirname, 'observe.ts')] : []),
       ...[...nodeOptions, path.join(root, 'satellite/dist/satellite.js'), 'serve', '--domain', DOMAIN],
       ...(certificate
         ? ['--tls-cert', certificate.cert, '--tls-key', certificate.key]
@@ -278,20 +281,38 @@ export function expectStatus(answer: { status: number; body: string }, status: n
   if (answer.status !== status) throw new Error(`${what}: ${answer.status} ${answer.body.slice(0, 200)}`);
 }
 
+/** Sites that have been made, and what that has cost. */
+export interface NewSites {
+  readonly tokens: string[];
+  readonly issue: Cost;
+  readonly link: Cost;
+  readonly redeem: Cost;
+  /** Tokens issued in a second, for each batch of them. */
+  readonly issueRates: readonly number[];
+}
+
+const BATCHES = 20;
+
+const ratesOf = (times: readonly number[], count: number): number[] =>
+  times.slice(1).map((time, i) => (count * 1000) / (time - (times[i] as number)));
+
 /** So many more live sites after those that there are, each issued, tied to a job of its own and redeemed through the management protocol. */
 export async function makeSites(
   proxy: SatelliteProcess,
   notebooks: readonly Notebook[],
   count: number,
   already = 0,
-): Promise<{ tokens: string[]; issue: Cost; link: Cost; redeem: Cost }> {
+): Promise<NewSites> {
   const tokens: string[] = [];
   const login = proxy.client('manage', LOGIN, 64);
+  const batch = Math.ceil(count / BATCHES);
+  const issued = [performance.now()];
   const issue = await costOf(proxy, count, () =>
     each(range(count), 64, async () => {
       const answer = await login.ask('POST', '/api/v1/tokens');
       expectStatus(answer, 201, 'issue');
       tokens.push(JSON.parse(answer.body).token);
+      if (tokens.length % batch === 0) issued.push(performance.now());
     }),
   );
   const link = await costOf(proxy, count, () =>
@@ -304,7 +325,9 @@ export async function makeSites(
     }),
   );
   await login.close();
-  const nodes = notebooks.map(({ address }) => proxy.client('manage', address));
+  const nodes = notebooks.map(({ address }) =>
+    proxy.client('manage', address, Math.ceil(64 / notebooks.length)),
+  );
   const redeem = await costOf(proxy, count, () =>
     each(tokens.entries(), 64, async ([i, token]) => {
       const body = `{"port":${notebooks[i % notebooks.length]?.port}}`;
@@ -313,7 +336,7 @@ export async function makeSites(
     }),
   );
   for (const node of nodes) await node.close();
-  return { tokens, issue, link, redeem };
+  return { tokens, issue, link, redeem, issueRates: ratesOf(issued, batch) };
 }
 
 /** The job of the site with this index. */

@@ -4,7 +4,9 @@
  */
 import { parseArgs } from 'node:util';
 import { cleanUp } from './bench.ts';
+import { compareWithGoals } from './goals.ts';
 import { Report } from './report.ts';
+import { proxies } from './rivals/proxies.ts';
 import { benchRivals, rivalBenches } from './rivals.ts';
 import { benchSites } from './sites.ts';
 import { benchWebSockets } from './websockets.ts';
@@ -14,18 +16,21 @@ const { values, positionals } = parseArgs({
   options: {
     json: { type: 'boolean', default: false },
     small: { type: 'boolean', default: false },
+    only: { type: 'string', default: Object.keys(proxies).join(',') },
     rounds: { type: 'string' },
-    only: { type: 'string', default: '' },
     'node-option': { type: 'string', multiple: true, default: [] },
   },
 });
 const { json, small } = values;
 const report = new Report(json ? () => undefined : console.log);
+const [name, ...parts] = positionals;
+const names = values.only.split(',');
+const rounds = Number(values.rounds ?? (small ? 1 : 5));
 const benches: Record<string, () => Promise<void>> = {
   sites: () => {
     const size = small
-      ? { sites: 50, requests: 200, waiting: 20 }
-      : { sites: 20_000, requests: 5000, waiting: 1000 };
+      ? { sites: 50, most: 60, requests: 200, waiting: 20, rounds: 1, seconds: 0.2 }
+      : { sites: 20_000, most: 50_000, requests: 5000, waiting: 1000, rounds: 12, seconds: 2 };
     return benchSites(size, report, values['node-option']);
   },
   websockets: () => {
@@ -36,28 +41,35 @@ const benches: Record<string, () => Promise<void>> = {
   },
   rivals: () => {
     const size = small
-      ? { rounds: 1, seconds: 0.2, live: 20, idle: 100 }
-      : { rounds: 5, seconds: 3, live: 1000, idle: 10_000 };
-    const parts = rivalBenches.filter((part) => rest.length === 0 || rest.includes(part));
-    const rounds = Number(values.rounds ?? size.rounds);
-    return benchRivals(parts, values.only.split(',').filter(Boolean), { ...size, rounds }, report);
+      ? { rounds, seconds: 0.2, live: 20, idle: 100, settle: 200 }
+      : { rounds, seconds: 3, live: 20_000, idle: 10_000, settle: 3000 };
+    const chosen = rivalBenches.filter((part) => parts.length === 0 || parts.includes(part));
+    return benchRivals(chosen, names, size, report, values['node-option']);
   },
 };
 
-const [name = '', ...rest] = positionals;
-const bench = Object.hasOwn(benches, name) ? benches[name] : undefined;
-if (bench === undefined) {
-  console.error(`Usage: npm run bench -- sites|websockets|rivals [--small] [--json]
-  rivals [${rivalBenches.join('|')}]... [--only NAME,NAME] [--rounds N]
-  sites, websockets [--node-option OPTION]`);
+const allowed: readonly string[] = name === 'rivals' ? rivalBenches : [];
+const isClear =
+  (name === undefined || Object.hasOwn(benches, name)) &&
+  parts.every((part) => allowed.includes(part)) &&
+  names.every((one) => Object.hasOwn(proxies, one)) &&
+  rounds >= 1;
+if (!isClear) {
+  console.error(`Usage: npm run bench [-- ${Object.keys(benches).join('|')}] [--small] [--json] [--node-option OPTION]...
+  rivals [${rivalBenches.join('|')}]... [--rounds N] [--only NAME,...]
+  with the names ${Object.keys(proxies).join(', ')}`);
   process.exit(2);
 }
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.once(signal, () => void cleanUp().then(() => process.exit(130)));
 }
-try {
-  await bench();
-} finally {
-  await cleanUp();
+for (const [one, bench] of Object.entries(benches)) {
+  if (name !== undefined && one !== name) continue;
+  try {
+    await bench();
+  } finally {
+    await cleanUp();
+  }
 }
 if (json) console.log(JSON.stringify(report.rows, null, 2));
+else for (const line of compareWithGoals(report.rows)) console.log(line);

@@ -2,9 +2,11 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, rmSync } from 'node:fs';
 import { get } from 'node:https';
+import os from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { endWithRun, quantile, scratch } from './bench.ts';
+import { installPackages } from '../lab/lab.ts';
+import { endWithRun, quantile } from './bench.ts';
 import { placed } from './processes.ts';
 import type { Echoes, Order } from './visitors.ts';
 
@@ -30,12 +32,26 @@ const fields = [
   'cookie: _xsrf=2|6b1b6e5c|0123456789abcdef0123456789abcdef|1700000000',
 ];
 
+/** Installs h2load, which makes the requests. */
+export async function installLoad(say: (line: string) => void): Promise<void> {
+  await installPackages(['nghttp2-client'], 'the bench', say);
+}
+
+/** How many requests, on so many connections; as fast as they are answered, or so many a second in all. */
+export interface Amount {
+  readonly requests: number;
+  readonly connections: number;
+  readonly perSecond?: number;
+}
+
 /** What came of some requests; milliseconds from a request to the end of its answer. */
 export interface Answers {
   readonly perSecond: number;
   readonly p50: number;
   readonly p99: number;
 }
+
+let runs = 0;
 
 /**
  * So many requests for a file over HTTP/1.1 and TLS 1.3, on so many connections that are kept alive, each with one
@@ -45,29 +61,41 @@ export interface Answers {
 export async function request(
   { port, hosts: [host] }: Door,
   file: { readonly name: string; readonly bytes: number },
-  requests: number,
-  connections: number,
+  { requests, connections, perSecond }: Amount,
 ): Promise<Answers> {
-  const times = path.join(scratch(), 'times');
+  const times = path.join(os.tmpdir(), `start-jupyter-bench-${process.pid}-${++runs}`);
   const [program, args] = placed('others', [
     ...['h2load', '--h1', '-n', String(requests), '-c', String(connections), '--log-file', times],
     ...['--tls13-ciphers', CIPHER, '--groups', GROUP, '--connect-to', `127.0.0.1:${port}`],
     ...fields.flatMap((field) => ['-H', field]),
     `https://${host}/${file.name}`,
   ]);
-  const { stdout } = await promisify(execFile)(program, args, { maxBuffer: 1 << 26 });
+  if (perSecond !== undefined) args.splice(-1, 0, '--rps', String(perSecond / connections));
+  try {
+    const { stdout } = await promisify(execFile)(program, args, { maxBuffer: 1 << 26 });
+    return answersIn(stdout, readFileSync(times, 'latin1'), requests, file.bytes);
+  } finally {
+    rmSync(times, { force: true });
+  }
+}
+
+/** What h2load has found, from what it prints and from its log of requests. */
+function answersIn(stdout: string, log: string, requests: number, bytesOfEach: number): Answers {
   const find = (pattern: RegExp): string => pattern.exec(stdout)?.[1] ?? '';
   const tls = `${find(/^TLS Protocol: (.+)$/m)} ${find(/^Cipher: (.+)$/m)} ${find(/^Server Temp Key: (\S+)/m)}`;
   if (tls !== `TLSv1.3 ${CIPHER} ${GROUP}`) throw new Error(`TLS is ${tls}`);
-  const [good, bytes] = [find(/^status codes: (\d+) 2xx/m), find(/\((\d+)\) data$/m)];
-  if (Number(good) !== requests || Number(bytes) !== requests * file.bytes)
-    throw new Error(`not every request got its answer:\n${stdout}`);
   // Start (µs since the epoch), status, duration (µs).
-  const durations = readFileSync(times, 'latin1')
+  const durations = log
     .trimEnd()
     .split('\n')
-    .map((line) => Number(line.slice(line.lastIndexOf('\t') + 1)) / 1000);
-  rmSync(times);
+    .map((line) => {
+      const [, status, duration] = line.split('\t');
+      if (status !== '200') throw new Error(`a request was answered with ${status}`);
+      return Number(duration) / 1000;
+    });
+  const bytes = Number(find(/\((\d+)\) data$/m));
+  if (durations.length !== requests || bytes !== requests * bytesOfEach)
+    throw new Error(`not every request got its answer:\n${stdout}`);
   const seconds = inSeconds(find(/^finished in ([\d.]+(?:us|ms|s|m)\b)/m));
   return { perSecond: requests / seconds, p50: quantile(durations, 0.5), p99: quantile(durations, 0.99) };
 }

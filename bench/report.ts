@@ -1,17 +1,21 @@
-/** One measured value. */
-export interface Row {
+/** The median of several values, and the least and the greatest of them. */
+export interface Spread {
+  readonly value: number;
+  readonly low: number;
+  readonly high: number;
+}
+
+/** One measured value, or the median of several. */
+export interface Row extends Partial<Spread> {
   readonly what: string;
   readonly value: number;
   readonly unit: string;
-  /** The least and the greatest, where it is the median of several. */
-  readonly low?: number;
-  readonly high?: number;
 }
 
 /** One line of a table. */
 export interface Line {
   readonly name: string;
-  readonly values: readonly { readonly value: number; readonly low: number; readonly high: number }[];
+  readonly values: readonly Spread[];
 }
 
 /** Collects what a run finds, and says each thing as it is found, so that a long run shows where it is. */
@@ -24,9 +28,10 @@ export class Report {
     this.say = say;
   }
 
-  add(what: string, value: number, unit: string): void {
-    this.rows.push({ what, value, unit });
-    this.say(`${what.padEnd(72)} ${shown(value).padStart(9)} ${unit}`);
+  add(what: string, found: number | Spread, unit: string): void {
+    const spread = typeof found === 'number' ? { value: found } : found;
+    this.rows.push({ what, ...spread, unit });
+    this.say(`${what.padEnd(72)} ${shown(spread.value).padStart(9)} ${unit}${margin(spread)}`);
   }
 
   /** Values for several of a kind, side by side: each is a row of its own, "title, line: column". */
@@ -37,10 +42,10 @@ export class Report {
   ): void {
     const text = [['', ...columns.map(({ name, unit }) => (unit === '' ? name : `${name} (${unit})`))]];
     for (const { name: line, values } of lines) {
-      const cells = values.map(({ value, low, high }, i) => {
+      const cells = values.map((spread, i) => {
         const { name = '', unit = '' } = columns[i] ?? {};
-        this.rows.push({ what: `${title}, ${line}: ${name}`, value, unit, low, high });
-        return low === high ? shown(value) : `${shown(value)} [${shown(low)}–${shown(high)}]`;
+        this.rows.push({ what: `${title}, ${line}: ${name}`, ...spread, unit });
+        return shown(spread.value) + margin(spread);
       });
       text.push([line, ...cells]);
     }
@@ -58,6 +63,10 @@ export class Report {
 }
 
 const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
+
+function margin({ value, low = value, high = value }: Partial<Spread> & { value: number }): string {
+  return low === high ? '' : ` [${shown(low)}–${shown(high)}]`;
+}
 
 function shown(value: number): string {
   if (Math.abs(value) >= 100 || Number.isInteger(value)) return String(Math.round(value));

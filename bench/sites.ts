@@ -3,6 +3,7 @@ import { statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { Client } from 'undici';
 import {
   type Caller,
   costOf,
@@ -19,7 +20,9 @@ import {
   scratch,
   startNotebooks,
 } from './bench.ts';
+import { installLoad, request } from './load.ts';
 import type { Report } from './report.ts';
+import { inTurns, requests, spread } from './turns.ts';
 
 /** How much of everything; a trial run has less of it. */
 export interface SitesSize {
@@ -28,12 +31,19 @@ export interface SitesSize {
   readonly requests: number;
   /** People who watch a page that waits. */
   readonly waiting: number;
+  /** Sites at the end, when requests to them are compared with those to few. */
+  readonly most: number;
+  /** Of that comparison, and how long each turn takes. */
+  readonly rounds: number;
+  readonly seconds: number;
 }
 
+/** What a notebook answers. */
+const PAGE = Buffer.alloc(1024, 'x');
 const NODES = 100;
 const FEW = 10;
-/** In turns, so that whatever else the machine does meets both sides. */
-const ROUNDS = 12;
+/** Requests a second while sites are redeemed. */
+const LOAD = 1000;
 const REPEATS = 5;
 
 /** Many live sites: what one costs, what a request costs beside so many, and what stalls the others. */
@@ -42,6 +52,7 @@ export async function benchSites(
   report: Report,
   nodeOptions: readonly string[],
 ): Promise<void> {
+  await installLoad(report.say);
   const notebooks = await startNotebooks(Math.min(NODES, size.sites));
   const folder = scratch();
   const state = path.join(folder, 'state.sqlite');
@@ -56,7 +67,7 @@ export async function benchSites(
   const tokens = [...first.tokens, ...rest.tokens];
   const after = await proxy.memory();
   report.add('sites, each redeemed through the management protocol over TLS', tokens.length, '');
-  report.add('tokens issued, 64 at a time', rest.issue.perSecond, '/s');
+  report.add('tokens issued, 64 at a time', spread(rest.issueRates), '/s');
   report.add('CPU per token issued', rest.issue.cpu, 'µs');
   report.add('CPU per token tied to a job', rest.link.cpu, 'µs');
   report.add('CPU per token redeemed', rest.redeem.cpu, 'µs');
@@ -65,11 +76,14 @@ export async function benchSites(
   report.add('memory per live site', (after.heapUsed - before.heapUsed) / rest.tokens.length, 'B');
   report.add('memory of the process, resident', after.rss / 2 ** 20, 'MB');
 
-  await compareWithFew(proxy, tokens, notebooks, size, report, nodeOptions);
   await manyBusy(proxy, tokens, size, report);
   await redeemUnderLoad(proxy, tokens, notebooks, size, report);
   await stalls(proxy, tokens, folder, state, size, report);
   await waitingVisitors(proxy, size, report);
+
+  const more = await makeSites(proxy, notebooks, size.most - tokens.length, tokens.length);
+  tokens.push(...more.tokens);
+  await compareWithFew(proxy, tokens, notebooks, size, report, nodeOptions);
 
   await proxy.stop();
   report.add('state file', statSync(state).size / tokens.length, 'B/site');
@@ -85,8 +99,8 @@ export async function benchSites(
 }
 
 /**
- * The same requests to ten sites on this proxy and on two that have no others, in turns. What the two small ones differ by
- * is how exact this is.
+ * The same requests to a site of this proxy and of two that have few, in turns. What the two with few differ by is how
+ * exact this is.
  */
 async function compareWithFew(
   proxy: SatelliteProcess,
@@ -96,36 +110,28 @@ async function compareWithFew(
   report: Report,
   nodeOptions: readonly string[],
 ): Promise<void> {
-  const side = (of: SatelliteProcess, some: readonly string[]) => ({
-    proxy: of,
-    costs: [] as number[],
-    callers: visitors(of, some),
-  });
-  const small = async () => {
-    const few = await SatelliteProcess.start(path.join(scratch(), 'state.sqlite'), { nodeOptions });
-    return side(few, (await makeSites(few, notebooks, Math.min(FEW, tokens.length))).tokens);
+  const few = Math.min(FEW, size.sites);
+  const small = async (name: string) => {
+    const other = await SatelliteProcess.start(path.join(scratch(), 'state.sqlite'), { nodeOptions });
+    return side(name, other, (await makeSites(other, notebooks, few)).tokens);
   };
-  // From all over the list.
-  const sides = [await small(), side(proxy, spread(tokens, FEW)), await small()];
-  for (const { callers } of sides) await get(callers, 500);
-  for (const round of range(ROUNDS)) {
-    for (const i of range(sides.length)) {
-      // Whoever comes after another has it a little harder.
-      const one = sides[(round + i) % sides.length] as (typeof sides)[number];
-      const requests = Math.ceil(size.requests / ROUNDS) * 3;
-      one.costs.push((await costOf(one.proxy, requests, () => get(one.callers, requests))).cpu);
-    }
-  }
-  for (const one of sides) {
-    for (const caller of one.callers) await caller.close();
-    if (one.proxy !== proxy) await one.proxy.stop();
-  }
-  const [first, many, second] = sides.map(({ costs }) => quantile(costs, 0.5)) as [number, number, number];
-  const few = (first + second) / 2;
-  report.add(`CPU per request of 1 KB, keep-alive, ${Math.min(FEW, tokens.length)} sites`, few, 'µs');
-  report.add(`CPU per request of 1 KB, keep-alive, ${tokens.length} sites`, many, 'µs');
-  report.add('ratio of these two', many / few, '');
-  report.add('ratio of two proxies with the few sites, which is how exact that is', second / first, '');
+  const side = (name: string, of: SatelliteProcess, its: readonly string[]) => ({
+    ...{ name, port: of.port, ca: of.ca, pid: of.pid, stop: () => of.stop() },
+    // From the middle of the list.
+    hosts: [`${its[Math.floor(its.length / 2)]}.${DOMAIN}`],
+  });
+  const [first, second] = [await small(`${few} sites`), await small(`${few} others`)];
+  const many = `${tokens.length} sites`;
+  await inTurns(
+    '1 KB, few sites and many',
+    [first, side(many, proxy, tokens), second],
+    size.rounds,
+    requests('lab', PAGE, size.seconds),
+    [many],
+    report,
+  );
+  await first.stop();
+  await second.stop();
 }
 
 /** A thousand sites with a visitor each at the same time. */
@@ -135,7 +141,7 @@ async function manyBusy(
   size: SitesSize,
   report: Report,
 ): Promise<void> {
-  const busy = spread(tokens, 1000);
+  const busy = someOf(tokens, 1000);
   const callers = visitors(proxy, busy);
   const first = await costOf(proxy, busy.length, () => get(callers, busy.length));
   report.add('CPU per first visit, with its TLS handshake', first.cpu, 'µs');
@@ -146,7 +152,10 @@ async function manyBusy(
   for (const one of callers) await one.close();
 }
 
-/** From the beginning of a redemption to the first byte of the notebook's at the visitor, while others are busy. */
+/**
+ * From the answer to a redemption to the notebook's to a request that is sent at that moment, while others are busy. What
+ * a bare server answers meanwhile, with nothing in between, is how long this machine lets anybody wait.
+ */
 async function redeemUnderLoad(
   proxy: SatelliteProcess,
   tokens: readonly string[],
@@ -154,34 +163,54 @@ async function redeemUnderLoad(
   size: SitesSize,
   report: Report,
 ): Promise<void> {
-  const load = backgroundLoad(visitors(proxy, spread(tokens, 100)), 300);
+  const busy = {
+    port: proxy.port,
+    ca: proxy.ca,
+    hosts: tokens.slice(-1).map((token) => `${token}.${DOMAIN}`),
+  };
+  const seconds = size.requests / 200;
+  const amount = { requests: LOAD * seconds, connections: 50, perSecond: LOAD };
+  let isBusy = true;
+  const load = request(busy, { name: 'lab', bytes: PAGE.length }, amount).finally(() => {
+    isBusy = false;
+  });
   const login = proxy.client('manage', LOGIN);
   const notebook = notebooks[0] as Notebook;
   const node = proxy.client('manage', notebook.address);
-  const times: number[] = [];
-  for (const _ of range(Math.min(300, size.requests / 10))) {
+  const bare = new Client(`http://${notebook.address}:${notebook.port}`);
+  const [times, bareTimes]: [number[], number[]] = [[], []];
+  while (isBusy) {
     const issued = await login.ask('POST', '/api/v1/tokens');
     expectStatus(issued, 201, 'issue');
     const { token } = JSON.parse(issued.body);
     const visitor = proxy.client(token, '127.3.9.9');
     // Its handshake is done by then: people wait at the page.
     expectStatus(await visitor.ask('GET', '/'), 200, 'the waiting page');
-    const started = performance.now();
-    expectStatus(
-      await node.ask('POST', `/api/v1/tokens/${token}/redeem`, `{"port":${notebook.port}}`),
-      200,
-      'redeem',
-    );
+    const body = `{"port":${notebook.port}}`;
+    expectStatus(await node.ask('POST', `/api/v1/tokens/${token}/redeem`, body), 200, 'redeem');
+    const redeemed = performance.now();
     const answer = await visitor.ask('GET', '/');
-    times.push(performance.now() - started);
-    if (!/^x+$/.test(answer.body)) throw new Error('a redeemed site was not live');
+    times.push(performance.now() - redeemed);
+    if (answer.status !== 200 || answer.body !== PAGE.toString())
+      throw new Error('a redeemed site was not live');
     await visitor.close();
     expectStatus(await node.ask('DELETE', `/api/v1/tokens/${token}`), 204, 'destroy');
+    const started = performance.now();
+    await (await bare.request({ method: 'GET', path: '/' })).body.text();
+    bareTimes.push(performance.now() - started);
   }
-  const { requests, seconds } = await load();
-  report.add('requests per second beside the following', requests / seconds, '/s');
-  report.add('from redemption to the first answer of the notebook, p50', quantile(times, 0.5), 'ms');
-  report.add('from redemption to the first answer of the notebook, p99', quantile(times, 0.99), 'ms');
+  const { perSecond } = await load;
+  report.add('requests per second beside the following', perSecond, '/s');
+  report.add('sites redeemed meanwhile', times.length, '');
+  for (const [name, part] of Object.entries({ p50: 0.5, p99: 0.99 })) {
+    report.add(
+      `from the answer to a redemption to the first answer of the notebook, ${name}`,
+      quantile(times, part),
+      'ms',
+    );
+    report.add(`a request to the notebook itself, ${name}`, quantile(bareTimes, part), 'ms');
+  }
+  await bare.close();
   await login.close();
   await node.close();
 }
@@ -226,7 +255,7 @@ async function stalls(
     },
   };
   for (const [what, work] of Object.entries(works)) {
-    const load = backgroundLoad(visitors(proxy, spread(tokens, 50)), 200);
+    const load = backgroundLoad(visitors(proxy, someOf(tokens, 50)), 200);
     await pause(500);
     await proxy.lag();
     const { cpu } = await costOf(proxy, REPEATS, async () => {
@@ -315,7 +344,7 @@ async function eventStream(proxy: SatelliteProcess, token: string, from: string)
 }
 
 /** So many of them, from all over the list. */
-function spread(tokens: readonly string[], count: number): string[] {
+function someOf(tokens: readonly string[], count: number): string[] {
   const few = Math.min(count, tokens.length);
   return range(few).map((i) => tokens[Math.floor((i * tokens.length) / few)] as string);
 }

@@ -61,6 +61,7 @@ export async function installTools(say: Say): Promise<void> {
     'libfaketime',
     'man-db',
     'mandoc',
+    'nghttp2-client',
     'openssh-client',
     'openssh-server',
     'openssl',

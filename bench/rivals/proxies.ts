@@ -14,8 +14,8 @@ import {
   SatelliteProcess,
   scratch,
 } from '../bench.ts';
-import type { Door } from '../load.ts';
 import { placed } from '../processes.ts';
+import type { Contestant } from '../turns.ts';
 import { apache, caddy, fileServer, haproxy, nginx } from './configurations.ts';
 
 const run = promisify(execFile);
@@ -30,13 +30,12 @@ export interface Stage {
   readonly target: Notebook;
   /** For the satellite: how many live sites there are, and how many of them are visited. */
   readonly sites: { readonly live: number; readonly visited: number };
+  /** For the satellite, to profile it. */
+  readonly nodeOptions: readonly string[];
 }
 
 /** A proxy that runs, in processes of its own. */
-export interface RunningProxy extends Door {
-  readonly name: string;
-  /** The process that has started all its others. */
-  readonly pid: number;
+export interface RunningProxy extends Contestant {
   stop(): Promise<void>;
 }
 
@@ -44,6 +43,8 @@ export interface Proxy {
   readonly isOurs: boolean;
   /** Debian's package that it comes from. */
   readonly debian?: string;
+  /** A thread is taken by each WebSocket for as long as it is open. */
+  readonly takesThreads?: boolean;
   version(): Promise<string>;
   start(name: string, stage: Stage): Promise<RunningProxy>;
 }
@@ -114,12 +115,10 @@ export const proxies: Readonly<Record<string, Proxy>> = {
   satellite: satellite(),
   nginx: ofDebian('nginx', ['nginx', '-v'], nginx, (file, folder) => ['nginx', '-p', folder, '-c', file]),
   haproxy: ofDebian('haproxy', ['haproxy', '-v'], haproxy, (file) => ['haproxy', '-db', '-f', file]),
-  apache: ofDebian('apache2-bin', ['apache2', '-v'], apache, (file) => [
-    'apache2',
-    '-f',
-    file,
-    '-DFOREGROUND',
-  ]),
+  apache: {
+    ...ofDebian('apache2-bin', ['apache2', '-v'], apache, (file) => ['apache2', '-f', file, '-DFOREGROUND']),
+    takesThreads: true,
+  },
   caddy: ofDebian('caddy', ['caddy', 'version'], caddy, (file, folder) => [
     ...['env', 'GOMAXPROCS=1', `HOME=${folder}`, `XDG_DATA_HOME=${folder}`, `XDG_CONFIG_HOME=${folder}`],
     ...['caddy', 'run', '--adapter', 'caddyfile', '--config', file],
@@ -203,9 +202,9 @@ async function started(
 }
 
 function startSatellite(engine?: string) {
-  return async (name: string, { cert, key, target, sites }: Stage): Promise<RunningProxy> => {
+  return async (name: string, { cert, key, target, sites, nodeOptions }: Stage): Promise<RunningProxy> => {
     const satellite = await SatelliteProcess.start(path.join(scratch(), 'state.sqlite'), {
-      certificate: { cert, key },
+      ...{ nodeOptions, certificate: { cert, key }, observed: false },
       ...(engine !== undefined && { engine }),
       within: (command) => placed('proxy', command).flat(),
     });

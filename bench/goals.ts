@@ -1,0 +1,38 @@
+import type { Row } from './report.ts';
+
+/** What a row must show, by its name. */
+interface Goal {
+  readonly what: string;
+  readonly atMost?: number;
+  readonly atLeast?: number;
+}
+
+const kb1 = '1 KB over HTTP/1.1, 32 connections';
+const kb100 = '100 KB over HTTP/1.1, 32 connections';
+const echo = 'WebSocket echo of 512 bytes, 32 at a time';
+const ratio = 'satellite ÷ it';
+
+/** What this project has set itself. Ratios say more than costs: they hardly depend on the machine. */
+const goals: readonly Goal[] = [
+  { what: `${kb1}, configurable-http-proxy: ${ratio}`, atMost: 0.25 },
+  { what: `${kb1}, nginx: ${ratio}`, atMost: 1.3 },
+  { what: `${kb100}, configurable-http-proxy: ${ratio}`, atMost: 0.4 },
+  { what: `${kb100}, nginx: ${ratio}`, atMost: 1.2 },
+  { what: `${echo}, nginx: ${ratio}`, atMost: 1.2 },
+  { what: `idle WebSockets, nginx: ${ratio}`, atMost: 1.2 },
+  { what: `${kb1}, haproxy: satellite-haproxy ÷ it`, atMost: 1.15 },
+  { what: 'tokens issued, 64 at a time', atLeast: 3000 },
+  { what: 'from the answer to a redemption to the first answer of the notebook, p99', atMost: 10 },
+  { what: `1 KB, few sites and many, 10 sites: 50000 sites ÷ it`, atMost: 1.05 },
+];
+
+/** Those that a run says something about, each as a line. */
+export function compareWithGoals(rows: readonly Row[]): string[] {
+  return goals.flatMap(({ what, atMost, atLeast }) => {
+    const row = rows.find((one) => one.what.endsWith(what));
+    if (!row) return [];
+    const isMet = row.value <= (atMost ?? Infinity) && row.value >= (atLeast ?? -Infinity);
+    const limit = atMost === undefined ? `at least ${atLeast}` : `at most ${atMost}`;
+    return `${isMet ? 'met:   ' : 'missed:'} ${what} is ${row.value.toPrecision(3)} ${row.unit}, ${limit} wanted`;
+  });
+}

@@ -1,0 +1,149 @@
+import { quantile, range } from './bench.ts';
+import { type Door, expectBody, request, Visitors } from './load.ts';
+import { cpuOf } from './processes.ts';
+import type { Report, Spread } from './report.ts';
+
+/** A proxy that is measured. */
+export interface Contestant extends Door {
+  readonly name: string;
+  /** The process that has started all its others. */
+  readonly pid: number;
+}
+
+/** What a turn has shown. */
+export interface Turn {
+  /** Microseconds of the proxy's CPU for each request or message. */
+  readonly cpu: number;
+  readonly perSecond: number;
+  /** Milliseconds. */
+  readonly p50: number;
+  readonly p99: number;
+  /** Part of a core that it has used: where that is much less than 1, something else was slower. */
+  readonly busy: number;
+}
+
+export type Measure = (contestant: Contestant) => Promise<Turn>;
+
+/** Connections of visitors, each with one request at a time. */
+export const CONNECTIONS = 32;
+/** WebSockets on which messages go back and forth. */
+export const BUSY_SOCKETS = 32;
+/** Of the first turn, which shows how many there can be in the next. */
+const FIRST_REQUESTS = 640;
+
+/** Requests for a file, for about so many seconds. The handshakes that they begin with are measured alone, and left out. */
+export function requests(name: string, body: Buffer, seconds: number): Measure {
+  const file = { name, bytes: body.length };
+  const counts = new Map<string, number>();
+  return async (contestant) => {
+    await expectBody(contestant, name, body);
+    const count = counts.get(contestant.name) ?? FIRST_REQUESTS;
+    const before = cpuOf(contestant.pid);
+    await request(contestant, file, { requests: CONNECTIONS, connections: CONNECTIONS });
+    const after = cpuOf(contestant.pid);
+    const answers = await request(contestant, file, { requests: count, connections: CONNECTIONS });
+    const used = cpuOf(contestant.pid) - after;
+    counts.set(contestant.name, Math.max(10 * CONNECTIONS, Math.ceil(answers.perSecond * seconds)));
+    return {
+      ...answers,
+      cpu: ((used - (after - before)) * 1000) / (count - CONNECTIONS),
+      busy: used / ((count / answers.perSecond) * 1000),
+    };
+  };
+}
+
+/**
+ * Messages on WebSockets that are open already, each sent when the one before has come back, for so many seconds. They
+ * stay open from turn to turn, until `end`.
+ */
+export function messages(seconds: number): { measure: Measure; end: () => void } {
+  const visitors = new Map<string, Visitors>();
+  const measure: Measure = async (contestant) => {
+    let own = visitors.get(contestant.name);
+    if (!own) {
+      own = new Visitors();
+      visitors.set(contestant.name, own);
+      await own.open(contestant, BUSY_SOCKETS);
+    }
+    const [before, started] = [cpuOf(contestant.pid), performance.now()];
+    const { messages: count, p50, p99 } = await own.echo(BUSY_SOCKETS, seconds * 1000);
+    const [used, time] = [cpuOf(contestant.pid) - before, performance.now() - started];
+    return { cpu: (used * 1000) / count, perSecond: (count * 1000) / time, p50, p99, busy: used / time };
+  };
+  const end = (): void => {
+    for (const one of visitors.values()) one.end();
+  };
+  return { measure, end };
+}
+
+/**
+ * Each has its turn in every round, and every round begins with another one, so that whatever else the machine does meets
+ * all of them. Two rounds before these warm them up, but not for a trial of one. Adds a table, with ratios of those in `ratiosOf` to each.
+ */
+export async function inTurns(
+  what: string,
+  contestants: readonly Contestant[],
+  rounds: number,
+  measure: Measure,
+  ratiosOf: readonly string[],
+  report: Report,
+): Promise<void> {
+  for (const _ of range(Math.min(2, rounds - 1))) {
+    for (const contestant of contestants) await measure(contestant);
+  }
+  const turns = new Map<string, Turn[]>(contestants.map(({ name }) => [name, []]));
+  for (const round of range(rounds)) {
+    for (const i of range(contestants.length)) {
+      const contestant = contestants[(round + i) % contestants.length] as Contestant;
+      turns.get(contestant.name)?.push(await measure(contestant));
+    }
+  }
+  const columns: [Column<Turn>, ...Column<Turn>[]] = [
+    ['CPU', 'µs', ({ cpu }) => cpu],
+    ['rate', '/s', ({ perSecond }) => perSecond],
+    ['p50', 'ms', ({ p50 }) => p50],
+    ['p99', 'ms', ({ p99 }) => p99],
+    ['of a core', '', ({ busy }) => busy],
+  ];
+  compare(what, turns, columns, ratiosOf, report);
+}
+
+/** A kind of figure: its name, its unit, and where it is. */
+type Column<T> = readonly [string, string, (turn: T) => number];
+
+/**
+ * Adds a table with the median of each figure, and of the ratios in each round of the first figure of those in `ratiosOf`
+ * to everybody's.
+ */
+export function compare<T>(
+  what: string,
+  turns: ReadonlyMap<string, readonly T[]>,
+  columns: readonly [Column<T>, ...Column<T>[]],
+  ratiosOf: readonly string[],
+  report: Report,
+): void {
+  const [, , figure] = columns[0];
+  report.table(
+    what,
+    [
+      ...columns.map(([name, unit]) => ({ name, unit })),
+      ...ratiosOf.map((name) => ({ name: `${name} ÷ it`, unit: '' })),
+    ],
+    [...turns].map(([name, own]) => ({
+      name,
+      values: [
+        ...columns.map(([, , of]) => spread(own.map(of))),
+        ...ratiosOf.map((one) =>
+          spread((turns.get(one) ?? []).map((turn, i) => figure(turn) / figure(own[i] as T))),
+        ),
+      ],
+    })),
+  );
+}
+
+/** The median, and how far the others are from it. */
+export const spread = (values: readonly number[]): Spread => ({
+  value: quantile(values, 0.5),
+  low: Math.min(...values),
+  high: Math.max(...values),
+});
