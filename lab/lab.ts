@@ -23,7 +23,7 @@ import { checkout, type NodeName, nodeNames, stateDirectory } from './paths.ts';
 
 export { type DaemonName, daemonLog, killDaemon, type PartName, partNames, startDaemon } from './daemons.ts';
 export { LabError } from './errors.ts';
-export { installBrowser, installFronts, installPackages, installTools } from './packages.ts';
+export { installBrowser, installDatabase, installFronts, installPackages, installTools } from './packages.ts';
 export { address, caFile, domain, labPath, type NodeName } from './paths.ts';
 export {
   type ExecOptions,

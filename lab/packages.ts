@@ -80,6 +80,11 @@ export async function installFronts(say: Say): Promise<void> {
   await installPackages(['apache2-bin', 'caddy', 'haproxy', 'nginx'], 'the fronts', say);
 }
 
+/** Installs the database that several proxies may share; tests start servers of their own. */
+export async function installDatabase(say: Say): Promise<void> {
+  await installPackages(['postgresql-15'], 'the database', say);
+}
+
 /** Where Lmod is unpacked to: Debian's package can't be installed beside environment-modules, which the lab runs. */
 export const lmodDirectory = '/var/lib/start-jupyter-test/lmod';
 

@@ -7,7 +7,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { execa } from 'execa';
-import { installBrowser, installFronts, installTools } from '../lab/lab.ts';
+import { installBrowser, installDatabase, installFronts, installTools } from '../lab/lab.ts';
 
 interface Counts {
   passed: number;
@@ -40,6 +40,7 @@ try {
     await installTools(console.log);
     await installBrowser(console.log);
     await installFronts(console.log);
+    await installDatabase(console.log);
   }
   await run('node', ['scripts/build.mjs']);
   const projects = ['unit', 'satellite', 'long', 'integration'];

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { Argument, Command, InvalidArgumentError, Option } from 'commander';
 import { parse } from 'yaml';
 import packageJson from '../package.json' with { type: 'json' };
@@ -29,10 +29,12 @@ import { several } from './jobs/several.ts';
 import { sge } from './jobs/sge.ts';
 import { slurm } from './jobs/slurm.ts';
 import { logToStderr } from './log.ts';
+import { copyState } from './operation/copy-state.ts';
 import { importOriginal } from './operation/import.ts';
 import { askStatus, statusTable } from './operation/status.ts';
 import { notifySystemd, takeHandedSockets } from './operation/systemd.ts';
 import { startSatellite } from './server.ts';
+import { databaseFault, hasPassword, isDatabase } from './tokens/postgres-url.ts';
 
 /** From the end of the grace to the end of the process. */
 const STOP_MARGIN_MS = 5000;
@@ -90,6 +92,10 @@ function configOptions(): Option[] {
   });
 }
 
+function isPasswordIn(state: unknown): boolean {
+  return typeof state === 'string' && isDatabase(state) && hasPassword(state);
+}
+
 function readConfigFile(file: string): Record<string, unknown> {
   let value: unknown;
   try {
@@ -100,6 +106,8 @@ function readConfigFile(file: string): Record<string, unknown> {
   if (value === null) return {};
   if (typeof value !== 'object' || Array.isArray(value))
     throw new ConfigError(`${file} must hold keys and values`);
+  if ('state' in value && isPasswordIn(value.state) && (statSync(file).mode & 0o007) !== 0)
+    throw new ConfigError(`${file} has a password in it and can be used by everybody; chmod 600 it`);
   return value as Record<string, unknown>;
 }
 
@@ -123,6 +131,10 @@ async function serve(given: Record<string, unknown>): Promise<void> {
   const { config: file, tls, tlsCert, tlsKey, helpLink, ...rest } = given;
   const fromFile = typeof file === 'string' ? readConfigFile(file) : {};
   const { options, limits } = splitLimits(rest);
+  if (isPasswordIn(options.state))
+    throw new ConfigError(
+      '--state: everybody on this host can read a password here; put it into the configuration file, or a passfile',
+    );
   const layers = {
     ...fromFile,
     ...options,
@@ -202,10 +214,11 @@ program
   .requiredOption('--config <file>', "the proxy's configuration file (YAML or JSON)")
   .option('--json', 'as JSON')
   .action(async ({ config, json }: { config: string; json?: true }) => {
-    const { state } = parseConfig(readConfigFile(config));
-    const sites = await askStatus(state).catch((error: Error) =>
-      fail(EXIT.proxy, `No proxy answers for ${state}: ${error.message}. Is it running, and as this user?`),
+    const checked = parseConfig(readConfigFile(config));
+    const { sites, state } = await askStatus(checked).catch((error: Error) =>
+      fail(EXIT.proxy, `No proxy answers: ${error.message}. Is it running, and as this user?`),
     );
+    if (state.trouble !== null) process.stderr.write(`satellite: ${state.trouble}\n`);
     process.stdout.write(json ? `${JSON.stringify(sites)}\n` : statusTable(sites));
   });
 
@@ -248,6 +261,24 @@ program
     for (const line of done.leftOut) process.stderr.write(`satellite: left out ${line}.\n`);
     process.stdout.write(
       `Imported ${done.mapped} sites, ${done.pending} waiting tokens and ${done.jobs} jobs; left out ${done.leftOut.length}.\n`,
+    );
+  });
+
+program
+  .command('copy-state')
+  .description(
+    'copy everything from one state to another, such as from a file to a database; while the proxies are stopped',
+  )
+  .argument('<from>', 'an SQLite file, or postgresql://HOST/DATABASE')
+  .requiredOption('--config <file>', 'the configuration file (YAML or JSON) whose state it is copied to')
+  .action(async (from: string, { config }: { config: string }) => {
+    if (isPasswordIn(from))
+      throw new ConfigError('everybody on this host can read a password here; put it into a passfile');
+    const fault = isDatabase(from) ? databaseFault(from) : existsSync(from) ? undefined : 'is not there';
+    if (fault !== undefined) throw new ConfigError(`${isDatabase(from) ? 'the address' : from} ${fault}`);
+    const done = await copyState(from, parseConfig(readConfigFile(config)).state, logToStderr);
+    process.stdout.write(
+      `Copied ${done.tokens} tokens, ${done.jobs} jobs and ${done.secrets} sealed entries.\n`,
     );
   });
 

@@ -4,6 +4,7 @@ import { directHostsSchema, ports } from './gate/direct.ts';
 import { Networks, networksSchema as networks } from './gate/networks.ts';
 import { routeFaults, routeSchema, routesSchema } from './gate/routes.ts';
 import { MAX_PORT, MIN_PORT } from './management/service.ts';
+import { databaseFault, isDatabase } from './tokens/postgres-url.ts';
 
 /** "host:port", "[::1]:port". Port 0 takes a free one. */
 export function parseListen(text: string): { host: string; port: number } | undefined {
@@ -145,6 +146,9 @@ export const authSchema = z
       .record(z.string(), z.string())
       .optional()
       .describe('from user to account; who is not in it may not come in. Without it both have the same name'),
+    keyFile: file
+      .optional()
+      .describe('keys of cookies and of what is sealed in the state; made as STATE.key if left out'),
     blocked: file.optional().describe('file of users who may not come in, one a line'),
     signInTime: duration.default(12 * 3600_000).describe('how long a sign-in lasts'),
   })
@@ -199,13 +203,21 @@ export const configSchema = z
     state: z
       .string()
       .min(1)
-      // Not repeated: there may be a password in it.
-      .refine(
-        (text) => !/^[a-z][a-z0-9+.-]*:\/\//i.test(text),
-        'is no file; write the path of an SQLite file, or :memory:',
-      )
+      // Never repeated: there may be a password in it.
+      .superRefine((text, context) => {
+        if (isDatabase(text)) {
+          const fault = databaseFault(text);
+          if (fault !== undefined) context.addIssue(fault);
+        } else if (/^[a-z][a-z0-9+.-]*:\/\//i.test(text))
+          context.addIssue('is no file; write the path of an SQLite file, postgresql://… or :memory:');
+      })
       .default('/var/lib/satellite/state.sqlite')
-      .describe('SQLite file, or :memory:'),
+      .describe('SQLite file, postgresql://HOST/DATABASE shared by several satellites, or :memory:'),
+    statusSocket: file
+      .optional()
+      .describe(
+        'where "satellite status" asks; STATE.sock, or /var/lib/satellite/status.sock beside a database',
+      ),
     metricsListen: listen.optional().describe('address and port for metrics and health checks'),
     stopGrace: duration
       .default(10_000)
@@ -229,7 +241,14 @@ export const configSchema = z
       .default(49 * 3600_000)
       .describe('how long a token lives while nobody reports its job'),
   })
-  .superRefine(({ auth, tls, trustedProxies, siteStyle, directHosts }, context) => {
+  .superRefine(({ auth, tls, trustedProxies, siteStyle, directHosts, state }, context) => {
+    if (auth !== undefined && auth.keyFile === undefined && isDatabase(state)) {
+      context.addIssue({
+        code: 'custom',
+        path: ['auth', 'keyFile'],
+        message: 'is needed, the same file at each satellite: openssl rand -hex 32 >FILE; chmod 600 FILE',
+      });
+    }
     if (auth !== undefined && siteStyle === 'path') {
       // To a browser they are one site: the notebook of one visitor could use what is open to another.
       context.addIssue({ code: 'custom', path: ['auth'], message: 'needs siteStyle: host' });

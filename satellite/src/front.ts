@@ -154,7 +154,17 @@ export class Front {
     const { auth } = this.#parts;
     const signsIn = auth !== undefined && destination.kind === 'site' && destination.label === SIGN_IN_LABEL;
     if (destination.kind === 'site' && !signsIn) {
-      this.#site(request, response, destination, client);
+      this.#known(
+        destination.label,
+        client,
+        () => {
+          if (!response.destroyed) this.#site(request, response, destination, client);
+        },
+        () => {
+          this.#insist(response);
+          this.#parts.pages.unsure(request, response);
+        },
+      );
       return;
     }
     if (destination.kind === 'route' || destination.kind === 'direct') {
@@ -213,6 +223,22 @@ export class Front {
       fail(404, NO_SITE);
       return;
     }
+    this.#known(
+      destination.label,
+      client,
+      () => this.#upgradeSite(request, socket, head, destination, client, fail),
+      () => fail(503, 'Whether there is a site here can not be looked up at the moment.\n'),
+    );
+  };
+
+  #upgradeSite(
+    request: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+    destination: SiteDestination,
+    client: Client,
+    fail: (code: number, text: string) => void,
+  ): void {
     const { label } = destination;
     if (!this.#mayVisit(label, client)) {
       fail(429, `${TOO_MANY.message}\n`);
@@ -233,7 +259,7 @@ export class Front {
         this.#tunnel(request, socket, head, record, visit, letIn, fail);
       },
     );
-  };
+  }
 
   #tunnel(
     request: IncomingMessage,
@@ -347,6 +373,18 @@ export class Front {
   #insist(response: ServerResponse): void {
     const { hsts } = this.#parts;
     if (hsts !== undefined) response.setHeader('Strict-Transport-Security', hsts);
+  }
+
+  /**
+   * Goes on with what is known of a name. One that isn't known may be another satellite's that shares the state: it is asked first
+   * (which costs no more however many ask), unless this client has guessed too often.
+   */
+  #known(label: string, { address }: Client, goOn: () => void, onUnsure: () => void): void {
+    const { registry, management } = this.#parts;
+    const isStrange = registry.find(label) === undefined && !management.lookups.isSpent(address);
+    const asked = isStrange ? registry.askOthers() : undefined;
+    if (asked) void asked.then(goOn, onUnsure);
+    else goOn();
   }
 
   /** Counts a visit to a site, or a wrong guess; false for somebody who has guessed too often. */

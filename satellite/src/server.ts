@@ -26,6 +26,7 @@ import {
   tlsOptions,
 } from './tls.ts';
 import { openStore } from './tokens/open.ts';
+import { isDatabase } from './tokens/postgres-url.ts';
 import type { TokenRecord } from './tokens/record.ts';
 import { TokenRegistry } from './tokens/registry.ts';
 import { StoreError, type TokenStore } from './tokens/store.ts';
@@ -98,7 +99,7 @@ export async function startSatellite(
     );
   const ways = new Ways(config.routes, new DirectAddresses(isOwnAddress));
   const traffic = new Traffic();
-  const store = await openStore(config.state);
+  const store = await openStore(config.state, log);
   const onError = (error: unknown): void => {
     if (error instanceof StoreError) {
       traffic.stateErrors += 1;
@@ -106,13 +107,13 @@ export async function startSatellite(
     } else log({ event: 'internal-error', stack: error instanceof Error ? error.stack : String(error) });
   };
   const registry = new TokenRegistry(store, config.tokenTtl, onError);
-  // What ran out while nobody was looking is over before the first visitor comes.
-  await registry.sweep().catch(onError);
   const signInUrl = (): string => siteUrl(SIGN_IN_LABEL);
   const auth = await openAuth(config, store, registry, signInUrl, log).catch(async (error: Error) => {
     await registry.close();
     throw error;
   });
+  // What ran out while nobody was looking is over before the first visitor comes.
+  await registry.sweep().catch(onError);
   const server = certificate
     ? createSecureServer({
         ...serverOptions(config.limits),
@@ -245,7 +246,7 @@ export async function startSatellite(
     certificate instanceof Certificates
       ? followCertificates(server as SecureServer, certificate, log)
       : undefined;
-  const status = serveStatus(config.state, () => statusOf(registry, traffic), log);
+  const status = await serveStatus(config, () => statusOf(registry, traffic), health, log);
   if (metrics) log({ event: 'serving-metrics', ...addressOf(metrics) });
   const { mapped, pending } = registry.counts();
   log({ event: 'state', file: store.name, sites: mapped, waiting: pending });
@@ -322,7 +323,7 @@ function addressOf(server: Server | SecureServer): Address {
 function openCertificate({ tls, domain, state }: SatelliteConfig, log: Log): ServerCertificate | undefined {
   if (tls === 'off') return undefined;
   if ('pairs' in tls) return new Certificates(tls.pairs);
-  const file = state === ':memory:' ? undefined : `${state}.self-signed.pem`;
+  const file = state === ':memory:' || isDatabase(state) ? undefined : `${state}.self-signed.pem`;
   const { fingerprint, ...certificate } = selfSignedCertificate(domain, file);
   log({ event: 'self-signed', fingerprint256: fingerprint });
   return certificate;
@@ -339,7 +340,12 @@ async function openAuth(
   const { auth } = config;
   if (auth === undefined) return undefined;
   const { Auth } = await import('./auth/auth.ts');
-  return new Auth({ ...config, auth }, store, registry, signInUrl, log);
+  const opened = new Auth({ ...config, auth }, store, registry, signInUrl, log);
+  await opened.begin().catch(async (error: Error) => {
+    await opened.close();
+    throw error;
+  });
+  return opened;
 }
 
 /** Loaded only where it is wanted: a launcher with a proxy of its own has no use for it. */

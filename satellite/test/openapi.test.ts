@@ -135,5 +135,7 @@ test('everything that it describes can happen', async () => {
       Object.keys(responses).map((status) => `${method.toUpperCase()} ${path} ${status}`),
     ),
   );
-  expect([...seen].toSorted()).toEqual(described.toSorted());
+  // A state of its own can always say which tokens there are; of a shared one, see integration/postgres.test.ts.
+  const possible = described.filter((one) => one !== 'GET /tokens/{token} 503');
+  expect([...seen].toSorted()).toEqual(possible.toSorted());
 }, 60_000);

@@ -38,11 +38,12 @@ export interface Visited extends Answer {
 
 /** Somebody with a browser: keeps cookies for each host, and follows redirects. */
 export class Person {
-  readonly #port: number;
+  readonly #proxy: Pick<TestSatellite, 'port'>;
   readonly #cookies = new Map<string, Map<string, string>>();
 
-  constructor({ port }: TestSatellite) {
-    this.#port = port;
+  /** A proxy whose port is another one each time is several behind one address. */
+  constructor(proxy: Pick<TestSatellite, 'port'>) {
+    this.#proxy = proxy;
   }
 
   cookie(host: string): string {
@@ -66,7 +67,7 @@ export class Person {
     const cookie = this.cookie(host);
     const headers = { ...(cookie && { Cookie: cookie }), ...options.headers };
     const path = `${pathname}${search}`;
-    const answer = await ask(this.#port, { ...options, host, path, headers, from: OUTSIDE });
+    const answer = await ask(this.#proxy.port, { ...options, host, path, headers, from: OUTSIDE });
     for (const field of answer.headers['set-cookie'] ?? []) this.setCookie(host, field);
     return answer;
   }
@@ -107,6 +108,13 @@ export class Person {
         'Sec-Fetch-Site': 'same-origin',
         'Content-Type': 'application/x-www-form-urlencoded',
       },
+    });
+  }
+
+  signOut(): Promise<Visited> {
+    return this.open(`https://${SIGN_IN_HOST}/sign-out`, {
+      method: 'POST',
+      headers: { Origin: `https://${SIGN_IN_HOST}`, 'Sec-Fetch-Site': 'same-origin' },
     });
   }
 }

@@ -16,6 +16,7 @@ import { Inside } from './inside.ts';
 import { Keys, randomId } from './keys.ts';
 import { ownerlessContent, refusedContent, tryAgainContent } from './pages.ts';
 import { isCrossSite } from './same-origin.ts';
+import { agreeOnKeys } from './shared-keys.ts';
 import { returnPath, SignInHost, stateOf } from './sign-in-host.ts';
 import { type SignIn, SignIns } from './sign-ins.ts';
 import { Users } from './users.ts';
@@ -53,6 +54,7 @@ export class Auth {
   /** The host on which people sign in. */
   readonly host: SignInHost;
   readonly #config: SatelliteConfig;
+  readonly #store: TokenStore;
   readonly #registry: TokenRegistry;
   readonly #keys: Keys;
   readonly #signIns: SignIns;
@@ -78,7 +80,8 @@ export class Auth {
     this.#registry = registry;
     this.#log = log;
     this.#header = auth.header?.toLowerCase();
-    this.#keys = Keys.open(state);
+    this.#keys = Keys.open(state, auth.keyFile);
+    this.#store = store;
     this.accesses = new Accesses(store, this.#keys);
     this.#signIns = new SignIns(store, this.#keys);
     this.#isBlocked = blockedUsers(auth.blocked, (message) => log({ event: 'auth-file', message }));
@@ -96,6 +99,7 @@ export class Auth {
       signIns: this.#signIns,
       users: this.#users,
       mayComeIn: (user) => this.#accountOf(user) !== undefined,
+      store,
       log,
     });
     const onError = (error: Error): void => log({ event: 'state-error', message: error.message });
@@ -105,12 +109,29 @@ export class Auth {
     ];
   }
 
-  /** Who sends this, and may he? Resolves later only where a provider has to be asked first. */
+  /** Where others share the state, makes sure that their keys are ours. Rejects with a ConfigError or a StoreError. */
+  async begin(): Promise<void> {
+    if (this.#store.isShared) await agreeOnKeys(this.#store, this.#keys);
+  }
+
+  /** Who sends this, and may he? Resolves later only where a provider, or other satellites, have to be asked first. */
   judge(request: IncomingMessage, record: TokenRecord): Verdict | Promise<Verdict> {
     if (isCrossSite(request)) return this.#refuse(403, 'Pages of other sites may not use this one.');
     const path = request.url?.split('?', 1)[0];
-    if (path === ENTER_PATH) return this.#entering(request, record);
+    if (path === ENTER_PATH) return this.#entering(request, record).catch(() => this.#unsure());
     if (this.#header !== undefined) return this.#judgeHeader(request, record, this.#header);
+    // He may have signed in at another satellite just now.
+    const isStrange =
+      this.#signInOf(request, record) === undefined && cookieOf(request, SITE_COOKIE) !== undefined;
+    const asked = isStrange ? this.#registry.askOthers() : undefined;
+    if (asked === undefined) return this.#judgeSignIn(request, record);
+    return asked.then(
+      () => this.#judgeSignIn(request, record),
+      () => this.#unsure(),
+    );
+  }
+
+  #judgeSignIn(request: IncomingMessage, record: TokenRecord): Verdict | Promise<Verdict> {
     const signIn = this.#signInOf(request, record);
     if (signIn === undefined) return this.#unknown(request, record);
     const standing = this.#users.standing(signIn);
@@ -210,10 +231,10 @@ export class Auth {
   }
 
   /** Back from signing in, with a code for this browser and this site. */
-  #entering(request: IncomingMessage, record: TokenRecord): Verdict {
+  async #entering(request: IncomingMessage, record: TokenRecord): Promise<Verdict> {
     const code = new URLSearchParams(request.url?.split('?')[1]).get('code') ?? '';
     const visit = cookieOf(request, VISIT_COOKIE);
-    const handed = this.host.redeem(code);
+    const handed = await this.host.redeem(code);
     const signIn = handed && this.#signIns.find(handed.signIn);
     if (handed?.site !== record.token || visit === undefined || stateOf(visit) !== handed.state || !signIn) {
       const heading = 'You were not signed in';
@@ -233,7 +254,13 @@ export class Auth {
     };
   }
 
-  #refuse(status: 401 | 403, message: string, content?: Content): Verdict {
+  /** The state can't say who is signed in. */
+  #unsure(): Verdict {
+    const message = 'The proxy can not look up who you are at the moment. Try again later.';
+    return this.#refuse(503, message, tryAgainContent('One moment, please', message));
+  }
+
+  #refuse(status: 401 | 403 | 503, message: string, content?: Content): Verdict {
     const page = content ?? refusedContent(undefined, message, undefined);
     return {
       status,
@@ -269,7 +296,7 @@ export class Auth {
     const exists = (token: string): boolean => this.#registry.find(token) !== undefined;
     for (const key of this.#insides.keys())
       if (!exists(key.split(' ', 1)[0] ?? '')) this.#insides.delete(key);
-    await Promise.all([this.#signIns.sweep(), this.accesses.sweep(exists)]);
+    await Promise.all([this.#signIns.sweep(), this.accesses.sweep(exists), this.host.sweep()]);
   }
 
   #turnOut(end: () => void, { record, user }: Pass): void {

@@ -20,8 +20,8 @@ interface Key {
 }
 
 /**
- * The keys of this proxy, in a file of their own beside the state: one a line, newest first. The first one signs and
- * seals, all of them are accepted, so that a new one can be put in front of the old one.
+ * The keys of this proxy, in a file of their own: one a line, newest first. The first one signs and seals, all of them are
+ * accepted, so that a new one can be put in front of the old one.
  */
 export class Keys {
   readonly #keys: readonly Key[];
@@ -33,8 +33,12 @@ export class Keys {
     }));
   }
 
-  /** Reads or makes `<state>.key`; keys of a state in memory are as short-lived as it is. Throws a ConfigError. */
-  static open(state: string): Keys {
+  /**
+   * Reads the keys from a file, or reads or makes them beside the state; those of a state in memory are as short-lived as it
+   * is. Throws a ConfigError.
+   */
+  static open(state: string, given: string | undefined): Keys {
+    if (given !== undefined) return new Keys(readKeys(given));
     if (state === ':memory:') return new Keys([randomBytes(KEY_BYTES)]);
     const file = `${state}.key`;
     try {
@@ -110,8 +114,16 @@ function makeKeyFile(file: string): void {
   closeSync(descriptor);
 }
 
+function openKeys(file: string): number {
+  try {
+    return openSync(file, 'r');
+  } catch (error) {
+    throw new ConfigError(`${file} can't be read: ${(error as Error).message}`);
+  }
+}
+
 function readKeys(file: string): Buffer[] {
-  const descriptor = openSync(file, 'r');
+  const descriptor = openKeys(file);
   try {
     if ((fstatSync(descriptor).mode & 0o077) !== 0)
       throw new ConfigError(

@@ -28,7 +28,8 @@ export class Sealed<T> {
     this.#keys = keys;
     this.#kind = kind;
     for (const record of store.loadSecrets(kind)) this.#open(record);
-    store.follow(({ secrets, forgotten }) => {
+    store.follow(({ secrets, forgotten, isWhole }) => {
+      if (isWhole) this.#known.clear();
       for (const record of secrets) if (record.kind === kind) this.#open(record);
       for (const one of forgotten) if (one.kind === kind) this.#known.delete(one.id);
     });
@@ -36,6 +37,16 @@ export class Sealed<T> {
 
   get(id: string): T | undefined {
     return this.#known.get(id)?.value;
+  }
+
+  /** Takes one away, for whoever comes first. Rejects with a StoreError. */
+  take(id: string): Promise<T | undefined> {
+    return retried(async () => {
+      if (!this.#known.has(id) && this.#store.isShared) await this.#store.refresh();
+      const value = this.#known.get(id)?.value;
+      await this.#forget(id);
+      return value;
+    });
   }
 
   /** The names that there are. */

@@ -8,7 +8,7 @@ import { BodyError, readBody } from '../management/body.ts';
 import type { Content } from '../pages/content.ts';
 import { formPageHeaders, renderPage } from '../pages/page.ts';
 import { send } from '../pages/respond.ts';
-import { StoreError } from '../tokens/store.ts';
+import { StoreError, type TokenStore } from '../tokens/store.ts';
 import { tokenPattern } from '../tokens/words.ts';
 import { cookieOf, PROVIDER_COOKIE, setCookie, USER_COOKIE } from './cookies.ts';
 import { BusyError } from './htpasswd.ts';
@@ -24,6 +24,7 @@ import {
   tryAgainContent,
 } from './pages.ts';
 import { isCrossSite, isOwnForm } from './same-origin.ts';
+import { Sealed } from './sealed.ts';
 import type { SignIn, SignIns } from './sign-ins.ts';
 import type { Users } from './users.ts';
 
@@ -47,6 +48,7 @@ interface Parts {
   readonly signIns: SignIns;
   readonly users: Users;
   readonly mayComeIn: (user: string) => boolean;
+  readonly store: TokenStore;
   readonly log: Log;
 }
 
@@ -57,12 +59,13 @@ interface Parts {
  */
 export class SignInHost {
   readonly #parts: Parts;
-  readonly #codes = new Map<string, Handed>();
+  readonly #codes: Sealed<Handed>;
   readonly #triesOfUser = new RateLimit(TRIES_PER_MINUTE.ofUser);
   readonly #triesOfAddress = new RateLimit(TRIES_PER_MINUTE.ofAddress);
 
   constructor(parts: Parts) {
     this.#parts = parts;
+    this.#codes = new Sealed(parts.store, parts.keys, 'code');
   }
 
   /** Its public address, as seen from a site that was asked for in this way. */
@@ -72,11 +75,16 @@ export class SignInHost {
     return `https://${SIGN_IN_LABEL}.${this.#parts.config.domain}${port}/${query}`;
   }
 
-  /** Who was handed over with this code; once. */
-  redeem(code: string): Handed | undefined {
-    const handed = this.#codes.get(code);
-    this.#codes.delete(code);
-    return handed && Date.now() < handed.until ? handed : undefined;
+  /** Who was handed over with this code; once. Rejects with a StoreError. */
+  async redeem(code: string): Promise<Handed | undefined> {
+    const handed = await this.#codes.take(code);
+    return handed && this.#parts.store.clock.now() < handed.until ? handed : undefined;
+  }
+
+  /** Forgets codes that nobody has come back with. Rejects with a StoreError. */
+  sweep(): Promise<void> {
+    const now = this.#parts.store.clock.now();
+    return this.#codes.forget(this.#codes.ids().filter((code) => (this.#codes.get(code)?.until ?? 0) <= now));
   }
 
   /** Answers a request to this host. */
@@ -103,7 +111,7 @@ export class SignInHost {
     const { users, log } = this.#parts;
     const to = destinationIn(query);
     const signIn = await this.#signedIn(request);
-    if (signIn && to) this.#handOver(request, response, signIn, to, []);
+    if (signIn && to) await this.#handOver(request, response, signIn, to, []);
     else if (signIn) this.#page(request, response, 200, signedInContent(signIn.user));
     else if (users.htpasswd) this.#page(request, response, 200, signInContent(to, '', undefined));
     else if (users.provider === undefined) this.#page(request, response, 200, frontContent);
@@ -182,7 +190,7 @@ export class SignInHost {
     log({ event: 'signed-in', client: client.address, user });
     const value = `${signIn.id}.${keys.mac(userText(signIn))}`;
     const all = [...cookies, setCookie(USER_COOKIE, value, duration / 1000)];
-    if (to) this.#handOver(request, response, signIn, to, all);
+    if (to) await this.#handOver(request, response, signIn, to, all);
     else redirect(request, response, '/', all);
   }
 
@@ -206,21 +214,18 @@ export class SignInHost {
   }
 
   /** Sends a browser to a site with a code. */
-  #handOver(
+  async #handOver(
     request: IncomingMessage,
     response: ServerResponse,
     signIn: SignIn,
     to: Destination,
     cookies: readonly string[],
-  ): void {
-    const now = Date.now();
-    for (const [code, { until }] of this.#codes) {
-      // The oldest come first.
-      if (until > now && this.#codes.size < MAX_CODES) break;
-      this.#codes.delete(code);
-    }
+  ): Promise<void> {
     const code = randomId();
-    this.#codes.set(code, { ...to, signIn: signIn.id, until: now + CODE_MS });
+    const until = this.#parts.store.clock.now() + CODE_MS;
+    await this.#codes.change(code, () => ({ ...to, signIn: signIn.id, until }));
+    // The oldest come first.
+    await this.#codes.forget(this.#codes.ids().slice(0, -MAX_CODES));
     const { domain } = this.#parts.config;
     const port = /:\d+$/.exec(request.headers.host ?? '')?.[0] ?? '';
     const url = `https://${to.site}.${domain}${port}/.well-known/satellite/enter?code=${code}`;

@@ -20,7 +20,12 @@ export interface SignIn {
   readonly provider: ProviderTokens | null;
   /** When the provider last said that he may come in. */
   readonly checkedAt: number;
+  /** When one of several satellites began to ask it. */
+  readonly askedAt?: number;
 }
+
+/** Until another satellite asks, where the one that had begun to has said nothing. */
+const ASKING_MS = 30_000;
 
 /** Everybody who is signed in; kept sealed in the state, so that a restart signs nobody out. */
 export class SignIns {
@@ -46,10 +51,23 @@ export class SignIns {
     return signIn;
   }
 
+  /**
+   * Is it this satellite that asks the provider about a sign-in that is due? A refresh token can often be used only once.
+   * Resolves to the sign-in as it is by then, or undefined. Rejects with a StoreError.
+   */
+  async claim(id: string, isDue: (current: SignIn) => boolean): Promise<SignIn | undefined> {
+    if (!this.#store.isShared) return this.find(id);
+    const now = this.#store.clock.now();
+    return this.#sealed.change(id, (current) => {
+      const isAsked = now - (current?.askedAt ?? 0) < ASKING_MS;
+      return current && !isAsked && isDue(current) ? { ...current, askedAt: now } : undefined;
+    });
+  }
+
   /** The provider has said yes again. One that has ended meanwhile stays so. Rejects with a StoreError. */
   async renew({ id }: SignIn, provider: ProviderTokens): Promise<void> {
     const checkedAt = this.#store.clock.now();
-    await this.#sealed.change(id, (current) => current && { ...current, provider, checkedAt });
+    await this.#sealed.change(id, (current) => current && { ...current, provider, checkedAt, askedAt: 0 });
   }
 
   /** Rejects with a StoreError where a restart would bring it back. */

@@ -80,9 +80,20 @@ export class Users {
 
   /** One question at a time for each, since a refresh token can often be used only once. */
   #ask(signIn: SignIn): Promise<boolean> {
-    const asked = this.#asked.get(signIn.id) ?? this.#recheck(signIn);
+    const asked = this.#asked.get(signIn.id) ?? this.#recheckOnce(signIn);
     this.#asked.set(signIn.id, asked);
     return asked.finally(() => this.#asked.delete(signIn.id));
+  }
+
+  /** Of several satellites one asks; the others believe what was said last until they hear. */
+  async #recheckOnce(signIn: SignIn): Promise<boolean> {
+    try {
+      const claimed = await this.#parts.signIns.claim(signIn.id, (current) => this.#isDue(current));
+      return claimed ? this.#recheck(claimed) : this.#isInGrace(signIn);
+    } catch (error) {
+      this.#parts.log({ event: 'state-error', message: (error as Error).message });
+      return this.#isInGrace(signIn);
+    }
   }
 
   async #recheck(signIn: SignIn): Promise<boolean> {

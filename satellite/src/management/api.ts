@@ -10,6 +10,7 @@ import type { JobReport } from '../tokens/registry.ts';
 import { readBody } from './body.ts';
 import type { Reply } from './reply.ts';
 import {
+  askOthersAbout,
   MAX_PORT,
   type Management,
   MIN_PORT,
@@ -143,6 +144,7 @@ export async function answerApi(
       const call = { management, request, client, token: match[1] && tokenFrom(match[1]) };
       if (match[1] === undefined) return await operation(call);
       if (!mayLookUp(management, client.address, call.token)) throw tooMany();
+      await askOthersAbout(management, call.token);
       if (call.token === undefined || management.registry.find(call.token) === undefined)
         management.lookups.take(client.address);
       return await operation(call);

@@ -8,6 +8,7 @@ import type { JobReport } from '../tokens/registry.ts';
 import { readBody } from './body.ts';
 import type { Reply } from './reply.ts';
 import {
+  askOthersAbout,
   isPort,
   MAX_PORT,
   type Management,
@@ -87,6 +88,7 @@ export async function answerCgi(
   if (given) {
     const token = tokenFrom(given);
     if (!mayLookUp(management, client.address, token)) return tooMany;
+    await askOthersAbout(management, token);
     if (token === undefined || management.registry.find(token) === undefined)
       management.lookups.take(client.address);
   }

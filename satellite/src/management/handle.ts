@@ -3,7 +3,7 @@ import type { Client } from '../gate/client.ts';
 import { hasUnreadBody } from '../http.ts';
 import type { Log } from '../log.ts';
 import { healthReply } from '../operation/health.ts';
-import { StoreError } from '../tokens/store.ts';
+import { DoubtError, StoreError } from '../tokens/store.ts';
 import { answerApi, json } from './api.ts';
 import { BodyError } from './body.ts';
 import { answerCgi } from './cgi.ts';
@@ -69,7 +69,9 @@ async function answer(
       return failure(
         503,
         'state-error',
-        'The proxy could not keep its state; nothing was changed. Try again later.',
+        error instanceof DoubtError
+          ? 'The proxy does not know whether this was kept. Look before you try again.'
+          : 'The proxy could not keep its state; nothing was changed. Try again later.',
       );
     }
     log({ event: 'internal-error', stack: error instanceof Error ? error.stack : String(error) });

@@ -19,7 +19,9 @@ const onToken: Answers = {
   404: 'There is no such token.',
   429: 'The client has asked for too many tokens that do not exist.',
 };
-const written: Answers = { 503: 'The state could not be written; nothing was changed.' };
+const written: Answers = {
+  503: 'The state could not be written. Nothing was changed, unless the message says that this is not known.',
+};
 const withBody: Answers = {
   400: 'The body can not be read, or says something impossible.',
   408: 'The body took too long to arrive.',
@@ -58,7 +60,12 @@ const descriptions: Readonly<Record<string, Description>> = {
   },
   'GET /tokens/{token}': {
     summary: 'Look at a token. From anywhere: who knows it may know how it is doing.',
-    answers: { 200: 'Token', 404: 'There is no such token.', 429: onToken[429] as string },
+    answers: {
+      200: 'Token',
+      404: 'There is no such token.',
+      429: onToken[429] as string,
+      503: 'Whether there is such a token can not be looked up at the moment.',
+    },
   },
   'DELETE /tokens/{token}': {
     summary: 'Give a token back; also if it is gone already.',

@@ -59,6 +59,14 @@ export function mayRedeem(
   return accesses.mayRedeem(record, jupyterToken);
 }
 
+/**
+ * Makes sure that a token which isn't known here isn't one that another satellite has given out just now. Rejects with a StoreError
+ * where that can't be said.
+ */
+export async function askOthersAbout({ registry }: Management, token: string | undefined): Promise<void> {
+  if (token !== undefined && registry.find(token) === undefined) await registry.askOthers();
+}
+
 export const NOT_YOURS_TO_OPEN = 'Only who knows its Jupyter token may open this session';
 
 /** The token in a parameter that may also be the site's full host name; undefined for what can't be one. */

@@ -2,7 +2,7 @@ import { DatabaseSync } from 'node:sqlite';
 import type { SatelliteConfig } from '../config.ts';
 import { normalizeAddress } from '../gate/networks.ts';
 import { jobIdFrom } from '../jobs/id.ts';
-import { shortToken } from '../log.ts';
+import { type Log, shortToken } from '../log.ts';
 import { isPort } from '../management/service.ts';
 import { cleanText, MAX_STATE } from '../management/text.ts';
 import { openStore } from '../tokens/open.ts';
@@ -42,9 +42,13 @@ interface JobRow {
  * names. What is there already stays as it is, so that it may be done again. Throws a StoreError, also while a proxy
  * uses that state.
  */
-export async function importOriginal(file: string, config: SatelliteConfig): Promise<Imported> {
+export async function importOriginal(
+  file: string,
+  config: SatelliteConfig,
+  log: Log = () => undefined,
+): Promise<Imported> {
   const { proxies, jobs } = readOriginal(file);
-  const store = await openStore(config.state);
+  const store = await openStore(config.state, log);
   try {
     const skew = store.clock.skew();
     const known = store.load();

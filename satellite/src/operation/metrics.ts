@@ -66,6 +66,13 @@ export function metricsOf(tokens: TokenRegistry, traffic: Traffic): Registry {
   );
   add(
     Gauge,
+    'news_age_seconds',
+    'For how long nothing was heard of other proxies that share the state; 0 where none do.',
+    [],
+    () => one(tokens.newsAge / 1000),
+  );
+  add(
+    Gauge,
     'job_report_age_seconds',
     'Time since job states were last reported, or since the start.',
     [],

@@ -1,8 +1,12 @@
 import { rmSync } from 'node:fs';
 import { createServer, request, type Server } from 'node:http';
+import { connect } from 'node:net';
+import type { SatelliteConfig } from '../config.ts';
 import type { Log } from '../log.ts';
 import { shortToken } from '../log.ts';
+import { isDatabase } from '../tokens/postgres-url.ts';
 import type { TokenRegistry } from '../tokens/registry.ts';
+import type { Health } from './health.ts';
 import type { Traffic } from './traffic.ts';
 
 /** One token for the operator's eyes. Times are seconds from now, bytes are of bodies and tunnels. */
@@ -22,8 +26,18 @@ interface SiteStatus {
   readonly bytesOut: number;
 }
 
+/** Whose socket it is where the state is a database; systemd makes the directory (StateDirectory=). */
+const BESIDE_DATABASE = '/var/lib/satellite/status.sock';
+
 /** Beside the state, for whoever may read that: on a login host, loopback would be everybody's. */
-const socketOf = (state: string): string => `${state}.sock`;
+function socketOf({
+  state,
+  statusSocket,
+}: Pick<SatelliteConfig, 'state' | 'statusSocket'>): string | undefined {
+  if (statusSocket !== undefined) return statusSocket;
+  if (state === ':memory:') return undefined;
+  return isDatabase(state) ? BESIDE_DATABASE : `${state}.sock`;
+}
 
 /** sockaddr_un(7): 108 bytes with the zero at the end. */
 const MAX_PATH = 107;
@@ -54,21 +68,37 @@ export function statusOf(registry: TokenRegistry, traffic: Traffic): SiteStatus[
     });
 }
 
+/** What there is to say of the state itself. */
+interface StateStatus {
+  /** What is wrong, in words for people. */
+  readonly trouble: string | null;
+}
+
 /** Answers `satellite status` on a socket that only this user can open. A proxy without one still serves. */
-export function serveStatus(state: string, read: () => SiteStatus[], log: Log): Server | undefined {
-  if (state === ':memory:') return undefined;
-  const path = socketOf(state);
+export async function serveStatus(
+  config: SatelliteConfig,
+  read: () => SiteStatus[],
+  health: Health,
+  log: Log,
+): Promise<Server | undefined> {
+  const path = socketOf(config);
+  if (path === undefined) return undefined;
   const unavailable = (message: string) => log({ event: 'status-unavailable', message });
   if (Buffer.byteLength(path) > MAX_PATH) {
     unavailable(`${path} is too long for a socket`);
     return undefined;
   }
-  const server = createServer((_request, response) => {
-    const body = JSON.stringify(read());
+  const server = createServer(async ({ url }, response) => {
+    const state: StateStatus = { trouble: (url === '/state' && (await health.trouble())) || null };
+    const body = JSON.stringify(url === '/state' ? state : read());
     response.writeHead(200, { 'Content-Type': 'application/json' }).end(body);
   });
   server.on('error', (error) => unavailable(error.message));
-  // Left by a proxy that was killed; the state's lock says that none is alive.
+  if (isDatabase(config.state) && (await isAlive(path))) {
+    unavailable(`another satellite answers at ${path}; give each on this host a statusSocket of its own`);
+    return undefined;
+  }
+  // Left by a proxy that was killed; of a file, the state's lock says that none is alive.
   rmSync(path, { force: true });
   const before = process.umask(0o177);
   try {
@@ -79,12 +109,31 @@ export function serveStatus(state: string, read: () => SiteStatus[], log: Log): 
   return server;
 }
 
+function isAlive(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.on('connect', () => resolve(true));
+    socket.on('error', () => resolve(false));
+    socket.on('close', () => resolve(false));
+    socket.unref().setTimeout(1000, () => socket.destroy());
+    socket.once('connect', () => socket.destroy());
+  });
+}
+
 /** Asks the proxy that uses this state. Rejects with the system's error where none answers. */
-export function askStatus(state: string): Promise<SiteStatus[]> {
+export async function askStatus(
+  config: SatelliteConfig,
+): Promise<{ sites: SiteStatus[]; state: StateStatus }> {
+  const path = socketOf(config);
+  if (path === undefined) throw new Error('a state in memory has no socket; give it a statusSocket');
+  return { sites: await get(path, '/'), state: await get(path, '/state') };
+}
+
+function get<T>(socketPath: string, path: string): Promise<T> {
   return new Promise((resolve, reject) => {
-    const outgoing = request({ socketPath: socketOf(state), timeout: 10_000 }, async (response) => {
+    const outgoing = request({ socketPath, path, timeout: 10_000 }, async (response) => {
       try {
-        resolve(JSON.parse(Buffer.concat(await response.toArray()).toString()) as SiteStatus[]);
+        resolve(JSON.parse(Buffer.concat(await response.toArray()).toString()) as T);
       } catch (error) {
         reject(error);
       }

@@ -125,6 +125,14 @@ const unreachableContent: Content = {
   details: '<p class="note">This page tries again by itself.</p>',
 };
 
+const unsureContent: Content = {
+  kind: 'trouble',
+  title: 'One moment, please',
+  heading: 'One moment, please',
+  status: 'Whether there is a session at this address can not be looked up at the moment.',
+  details: '<p class="note">This page tries again by itself.</p>',
+};
+
 /** What a page of one session says that leads to another, where both share a host name. */
 const siblingContent: Content = {
   kind: 'unknown',
@@ -160,6 +168,13 @@ export class Pages {
     else if (wantsAnything(request))
       send(request, response, 200, { 'Content-Type': 'text/plain' }, RECORDED_UNKNOWN);
     else sendError(request, response, 404, 'unknown', 'There is no session at this address.');
+  }
+
+  /** A name that may be a session's: what would know it can't be asked. */
+  unsure(request: IncomingMessage, response: ServerResponse): void {
+    const { status } = unsureContent;
+    if (acceptsPage(request)) this.#page(request, response, 503, unsureContent, 'retry', { pause: 5 });
+    else sendError(request, response, 503, 'unsure', status, 5);
   }
 
   /** A page of another site on the same host name asks. */

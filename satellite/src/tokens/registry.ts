@@ -89,6 +89,11 @@ export class TokenRegistry {
     return this.#store.clock.now();
   }
 
+  /** For how long nothing may have been heard of what other proxies do, in milliseconds. */
+  get newsAge(): number {
+    return this.#store.age;
+  }
+
   /** Resolves if the state can be written; rejects with a StoreError. */
   checkStore(): Promise<void> {
     return this.#store.check();
@@ -347,13 +352,29 @@ export class TokenRegistry {
   }
 
   /** What another proxy has committed. */
-  #adopt({ tokens, jobs, forgotten }: News): void {
+  #adopt({ tokens, jobs, forgotten, isWhole }: News): void {
+    if (isWhole)
+      this.#forgetOthers(new Set(tokens.map(({ token }) => token)), new Set(jobs.map(({ id }) => id)));
     const changed = tokens.filter((record) => !isSame(record, this.#tokens.get(record.token)));
     this.#take(changed, jobs, false);
     for (const { kind, id } of forgotten) {
       if (kind === 'token') this.#place(id, undefined);
       else if (kind === 'job') this.#jobs.delete(id);
     }
+  }
+
+  /** The state was restored to something older, or much was forgotten while it was away. */
+  #forgetOthers(tokens: ReadonlySet<string>, jobs: ReadonlySet<string>): void {
+    for (const [token, record] of this.#tokens) {
+      if (tokens.has(token)) continue;
+      this.#place(token, undefined);
+      // Nothing may lead to it any more.
+      if (record.state !== 'gone')
+        for (const listener of this.#listeners) listener(this.#gone(record, 'expire', 'expired'), false);
+      this.#answering.delete(token);
+      this.#notify(token);
+    }
+    for (const id of this.#jobs.keys()) if (!jobs.has(id)) this.#jobs.delete(id);
   }
 
   /** Puts what is committed where everybody sees it, and tells those who watch. */

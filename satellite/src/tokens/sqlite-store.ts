@@ -90,6 +90,7 @@ interface Waiting {
 /** SQLite in WAL mode with synchronous=FULL: a commit is on the disk before anybody hears of it. */
 export class SqliteStore implements TokenStore {
   readonly isShared = false;
+  readonly age = 0;
   readonly #path: string;
   readonly #db: DatabaseSync;
   readonly #putToken: StatementSync;

@@ -27,10 +27,12 @@ export interface SecretRecord {
   readonly sealed: Uint8Array;
 }
 
-export type SecretKind = 'access' | 'sign-in';
+/** `code`: leads from signing in to a site. `check`: tells whether all have the same keys. */
+export type SecretKind = 'access' | 'sign-in' | 'code' | 'check';
 
-/** What others have changed, in the order in which it happened. */
+/** What others have changed, or all there is: then what isn't in it has been forgotten. */
 export interface News {
+  readonly isWhole: boolean;
   readonly tokens: readonly TokenRecord[];
   readonly jobs: readonly JobRecord[];
   readonly secrets: readonly SecretRecord[];
@@ -45,12 +47,15 @@ export interface TokenStore {
   readonly isShared: boolean;
   /** The time that the records are in. */
   readonly clock: StateClock;
+  /** What was there when it was opened. News of what came later begins with the first refresh. */
   load(): { tokens: TokenRecord[]; jobs: JobRecord[] };
   loadSecrets(kind: SecretKind): SecretRecord[];
   /** Resolves once the changes would survive a power cut; rejects with a StoreError, which may be a ConflictError. */
   save(changes: Changes): Promise<void>;
   /** Calls back with what others change from now on. */
   follow(listener: (news: News) => void): void;
+  /** How long ago everything that others had done was known here, in milliseconds. */
+  readonly age: number;
   /** Resolves once everything that others had changed when it was called is known here; rejects with a StoreError. */
   refresh(): Promise<void>;
   /** Resolves if a change could be saved now; rejects with a StoreError. */
@@ -67,6 +72,11 @@ export class StoreError extends Error {
 /** Something else is there than the changes were made for; what it is, is known here by now. Nothing was changed. */
 export class ConflictError extends StoreError {
   override name = 'ConflictError';
+}
+
+/** Whether the changes were kept is not known: the answer got lost. */
+export class DoubtError extends StoreError {
+  override name = 'DoubtError';
 }
 
 /** Enough for all who could want the same thing at once. */

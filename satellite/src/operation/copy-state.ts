@@ -1,0 +1,39 @@
+import { ConfigError } from '../config.ts';
+import type { Log } from '../log.ts';
+import { openStore } from '../tokens/open.ts';
+import { StoreError } from '../tokens/store.ts';
+
+/** What was copied. */
+export interface Copied {
+  readonly tokens: number;
+  readonly jobs: number;
+  readonly secrets: number;
+}
+
+const secretKinds = ['access', 'sign-in', 'code', 'check'] as const;
+
+/**
+ * Copies everything in one state into another that is empty, of whichever kind they are. What is sealed stays sealed with the
+ * same keys. Throws a ConfigError or a StoreError, also while a proxy uses a file.
+ */
+export async function copyState(from: string, to: string, log: Log): Promise<Copied> {
+  if (from === to) throw new ConfigError('This is the state of the configuration itself.');
+  const source = await openStore(from, log);
+  try {
+    const target = await openStore(to, log);
+    try {
+      const there = target.load();
+      if (there.tokens.length + there.jobs.length > 0)
+        throw new StoreError(`There are tokens in ${target.name} already; a copy begins with an empty one.`);
+      const { tokens, jobs } = source.load();
+      const secrets = secretKinds.flatMap((kind) => source.loadSecrets(kind));
+      const added = <T>(records: readonly T[]) => records.map((record) => ({ record, before: undefined }));
+      await target.save({ tokens: added(tokens), jobs, secrets: added(secrets) });
+      return { tokens: tokens.length, jobs: jobs.length, secrets: secrets.length };
+    } finally {
+      await target.close();
+    }
+  } finally {
+    await source.close();
+  }
+}

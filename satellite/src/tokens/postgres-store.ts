@@ -1,0 +1,543 @@
+import { randomUUID } from 'node:crypto';
+import { Socket } from 'node:net';
+import { hostname } from 'node:os';
+import { setTimeout as pause } from 'node:timers/promises';
+import { Client, type QueryResult } from 'pg';
+import type { Log } from '../log.ts';
+import { DatabaseClock } from './database-clock.ts';
+import { migrate } from './postgres-schema.ts';
+import { clientConfig, databaseName } from './postgres-url.ts';
+import type { JobRecord, TokenRecord } from './record.ts';
+import {
+  type Changes,
+  ConflictError,
+  DoubtError,
+  type News,
+  type SecretKind,
+  type SecretRecord,
+  StoreError,
+  type TokenStore,
+} from './store.ts';
+
+/** How often the database is asked for news, in case that a notification got lost. */
+const LOOK_MS = 500;
+/** Until a database that doesn't answer is given up; longer for what is large. */
+const PATIENCE_MS = 3000;
+const PATIENCE_PER_CHANGE_MS = 1;
+/** How long somebody whose change may or may not have been kept waits for the database to say which. */
+const DOUBT_MS = 5000;
+const FIRST_PAUSE_MS = 100;
+const LONGEST_PAUSE_MS = 2000;
+/** Strangers can make us ask: at most so often. */
+const REFRESH_PAUSE_MS = 20;
+const PURGE_MS = 10 * 60_000;
+const PAGE_ROWS = 2000;
+
+const CHANNEL = 'satellite';
+const FETCH = `
+  SELECT kind, id, value, changed FROM satellite.entries
+  WHERE (changed, kind, id) > ($1, $2, $3) ORDER BY changed, kind, id LIMIT ${PAGE_ROWS}`;
+const SAVE = 'SELECT satellite.save($1, $2, $3) AS result';
+const TOUCH = 'UPDATE satellite.sessions SET seen = now() WHERE id = $1';
+/** What satellite.save says to a connection that another one has taken the place of. */
+const SESSION_IS_OVER = 'SAT01';
+const LOOK = 'SELECT seq, satellite.now_ms() AS now FROM satellite.meta';
+
+type Kind = 'token' | 'job' | SecretKind;
+
+/** A row of `satellite.entries`. */
+interface Entry {
+  readonly kind: Kind;
+  readonly id: string;
+  /** The record; of a secret what is sealed, in Base64; null for what was removed. */
+  readonly value: TokenRecord | JobRecord | string | null;
+  readonly changed: string;
+}
+
+/** What `satellite.save` is told of one entry. */
+interface Change {
+  readonly kind: Kind;
+  readonly id: string;
+  readonly value: unknown;
+  /** What must be there; null for nothing. */
+  readonly before?: unknown;
+  /** Whatever is there. */
+  readonly blind?: true;
+}
+
+interface Waiting {
+  readonly changes: readonly Change[];
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** What was sent in one go; `number` within the session. */
+interface Batch {
+  readonly number: number;
+  readonly waiting: readonly Waiting[];
+}
+
+interface SaveResult {
+  readonly seq: number;
+  readonly kept: readonly boolean[];
+}
+
+/** The changes after an entry in their order, and the last one's place. */
+interface Place {
+  readonly changed: number;
+  readonly kind: string;
+  readonly id: string;
+}
+
+const hints: Readonly<Record<string, string>> = {
+  ECONNREFUSED: ' Is the server running there?',
+  ENOENT: ' Is the server running, with its socket in this directory?',
+  ENOTFOUND: ' The name is not known.',
+  '28000': ' The server does not let this user in; see its pg_hba.conf.',
+  '28P01':
+    ' The password is wrong, or there is none: it belongs in a passfile, or in the configuration file.',
+  '3D000': ' Make it: createdb --encoding=UTF8 --owner=USER NAME.',
+  '42501': ' This user must own the database, or a schema "satellite" in it.',
+  '25006': ' It is a standby, or was made read-only.',
+  '53100': ' Its disk is full: until there is room nothing can be changed.',
+};
+
+/**
+ * PostgreSQL, shared by several satellites. Each keeps all of it in memory, and takes in what the others commit: it is told
+ * by a notification, asks on its own twice a second, and asks once more before it says that something is not there.
+ * A change is kept only where what it replaces is still what is there, so that of two proxies that want to redeem a token
+ * one finds it redeemed. While the database is away nothing can be changed, and what was live stays live.
+ */
+export class PostgresStore implements TokenStore {
+  readonly isShared = true;
+  readonly clock = new DatabaseClock();
+  readonly name: string;
+  readonly #state: string;
+  readonly #log: Log;
+  readonly #listeners = new Set<(news: News) => void>();
+  readonly #looker: NodeJS.Timeout;
+  readonly #purger: NodeJS.Timeout;
+  /** Undefined while there is no connection. */
+  #client: Client | undefined;
+  #session = randomUUID();
+  #batch = 0;
+  #queue: Waiting[] = [];
+  #flushing: Promise<void> | undefined;
+  /** The question under way: one at a time, so that each has the server's whole patience to itself. */
+  #turn: Promise<unknown> = Promise.resolve();
+  /** Sent, and not answered yet. */
+  #sent: Batch | undefined;
+  /** Up to here everything is known. */
+  #seen = 0;
+  /** When that was last found to be all there is, by the clock's local time. */
+  #freshAt = 0;
+  /** What there was at the start, until somebody asks for news. */
+  #start: News | undefined;
+  /** The question for news that is under way, and the one after it for those who came too late for that. */
+  #refreshing: Promise<void> | undefined;
+  #next: Promise<void> | undefined;
+  #refreshedAt = Number.NEGATIVE_INFINITY;
+  /** Why there is no connection. */
+  #why = new Error('there is no connection');
+  #isClosed = false;
+
+  private constructor(state: string, log: Log) {
+    this.#state = state;
+    this.#log = log;
+    this.name = databaseName(state);
+    this.#looker = setInterval(() => void this.#look(), LOOK_MS).unref();
+    this.#purger = setInterval(() => void this.#purge(), PURGE_MS).unref();
+  }
+
+  /** Connects, and makes or migrates the schema. Rejects with a StoreError. */
+  static async open(state: string, log: Log): Promise<PostgresStore> {
+    const store = new PostgresStore(state, log);
+    try {
+      await store.#connect();
+      store.#start = await store.#fetchAll();
+      return store;
+    } catch (error) {
+      await store.close();
+      throw store.#failure('open', error);
+    }
+  }
+
+  load(): { tokens: TokenRecord[]; jobs: JobRecord[] } {
+    const { tokens = [], jobs = [] } = this.#start ?? {};
+    return { tokens: [...tokens], jobs: [...jobs] };
+  }
+
+  loadSecrets(kind: SecretKind): SecretRecord[] {
+    return (this.#start?.secrets ?? []).filter((record) => record.kind === kind);
+  }
+
+  save({
+    tokens = [],
+    jobs = [],
+    forgetTokens = [],
+    forgetJobs = [],
+    secrets = [],
+    forgetSecrets = [],
+  }: Changes): Promise<void> {
+    const changes: Change[] = [
+      ...tokens.map(({ record, before = null }) => entry('token', record.token, record, before)),
+      ...forgetTokens.map((record) => entry('token', record.token, null, record)),
+      ...jobs.map((job) => ({ kind: 'job' as const, id: job.id, value: job, blind: true as const })),
+      ...forgetJobs.map((job) => entry('job', job.id, null, job)),
+      ...secrets.map(({ record, before }) => entry(record.kind, record.id, text(record), text(before))),
+      ...forgetSecrets.map((record) => entry(record.kind, record.id, null, text(record))),
+    ];
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ changes, resolve, reject });
+      // One transaction for all that arrives in this turn of the event loop, and while the one before is under way.
+      if (this.#queue.length === 1) setImmediate(() => this.#flush());
+    });
+  }
+
+  follow(listener: (news: News) => void): void {
+    this.#listeners.add(listener);
+  }
+
+  /** Those who ask while a question is under way share the next one: the answer to this one may be too old for them. */
+  refresh(): Promise<void> {
+    const wait = this.#refreshedAt + REFRESH_PAUSE_MS - this.clock.local();
+    if (this.#refreshing === undefined && wait <= 0) {
+      this.#refreshedAt = this.clock.local();
+      this.#refreshing = this.#catchUp().finally(() => {
+        this.#refreshing = undefined;
+      });
+      return this.#refreshing;
+    }
+    this.#next ??= Promise.allSettled([this.#refreshing, pause(Math.max(0, wait))]).then(() => {
+      this.#next = undefined;
+      return this.refresh();
+    });
+    return this.#next;
+  }
+
+  async check(): Promise<void> {
+    try {
+      await this.#touch();
+    } catch (error) {
+      throw this.#failure('write', error);
+    }
+  }
+
+  /** How long ago all that others had done was known here, in milliseconds. */
+  get age(): number {
+    return this.clock.local() - this.#freshAt;
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#looker);
+    clearInterval(this.#purger);
+    await this.#flush();
+    this.#isClosed = true;
+    await this.#query('DELETE FROM satellite.sessions WHERE id = $1', [this.#session]).catch(() => undefined);
+    const client = this.#client;
+    this.#client = undefined;
+    await client?.end();
+    this.#rejectAll();
+  }
+
+  /** Resolves when all that waits is answered, or nobody answers. */
+  #flush(): Promise<void> {
+    this.#flushing ??= this.#sendAll().finally(() => {
+      this.#flushing = undefined;
+    });
+    return this.#flushing;
+  }
+
+  async #sendAll(): Promise<void> {
+    while (this.#queue.length > 0) {
+      const client = this.#client;
+      if (client === undefined) this.#rejectAll();
+      else if (this.#sent) return;
+      else await this.#send(client);
+    }
+  }
+
+  async #send(client: Client): Promise<void> {
+    const waiting = this.#queue.splice(0);
+    this.#batch += 1;
+    const batch = { number: this.#batch, waiting };
+    this.#sent = batch;
+    const sets = JSON.stringify(waiting.map(({ changes }) => changes));
+    const size = waiting.reduce((sum, { changes }) => sum + changes.length, 0);
+    const patience = PATIENCE_MS + size * PATIENCE_PER_CHANGE_MS;
+    try {
+      const { rows } = await this.#query(SAVE, [this.#session, batch.number, sets], patience);
+      this.#settle(batch, rows[0].result);
+    } catch (error) {
+      const isOver = (error as { code?: string }).code === SESSION_IS_OVER;
+      if (isRefusal(error)) {
+        this.#sent = undefined;
+        for (const { reject } of waiting) reject(this.#failure('write', error));
+      }
+      // Of what the server has refused nothing was kept. Of what it has not answered only it knows: see #begin.
+      if (!isRefusal(error) || isOver) this.#lose(client, error as Error);
+    }
+  }
+
+  /** Tells everybody in a batch what has become of his change. */
+  #settle({ waiting }: Batch, { seq, kept }: SaveResult): void {
+    this.#sent = undefined;
+    // Nothing of others has come between.
+    if (seq === this.#seen + 1) this.#seen = seq;
+    const refused = waiting.filter((_one, i) => !kept[i]);
+    for (const [i, { resolve }] of waiting.entries()) if (kept[i]) resolve();
+    if (refused.length === 0) return;
+    const conflict = new ConflictError('Another satellite has changed it in the same moment; try again.');
+    this.refresh().then(
+      () => {
+        for (const { reject } of refused) reject(conflict);
+      },
+      (error: Error) => {
+        for (const { reject } of refused) reject(error);
+      },
+    );
+  }
+
+  #rejectAll(): void {
+    const failure = this.#failure('write', this.#why);
+    for (const { reject } of this.#queue.splice(0)) reject(failure);
+  }
+
+  /** A new connection with a session of its own. Rejects with whatever is in the way. */
+  async #connect(): Promise<void> {
+    const socket = new Socket();
+    const client = new Client({
+      ...clientConfig(this.#state),
+      stream: () => socket,
+      connectionTimeoutMillis: PATIENCE_MS,
+    });
+    // Of a connection that has never been one, connect() says enough.
+    client.on('error', (error) => this.#lose(client, error));
+    client.on('end', () => this.#lose(client, new Error('the connection was closed')));
+    client.on('notification', ({ payload = '' }) => this.#hear(payload));
+    sockets.set(client, socket);
+    try {
+      await client.connect();
+      await within(client, PATIENCE_MS, async () => {
+        // Whatever is usual there: what is answered has been written, and each statement sees what others have committed.
+        await client.query(
+          "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
+        );
+        await client.query("SET default_transaction_isolation = 'read committed'");
+        await migrate(client);
+        await client.query(`LISTEN ${CHANNEL}`);
+      });
+      await this.#begin(client);
+    } catch (error) {
+      socket.destroy();
+      throw error;
+    }
+  }
+
+  /** Takes the place of the session before, and hears what became of its last batch. */
+  async #begin(client: Client): Promise<void> {
+    const last = this.#session;
+    const session = randomUUID();
+    const from = this.clock.local();
+    const { rows } = await within(client, PATIENCE_MS, () =>
+      client.query('SELECT satellite.begin_session($1, $2, $3) AS result', [
+        session,
+        last,
+        `${hostname()} ${process.pid}`,
+      ]),
+    );
+    const { result } = rows[0];
+    this.clock.tell(result.now, from);
+    this.#session = session;
+    this.#client = client;
+    const sent = this.#sent;
+    // Taken from a backup, or a standby that had not got everything: begin anew.
+    if (result.seq < this.#seen || result.horizon > this.#seen) this.#seen = 0;
+    if (sent !== undefined) {
+      this.#sent = undefined;
+      if (result.batch === sent.number) this.#settle(sent, result.result);
+      else for (const { reject } of sent.waiting) reject(this.#failure('write', this.#why));
+    }
+    void this.#flush();
+  }
+
+  #lose(client: Client, error: Error): void {
+    if (this.#client !== client) return;
+    this.#client = undefined;
+    sockets.get(client)?.destroy();
+    if (this.#isClosed) return;
+    this.#why = error;
+    this.#log({ event: 'database-away', message: this.#failure('reach', error).message });
+    this.#rejectAll();
+    const sent = this.#sent;
+    if (sent) setTimeout(() => this.#giveUp(sent), DOUBT_MS).unref();
+    void this.#reconnect();
+  }
+
+  /** Whoever waits for the answer to a batch has waited long enough. */
+  #giveUp(batch: Batch): void {
+    if (this.#sent !== batch) return;
+    this.#sent = undefined;
+    const doubt = new DoubtError(
+      `The connection to ${this.name} broke off, and it is not known whether a change was kept: ${this.#why.message}.`,
+    );
+    for (const { reject } of batch.waiting) reject(doubt);
+  }
+
+  async #reconnect(): Promise<void> {
+    for (let wait = FIRST_PAUSE_MS; !this.#isClosed; wait = Math.min(wait * 2, LONGEST_PAUSE_MS)) {
+      // Not all at once, where several have lost the same server.
+      await pause(wait * (0.5 + Math.random() / 2), undefined, { ref: false });
+      if (this.#isClosed) return;
+      try {
+        await this.#connect();
+        await this.refresh();
+        this.#log({ event: 'database-back' });
+        return;
+      } catch (error) {
+        // Lost again: that has begun a round of its own.
+        if (this.#client) return;
+        this.#why = error as Error;
+      }
+    }
+  }
+
+  /** A notification: the number of a transaction, and whose it was. */
+  #hear(payload: string): void {
+    const [seq, session] = payload.split(' ');
+    if (session === this.#session || Number(seq) <= this.#seen || this.#start) return;
+    this.refresh().catch(() => undefined);
+  }
+
+  async #look(): Promise<void> {
+    // Whoever is asking something hears it if the database is away.
+    if (this.#client === undefined || this.#start || this.#sent || this.#refreshing) return;
+    const from = this.clock.local();
+    try {
+      const { rows } = await this.#query(LOOK, []);
+      this.clock.tell(rows[0].now, from);
+      if (Number(rows[0].seq) > this.#seen) await this.refresh();
+      else this.#freshAt = from;
+    } catch {
+      // The connection is lost, which is seen to, or the server refuses to say, which the next one hears.
+    }
+  }
+
+  /** Writes that this satellite is there. */
+  async #touch(): Promise<void> {
+    const client = this.#client;
+    const { rowCount } = await this.#query(TOUCH, [this.#session]);
+    if (rowCount === 1) return;
+    const error = new Error('this satellite was taken for dead');
+    if (client) this.#lose(client, error);
+    throw error;
+  }
+
+  async #purge(): Promise<void> {
+    try {
+      await this.#touch();
+      await this.#query('SELECT satellite.purge()', []);
+    } catch {
+      // There will be another time.
+    }
+  }
+
+  /** Takes in everything that has been committed up to now. */
+  async #catchUp(): Promise<void> {
+    this.#start = undefined;
+    try {
+      const from = this.clock.local();
+      if (this.#seen === 0) this.#tell(await this.#fetchAll());
+      else for await (const page of this.#pages()) this.#tell(newsOf(page, false));
+      this.#freshAt = from;
+    } catch (error) {
+      throw this.#failure('read', error);
+    }
+  }
+
+  async #fetchAll(): Promise<News> {
+    const all: Entry[] = [];
+    for await (const page of this.#pages()) all.push(...page);
+    return newsOf(all, true);
+  }
+
+  /** What has changed since, page by page. */
+  async *#pages(): AsyncGenerator<Entry[]> {
+    let place: Place = { changed: this.#seen + 1, kind: '', id: '' };
+    for (;;) {
+      const { rows } = await this.#query(FETCH, [place.changed, place.kind, place.id]);
+      const page = rows as Entry[];
+      const last = page.at(-1);
+      if (last) place = { ...last, changed: Number(last.changed) };
+      yield page;
+      // A page that is not full ends where the newest transaction does.
+      if (page.length < PAGE_ROWS) break;
+    }
+    if (place.kind !== '') this.#seen = Math.max(this.#seen, place.changed);
+  }
+
+  #tell(news: News): void {
+    for (const listener of this.#listeners) listener(news);
+  }
+
+  /** Rejects with the server's error, or once the connection is lost. */
+  #query(sql: string, values: unknown[], patience = PATIENCE_MS): Promise<QueryResult> {
+    const answer = this.#turn.then(() => {
+      const client = this.#client;
+      if (client === undefined) throw this.#why;
+      return within(client, patience, () => client.query(sql, values));
+    });
+    this.#turn = answer.catch(() => undefined);
+    return answer;
+  }
+
+  #failure(what: string, error: unknown): StoreError {
+    const { code = '', message } = error as NodeJS.ErrnoException;
+    return new StoreError(`Could not ${what} the state in ${this.name}: ${message}.${hints[code] ?? ''}`, {
+      cause: error,
+    });
+  }
+}
+
+/** What each connection goes through: the client itself waits for the other side even when it is told to end. */
+const sockets = new WeakMap<Client, Socket>();
+
+/** Breaks the connection where the server doesn't answer in time, which rejects everything that waits for it. */
+async function within<T>(client: Client, patience: number, ask: () => Promise<T>): Promise<T> {
+  const timer = setTimeout(
+    () => sockets.get(client)?.destroy(new Error(`it does not answer within ${patience / 1000} s`)),
+    patience,
+  );
+  try {
+    return await ask();
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function entry(kind: Kind, id: string, value: unknown, before: unknown): Change {
+  return { kind, id, value, before };
+}
+
+function text(record: SecretRecord | undefined): string | null {
+  return record === undefined ? null : Buffer.from(record.sealed).toString('base64');
+}
+
+/** Has the server undone it all? An error that ends the connection may come after a commit, too. */
+function isRefusal(error: unknown): boolean {
+  return (error as { severity?: string }).severity === 'ERROR';
+}
+
+function newsOf(entries: readonly Entry[], isWhole: boolean): News {
+  const tokens: TokenRecord[] = [];
+  const jobs: JobRecord[] = [];
+  const secrets: SecretRecord[] = [];
+  const forgotten: { kind: Kind; id: string }[] = [];
+  for (const { kind, id, value } of entries) {
+    if (value === null) forgotten.push({ kind, id });
+    else if (kind === 'token') tokens.push(value as TokenRecord);
+    else if (kind === 'job') jobs.push(value as JobRecord);
+    else secrets.push({ kind, id, sealed: Buffer.from(value as string, 'base64') });
+  }
+  return { tokens, jobs, secrets, forgotten, isWhole };
+}

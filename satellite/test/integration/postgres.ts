@@ -1,0 +1,178 @@
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, globSync, readFileSync } from 'node:fs';
+import { chmod, chown, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { Client } from 'pg';
+import { freePort } from '../support.ts';
+
+const exec = promisify(execFile);
+
+/** nobody: the server refuses to run as root. */
+const UNPRIVILEGED = 65534;
+const isRoot = process.getuid?.() === 0;
+const asNobody = isRoot
+  ? ['setpriv', `--reuid=${UNPRIVILEGED}`, `--regid=${UNPRIVILEGED}`, '--clear-groups', '--']
+  : [];
+
+/** Debian keeps every version's programs apart, and none of them on PATH. */
+const programs = (): string | undefined => globSync('/usr/lib/postgresql/*/bin').toSorted().at(-1);
+
+/** Why no server can be started here; undefined where one can. */
+export function postgresObstacle(): string | undefined {
+  return programs() || isRoot ? undefined : 'PostgreSQL is not installed';
+}
+
+/** A real server of its own, on a socket in a directory of its own. */
+export class Postgres {
+  readonly folder: string;
+  /** Over TCP it asks for TLS and a password. */
+  port = 0;
+  readonly #bin: string;
+  #databases = 0;
+
+  private constructor(folder: string, bin: string) {
+    this.folder = folder;
+    this.#bin = bin;
+  }
+
+  static async start(): Promise<Postgres> {
+    const bin = programs();
+    if (bin === undefined) throw new Error('PostgreSQL is not installed');
+    const folder = await mkdtemp(join(tmpdir(), 'satellite-postgres-'));
+    if (isRoot) await chown(folder, UNPRIVILEGED, UNPRIVILEGED);
+    await chmod(folder, 0o700);
+    const server = new Postgres(folder, bin);
+    const flags = [
+      '--auth=trust',
+      '--username=satellite',
+      '--encoding=UTF8',
+      '--locale=C.UTF-8',
+      '--no-sync',
+    ];
+    await server.#run('initdb', [...flags, `--pgdata=${server.#data}`]);
+    const [key, certificate] = [join(server.#data, 'server.key'), join(server.#data, 'server.crt')];
+    const made = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
+    const forName = ['-days', '2', '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'];
+    await exec('openssl', [...made, ...forName, '-keyout', key, '-out', certificate]);
+    if (isRoot) await chown(key, UNPRIVILEGED, UNPRIVILEGED);
+    server.port = await freePort('127.0.0.1');
+    // What is written is in the kernel's hands, which no test takes down. The rest is as it comes.
+    await writeFile(
+      join(server.#data, 'postgresql.auto.conf'),
+      `listen_addresses = '127.0.0.1'
+port = ${server.port}
+ssl = on
+unix_socket_directories = '${folder}'
+fsync = off
+max_connections = 40
+`,
+    );
+    await writeFile(
+      join(server.#data, 'pg_hba.conf'),
+      'local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n',
+    );
+    await server.up();
+    return server;
+  }
+
+  get #data(): string {
+    return join(this.folder, 'data');
+  }
+
+  /** The address of a database of this server. */
+  url(database: string): string {
+    return `postgresql:///${database}?host=${this.folder}&port=${this.port}&user=satellite`;
+  }
+
+  /** A new database, and its address. */
+  async database(): Promise<string> {
+    this.#databases += 1;
+    const name = `state${this.#databases}`;
+    await this.sql(`CREATE DATABASE ${name}`);
+    return this.url(name);
+  }
+
+  /** Runs SQL, with everybody's rights. */
+  async sql(text: string, database = 'postgres'): Promise<Record<string, unknown>[]> {
+    const client = new Client({ host: this.folder, port: this.port, user: 'satellite', database });
+    await client.connect();
+    try {
+      return (await client.query(text)).rows;
+    } finally {
+      await client.end();
+    }
+  }
+
+  /** Breaks the connections of all satellites to a database. */
+  async terminate(state: string): Promise<void> {
+    await this.sql(
+      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+       WHERE datname = '${databaseOf(state)}' AND application_name = 'satellite'`,
+    );
+  }
+
+  /** The certificate that it shows, which is its own authority. */
+  get certificate(): string {
+    return join(this.#data, 'server.crt');
+  }
+
+  /** Its log file. */
+  get log(): string {
+    return join(this.folder, 'log');
+  }
+
+  async up(): Promise<void> {
+    if (existsSync(join(this.#data, 'postmaster.pid'))) return;
+    await this.#control('start', '--log', this.log);
+  }
+
+  /** `fast` ends every connection with a word, `immediate` without, as a crash would. */
+  async down(mode: 'fast' | 'immediate' = 'immediate'): Promise<void> {
+    await this.#control('stop', '--mode', mode);
+  }
+
+  /** Stops or continues all of its processes. */
+  async signal(signal: 'SIGSTOP' | 'SIGCONT'): Promise<void> {
+    const main = Number(readFileSync(join(this.#data, 'postmaster.pid'), 'utf8').split('\n', 1)[0]);
+    const children = await readdir('/proc').then((names) => names.filter((name) => /^\d+$/.test(name)));
+    for (const pid of [main, ...children.map(Number).filter((pid) => parentOf(pid) === main)])
+      process.kill(pid, signal);
+  }
+
+  async remove(): Promise<void> {
+    await this.down().catch(() => undefined);
+    await rm(this.folder, { recursive: true });
+  }
+
+  async #control(action: string, ...options: string[]): Promise<void> {
+    await this.#run('pg_ctl', [action, '--silent', '--wait', `--pgdata=${this.#data}`, ...options]);
+  }
+
+  async #run(program: string, args: readonly string[]): Promise<void> {
+    const [file = '', ...all] = [...asNobody, join(this.#bin, program), ...args];
+    // The server keeps what it is given: a pipe would never end.
+    const child = spawn(file, all, { stdio: 'ignore', cwd: this.folder });
+    const [code] = await once(child, 'close');
+    if (code === 0) return;
+    const log = await exec('tail', [this.log]).catch(() => ({ stdout: '' }));
+    throw new Error(`${program} ended with ${code}: ${log.stdout}`);
+  }
+}
+
+/** The name of a database in its address. */
+export function databaseOf(state: string): string {
+  return new URL(state).pathname.slice(1);
+}
+
+function parentOf(pid: number): number {
+  try {
+    // proc(5): the name is in parentheses, and may have any characters.
+    const [, rest = ''] = /\) (.*)/s.exec(readFileSync(`/proc/${pid}/stat`, 'utf8')) ?? [];
+    return Number(rest.split(' ')[1]);
+  } catch {
+    return 0;
+  }
+}
