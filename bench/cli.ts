@@ -25,7 +25,7 @@ const { json, small } = values;
 const report = new Report(json ? () => undefined : console.log);
 const [name, ...parts] = positionals;
 const names = values.only.split(',');
-const rounds = Number(values.rounds ?? (small ? 1 : 5));
+const rounds = Number(values.rounds ?? (small ? 1 : 10));
 const benches: Record<string, () => Promise<void>> = {
   sites: () => {
     const size = small
@@ -42,7 +42,7 @@ const benches: Record<string, () => Promise<void>> = {
   rivals: () => {
     const size = small
       ? { rounds, seconds: 0.2, live: 20, idle: 100, settle: 200 }
-      : { rounds, seconds: 3, live: 20_000, idle: 10_000, settle: 3000 };
+      : { rounds, seconds: 1.5, live: 20_000, idle: 10_000, settle: 3000 };
     const chosen = rivalBenches.filter((part) => parts.length === 0 || parts.includes(part));
     return benchRivals(chosen, names, size, report, values['node-option']);
   },

@@ -26,6 +26,20 @@ export function cpuOf(pid: number): number {
   return ticks * MS_PER_TICK;
 }
 
+/** Time that all processors have been busy so far, with whatever; milliseconds (proc(5): user, nice, system, irq, softirq, steal). */
+function machineBusy(): number {
+  const [total = ''] = readFileSync('/proc/stat', 'latin1').split('\n', 1);
+  const [, user, nice, system, , , irq, softirq, steal] = total.split(/ +/).map(Number);
+  const fields = [user, nice, system, irq, softirq, steal];
+  return fields.reduce<number>((sum, field) => sum + (field ?? 0), 0) * MS_PER_TICK;
+}
+
+/** Begins to count what others than this process and its descendants use; the function ends it, and tells how many cores. */
+export function watchOthers(): () => number {
+  const [busy, own, started] = [machineBusy(), cpuOf(process.pid), performance.now()];
+  return () => Math.max(0, machineBusy() - busy - (cpuOf(process.pid) - own)) / (performance.now() - started);
+}
+
 /** Resident memory of a process and its descendants, with what they share counted once (proc(5): Pss); bytes. */
 export function memoryOf(pid: number): number {
   let kilobytes = 0;

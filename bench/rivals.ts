@@ -3,7 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { installPackages } from '../lab/lab.ts';
 import { startNotebooks } from './bench.ts';
 import { CIPHER, GROUP, installLoad, Visitors } from './load.ts';
-import { cpuOf, memoryOf, openFilesLimit } from './processes.ts';
+import { cpuOf, memoryOf, openFilesLimit, watchOthers } from './processes.ts';
 import type { Report } from './report.ts';
 import {
   installFromNpm,
@@ -73,9 +73,7 @@ export async function benchRivals(
   if (benches.includes('websockets')) {
     const running = await startAll(names, stage);
     const what = `WebSocket echo of 512 bytes, ${BUSY_SOCKETS} at a time`;
-    const { measure, end } = messages(size.seconds);
-    await inTurns(what, running, size.rounds, measure, ours, report);
-    end();
+    await inTurns(what, running, size.rounds, messages(size.seconds), ours, report);
     for (const proxy of running) await proxy.stop();
   }
   if (benches.includes('idle')) await idle(names, stage, { held, settle: size.settle }, ours, report);
@@ -109,7 +107,7 @@ async function idle(
   ours: readonly string[],
   report: Report,
 ): Promise<void> {
-  const turns = new Map<string, { memory: number; opening: number }[]>();
+  const turns = new Map<string, { memory: number; opening: number; others: number }[]>();
   for (const name of names) {
     if (proxies[name]?.takesThreads) {
       report.say(`${name} is left out of idle WebSockets: each takes one of its threads`);
@@ -117,6 +115,7 @@ async function idle(
     }
     const [proxy] = await startAll([name], stage);
     if (!proxy) continue;
+    const others = watchOthers();
     const visitors = new Visitors();
     // What the first connections bring with them belongs to none.
     await visitors.open(proxy, Math.ceil(held / 20));
@@ -129,7 +128,7 @@ async function idle(
     const each = (memoryOf(proxy.pid) - memory) / held / KB;
     // Not one of them has been lost.
     await visitors.check();
-    turns.set(name, [{ memory: each, opening }]);
+    turns.set(name, [{ memory: each, opening, others: others() }]);
     visitors.end();
     await proxy.stop();
   }

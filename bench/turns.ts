@@ -1,6 +1,6 @@
 import { quantile, range } from './bench.ts';
 import { type Door, expectBody, request, Visitors } from './load.ts';
-import { cpuOf } from './processes.ts';
+import { cpuOf, watchOthers } from './processes.ts';
 import type { Report, Spread } from './report.ts';
 
 /** A proxy that is measured. */
@@ -22,20 +22,34 @@ export interface Turn {
   readonly busy: number;
 }
 
-export type Measure = (contestant: Contestant) => Promise<Turn>;
+/** Beside it, how many cores other programs of this machine have used meanwhile. */
+interface WatchedTurn extends Turn {
+  readonly others: number;
+}
+
+/** A way to measure. */
+export interface Measure {
+  /** Until what runs has been compiled as well as it will be. */
+  warmUp(contestant: Contestant): Promise<unknown>;
+  turn(contestant: Contestant): Promise<Turn>;
+  /** After the last turn. */
+  end(): void;
+}
 
 /** Connections of visitors, each with one request at a time. */
 export const CONNECTIONS = 32;
 /** WebSockets on which messages go back and forth. */
 export const BUSY_SOCKETS = 32;
-/** Of the first turn, which shows how many there can be in the next. */
+/** What V8 takes for the last of its optimizations, and more. */
+const WARM_UP = { requests: 10_000, connections: CONNECTIONS };
+/** Of a first turn without it, which shows how many there can be in the next. */
 const FIRST_REQUESTS = 640;
 
 /** Requests for a file, for about so many seconds. The handshakes that they begin with are measured alone, and left out. */
 export function requests(name: string, body: Buffer, seconds: number): Measure {
   const file = { name, bytes: body.length };
   const counts = new Map<string, number>();
-  return async (contestant) => {
+  const turn = async (contestant: Contestant): Promise<Turn> => {
     await expectBody(contestant, name, body);
     const count = counts.get(contestant.name) ?? FIRST_REQUESTS;
     const before = cpuOf(contestant.pid);
@@ -50,15 +64,16 @@ export function requests(name: string, body: Buffer, seconds: number): Measure {
       busy: used / ((count / answers.perSecond) * 1000),
     };
   };
+  return { turn, warmUp: (contestant) => request(contestant, file, WARM_UP), end: () => undefined };
 }
 
 /**
  * Messages on WebSockets that are open already, each sent when the one before has come back, for so many seconds. They
- * stay open from turn to turn, until `end`.
+ * stay open from turn to turn.
  */
-export function messages(seconds: number): { measure: Measure; end: () => void } {
+export function messages(seconds: number): Measure {
   const visitors = new Map<string, Visitors>();
-  const measure: Measure = async (contestant) => {
+  const turn = async (contestant: Contestant): Promise<Turn> => {
     let own = visitors.get(contestant.name);
     if (!own) {
       own = new Visitors();
@@ -73,12 +88,13 @@ export function messages(seconds: number): { measure: Measure; end: () => void }
   const end = (): void => {
     for (const one of visitors.values()) one.end();
   };
-  return { measure, end };
+  return { turn, warmUp: turn, end };
 }
 
 /**
  * Each has its turn in every round, and every round begins with another one, so that whatever else the machine does meets
- * all of them. Two rounds before these warm them up, but not for a trial of one. Adds a table, with ratios of those in `ratiosOf` to each.
+ * all of them; a trial of one round goes without warming up. Adds a table, with ratios of those in `ratiosOf` to each, from the half of the rounds in which other programs used least: their use of the caches makes
+ * everything dearer, and large programs more than small ones.
  */
 export async function inTurns(
   what: string,
@@ -88,22 +104,27 @@ export async function inTurns(
   ratiosOf: readonly string[],
   report: Report,
 ): Promise<void> {
-  for (const _ of range(Math.min(2, rounds - 1))) {
-    for (const contestant of contestants) await measure(contestant);
+  for (const contestant of rounds > 1 ? contestants : []) {
+    await measure.warmUp(contestant);
+    await measure.turn(contestant);
   }
-  const turns = new Map<string, Turn[]>(contestants.map(({ name }) => [name, []]));
+  const turns = new Map<string, WatchedTurn[]>(contestants.map(({ name }) => [name, []]));
   for (const round of range(rounds)) {
     for (const i of range(contestants.length)) {
       const contestant = contestants[(round + i) % contestants.length] as Contestant;
-      turns.get(contestant.name)?.push(await measure(contestant));
+      const others = watchOthers();
+      const turn = await measure.turn(contestant);
+      turns.get(contestant.name)?.push({ ...turn, others: others() });
     }
   }
-  const columns: [Column<Turn>, ...Column<Turn>[]] = [
+  measure.end();
+  const columns: [Column<WatchedTurn>, ...Column<WatchedTurn>[]] = [
     ['CPU', 'µs', ({ cpu }) => cpu],
     ['rate', '/s', ({ perSecond }) => perSecond],
     ['p50', 'ms', ({ p50 }) => p50],
     ['p99', 'ms', ({ p99 }) => p99],
     ['of a core', '', ({ busy }) => busy],
+    ['others', 'cores', ({ others }) => others],
   ];
   compare(what, turns, columns, ratiosOf, report);
 }
@@ -115,7 +136,7 @@ type Column<T> = readonly [string, string, (turn: T) => number];
  * Adds a table with the median of each figure, and of the ratios in each round of the first figure of those in `ratiosOf`
  * to everybody's.
  */
-export function compare<T>(
+export function compare<T extends { readonly others: number }>(
   what: string,
   turns: ReadonlyMap<string, readonly T[]>,
   columns: readonly [Column<T>, ...Column<T>[]],
@@ -132,13 +153,26 @@ export function compare<T>(
     [...turns].map(([name, own]) => ({
       name,
       values: [
-        ...columns.map(([, , of]) => spread(own.map(of))),
+        ...columns.map(([, , of]) => spread(quieterHalf(own.map((turn) => [of(turn), turn.others])))),
         ...ratiosOf.map((one) =>
-          spread((turns.get(one) ?? []).map((turn, i) => figure(turn) / figure(own[i] as T))),
+          spread(
+            quieterHalf(
+              own.map((turn, i) => {
+                const our = turns.get(one)?.[i] as T;
+                return [figure(our) / figure(turn), our.others + turn.others];
+              }),
+            ),
+          ),
         ),
       ],
     })),
   );
+}
+
+/** The values beside which other programs used least. */
+function quieterHalf(values: readonly (readonly [number, number])[]): number[] {
+  const sorted = values.toSorted(([, a], [, b]) => a - b);
+  return sorted.slice(0, Math.ceil(values.length / 2)).map(([value]) => value);
 }
 
 /** The median, and how far the others are from it. */

@@ -32,7 +32,7 @@ describe.skipIf(leftOut)(`with h2load${leftOut ? ` (left out: ${obstacle})` : ''
 
   test('the bench beside others has costs, rates and ratios of both', async () => {
     const rows = await bench('rivals', '--only', 'satellite,nginx', '1kb', 'websockets', 'idle');
-    const costs = ['CPU', 'rate', 'p50', 'p99', 'of a core', 'satellite ÷ it'];
+    const costs = ['CPU', 'rate', 'p50', 'p99', 'of a core', 'others', 'satellite ÷ it'];
     const wanted = {
       '1 KB over HTTP/1.1, 32 connections': costs,
       'WebSocket echo of 512 bytes, 32 at a time': costs,
