@@ -1,13 +1,11 @@
-import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
 import type { Socket } from 'node:net';
-import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { parseConfig } from '../src/config.ts';
 import { ConfigError } from '../src/index.ts';
+import { makeCertificate } from './certificate.ts';
 import {
   type Ask,
   ask,
@@ -181,13 +179,7 @@ describe('a fixed site', () => {
 
 describe('a fixed site with TLS', () => {
   test('is asked by its own name, and believed if its certificate is for that name', async () => {
-    const folder = await scratch();
-    const files = { cert: join(folder, 'cert.pem'), key: join(folder, 'key.pem') };
-    await promisify(execFile)('openssl', [
-      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'],
-      ...['-subj', '/CN=hub', '-addext', `subjectAltName=DNS:localhost,IP:${NODE1}`],
-      ...['-keyout', files.key, '-out', files.cert],
-    ]);
+    const files = await makeCertificate(await scratch(), ['DNS:localhost', `IP:${NODE1}`]);
     const names: unknown[] = [];
     const server = createSecureServer(
       { cert: await readFile(files.cert), key: await readFile(files.key) },

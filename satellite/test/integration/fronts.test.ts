@@ -20,6 +20,7 @@ import { installFronts } from '../../../lab/lab.ts';
 import { JupyterLabPage } from '../../../test/e2e/browser/jupyterlab-page.ts';
 import { type LogEntry, type Satellite, startSatellite } from '../../src/index.ts';
 import { browserObstacle, openBrowser } from '../browser.ts';
+import { makeCertificate, namesBelow } from '../certificate.ts';
 import {
   beginHttp2,
   bodyOf,
@@ -99,7 +100,6 @@ const leftOut = obstacle !== undefined && !process.env.START_JUPYTER_TEST_COMPLE
 describe.skipIf(leftOut)(`with a front${leftOut ? ` (left out: ${obstacle})` : ''}`, () => {
   let folder: string;
   let certificate: string;
-  let key: string;
   let browser: Browser;
   let jupyter: Awaited<ReturnType<typeof startJupyter>>;
   let notebook: Server;
@@ -115,23 +115,9 @@ describe.skipIf(leftOut)(`with a front${leftOut ? ` (left out: ${obstacle})` : '
     await chmod(folder, 0o711);
     await mkdir(join(folder, 'acme/.well-known/acme-challenge'), { recursive: true });
     await writeFile(join(folder, 'acme/.well-known/acme-challenge/a-token'), 'its answer');
-    [certificate, key] = [join(folder, 'site.pem'), join(folder, 'site.pem.key')];
-    await run('openssl', [
-      ...[
-        'req',
-        '-x509',
-        '-newkey',
-        'ec',
-        '-pkeyopt',
-        'ec_paramgen_curve:prime256v1',
-        '-nodes',
-        '-days',
-        '2',
-      ],
-      ...['-subj', '/CN=front', '-addext', `subjectAltName=DNS:${DOMAIN},DNS:*.${DOMAIN},DNS:${OTHER}`],
-      ...['-keyout', key, '-out', certificate],
-    ]);
-    const both = (await readFile(certificate, 'utf8')) + (await readFile(key, 'utf8'));
+    const files = await makeCertificate(folder, [...namesBelow(DOMAIN), `DNS:${OTHER}`]);
+    certificate = files.cert;
+    const both = (await readFile(certificate, 'utf8')) + (await readFile(files.key, 'utf8'));
     await writeFile(certificate, both, { mode: 0o600 });
     const spki = new X509Certificate(both).publicKey.export({ type: 'spki', format: 'der' });
     await installFronts((line) => console.error(line));

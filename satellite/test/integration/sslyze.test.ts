@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { ecKey, makeIssuedCertificate, rsaKey } from '../certificate.ts';
 import { DOMAIN, satellite, scratch } from '../support.ts';
 
 const run = promisify(execFile);
@@ -25,34 +26,14 @@ async function install(): Promise<void> {
   }
 }
 
-/** One for the domain, by an authority of its own: the profile is about certificates, too. */
-async function certificate(newKey: readonly string[]): Promise<{ cert: string; key: string; ca: string }> {
-  const folder = await scratch();
-  const file = (name: string): string => join(folder, name);
-  const make = (name: string, extensions: readonly string[], ...more: string[]) =>
-    run('openssl', [
-      ...['req', '-x509', ...newKey, '-nodes', '-days', '60', '-subj', `/CN=${name}`],
-      ...['-keyout', file(`${name}.key`), '-out', file(`${name}.pem`), ...more],
-      ...extensions.flatMap((extension) => ['-addext', extension]),
-    ]);
-  await make('authority', ['keyUsage=critical,keyCertSign']);
-  const names = `subjectAltName=DNS:*.${DOMAIN},DNS:${DOMAIN}`;
-  await make(
-    'site',
-    ['basicConstraints=critical,CA:FALSE', 'extendedKeyUsage=serverAuth', names],
-    ...['-CA', file('authority.pem'), '-CAkey', file('authority.key')],
-  );
-  return { cert: file('site.pem'), key: file('site.key'), ca: file('authority.pem') };
-}
-
 describe('sslyze', () => {
   beforeAll(install);
 
   test.each([
-    ['ECDSA', ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1']],
-    ['RSA', ['-newkey', 'rsa:2048']],
+    ['ECDSA', ecKey],
+    ['RSA', rsaKey],
   ])('with a key for %s it finds Mozilla’s intermediate profile', async (_kind, newKey) => {
-    const { ca, ...tls } = await certificate(newKey);
+    const { ca, ...tls } = await makeIssuedCertificate(await scratch(), DOMAIN, newKey);
     const { port } = await satellite({ tls });
     const { stdout } = await run(join(venv, 'bin/python'), [
       ...['-m', 'sslyze', '--mozilla_config=intermediate', `--sni=manage.${DOMAIN}`],

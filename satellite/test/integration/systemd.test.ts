@@ -1,13 +1,14 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { makeCertificate, namesBelow } from '../certificate.ts';
 import { DOMAIN } from '../support.ts';
 
 const run = promisify(execFile);
@@ -38,21 +39,9 @@ class Machine {
     const folder = await mkdtemp(join(tmpdir(), 'satellite-systemd-'));
     const etc = join(folder, 'satellite');
     await mkdir(etc);
-    await run('openssl', [
-      ...[
-        'req',
-        '-x509',
-        '-newkey',
-        'ec',
-        '-pkeyopt',
-        'ec_paramgen_curve:prime256v1',
-        '-nodes',
-        '-days',
-        '2',
-      ],
-      ...['-subj', '/CN=test', '-addext', `subjectAltName=DNS:*.${DOMAIN},DNS:${DOMAIN}`],
-      ...['-keyout', join(etc, 'privkey.pem'), '-out', join(etc, 'fullchain.pem')],
-    ]);
+    const { cert, key } = await makeCertificate(folder, namesBelow(DOMAIN));
+    await rename(cert, join(etc, 'fullchain.pem'));
+    await rename(key, join(etc, 'privkey.pem'));
     const credentials = '/run/credentials/satellite.service';
     await writeFile(
       join(etc, 'satellite.yaml'),

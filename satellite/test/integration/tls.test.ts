@@ -8,6 +8,7 @@ import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import type { SatelliteConfigInput } from '../../src/config.ts';
 import { ConfigError, type LogEntry } from '../../src/index.ts';
+import { ecKey, makeCertificate, namesBelow, rsaKey } from '../certificate.ts';
 import {
   ask,
   cleanup,
@@ -34,19 +35,9 @@ const curlObstacle =
       ? undefined
       : 'this curl has no HTTP/2';
 
-const ecKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1'];
-const rsaKey = ['-newkey', 'rsa:2048'];
-
 /** A wildcard certificate of its own making. */
-async function certificate(folder: string, name: string, newKey = ecKey, domain = DOMAIN) {
-  const files = { cert: join(folder, `${name}.pem`), key: join(folder, `${name}.key`) };
-  await run('openssl', [
-    ...['req', '-x509', ...newKey, '-nodes', '-days', '2'],
-    ...['-subj', `/CN=${name}`, '-addext', `subjectAltName=DNS:*.${domain},DNS:${domain}`],
-    ...['-keyout', files.key, '-out', files.cert],
-  ]);
-  return files;
-}
+const certificate = (folder: string, name: string, newKey = ecKey, domain = DOMAIN) =>
+  makeCertificate(folder, namesBelow(domain), { name, newKey });
 
 async function secure(
   port: number,

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { makeIssuedCertificate } from '../../../satellite/test/certificate.ts';
 import { type Browser, openBrowser } from './browser.ts';
 import {
   type DirectJupyter,
@@ -12,7 +13,7 @@ import {
   startJupyterLab,
   startPyPINotebook,
 } from './driver/direct-jupyter.ts';
-import { type Certificate, makeCertificate, openTestSite, type TestSite } from './driver/test-site.ts';
+import { openTestSite, type TestSite } from './driver/test-site.ts';
 import type { JupyterPage } from './jupyter-page.ts';
 import { JupyterLabPage } from './jupyterlab-page.ts';
 import { NotebookPage } from './notebook-page.ts';
@@ -22,11 +23,11 @@ const domain = 'user-content.test';
 const hostMap = { [`*.${domain}`]: '127.0.0.1' };
 
 let scratch: string;
-let certificate: Certificate;
+let certificate: Awaited<ReturnType<typeof makeIssuedCertificate>>;
 
 beforeAll(async () => {
   scratch = await mkdtemp(join(tmpdir(), 'driver-'));
-  certificate = await makeCertificate(scratch, domain);
+  certificate = await makeIssuedCertificate(scratch, domain);
 });
 
 afterAll(() => rm(scratch, { recursive: true }));

@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { installPackages } from '../../../lab/lab.ts';
+import { makeIssuedCertificate } from '../../../satellite/test/certificate.ts';
 import { freshHome, temporaryDirectory } from '../../support/directories.ts';
 import { launchHere } from '../../support/here.ts';
 import { run, slurmPrograms, usualPrograms } from '../../support/program.ts';
@@ -10,15 +11,13 @@ import { startSatelliteProcess } from '../../support/satellite.ts';
 import { sshClient, startSshServer } from '../../support/sshd.ts';
 import { openBrowser } from './browser.ts';
 import { installJupyterLab } from './driver/direct-jupyter.ts';
-import { makeCertificate } from './driver/test-site.ts';
 import { JupyterLabPage } from './jupyterlab-page.ts';
 import { expectToWork } from './work.ts';
 
 test('JupyterLab works through ssh from a workstation, and goes on after the connection broke', async () => {
   await installPackages(['openssh-client', 'openssh-server'], 'the connection', console.error);
   const venv = path.dirname(path.dirname(await installJupyterLab()));
-  // Chromium trusts an authority's certificates, and no certificate of its own authority.
-  const { ca, cert, key } = await makeCertificate(temporaryDirectory(), 'sites.localhost');
+  const { ca, cert, key } = await makeIssuedCertificate(temporaryDirectory(), 'sites.localhost');
   const satellite = await startSatelliteProcess('--tls-cert', cert, '--tls-key', key);
   onTestFinished(() => satellite.stop());
   const server = await startSshServer();

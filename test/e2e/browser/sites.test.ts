@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
+import { makeIssuedCertificate } from '../../../satellite/test/certificate.ts';
 import { line } from '../../../satellite/test/person.ts';
 import { freshHome, temporaryDirectory } from '../../support/directories.ts';
 import { type HereLaunch, launchHere, secretsOf } from '../../support/here.ts';
@@ -10,16 +11,14 @@ import { slurmPrograms, usualPrograms } from '../../support/program.ts';
 import { startSatelliteProcess } from '../../support/satellite.ts';
 import { type Browser, openBrowser } from './browser.ts';
 import { installJupyterLab } from './driver/direct-jupyter.ts';
-import { type Certificate, makeCertificate } from './driver/test-site.ts';
 import { JupyterLabPage } from './jupyterlab-page.ts';
 import { expectToWork } from './work.ts';
 
-let certificate: Certificate;
+let certificate: Awaited<ReturnType<typeof makeIssuedCertificate>>;
 let venv: string;
 
 beforeAll(async () => {
-  // Browsers take an authority's word, but not that of a proxy's own certificate.
-  certificate = await makeCertificate(temporaryDirectory(), 'sites.localhost');
+  certificate = await makeIssuedCertificate(temporaryDirectory(), 'sites.localhost');
   venv = path.dirname(path.dirname(await installJupyterLab()));
 });
 

@@ -2,10 +2,9 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { createServer as createHttpServer, type ServerResponse } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
-import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
-import { execa } from 'execa';
+import type { CertificateFiles } from '../../../../satellite/test/certificate.ts';
 
 /** An HTTPS site on loopback that shows a page of its own until something takes its place. */
 export interface TestSite {
@@ -17,43 +16,8 @@ export interface TestSite {
   close(): Promise<void>;
 }
 
-/** Files of a certificate, PEM. */
-export interface Certificate {
-  ca: string;
-  cert: string;
-  key: string;
-}
-
-/** Makes a CA in `directory`, and a certificate for `domain` and all names in it. */
-export async function makeCertificate(directory: string, domain: string): Promise<Certificate> {
-  const [ca, caKey] = [join(directory, 'ca.pem'), join(directory, 'ca.key')];
-  const [cert, key] = [join(directory, 'site.pem'), join(directory, 'site.key')];
-  const request = [
-    'req',
-    '-x509',
-    '-newkey',
-    'ec',
-    '-pkeyopt',
-    'ec_paramgen_curve:prime256v1',
-    '-nodes',
-    '-days',
-    '2',
-  ];
-  await execa('openssl', [...request, '-keyout', caKey, '-out', ca, '-subj', '/CN=driver test CA']);
-  await execa('openssl', [
-    ...[...request, '-keyout', key, '-out', cert, '-subj', `/CN=${domain}`, '-CA', ca, '-CAkey', caKey],
-    ...[
-      '-addext',
-      `subjectAltName=DNS:*.${domain},DNS:${domain}`,
-      '-addext',
-      'basicConstraints=critical,CA:FALSE',
-    ],
-  ]);
-  return { ca, cert, key };
-}
-
 /** Starts the site on a free port of 127.0.0.1. */
-export async function openTestSite(files: Certificate): Promise<TestSite> {
+export async function openTestSite(files: CertificateFiles): Promise<TestSite> {
   let waitingTitle = '';
   let upstream: string | undefined;
   // Never listens: it is handed the connections that arrive while the site isn't live.
