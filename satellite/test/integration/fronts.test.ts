@@ -18,6 +18,7 @@ import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { installFronts } from '../../../lab/lab.ts';
 import { JupyterLabPage } from '../../../test/e2e/browser/jupyterlab-page.ts';
+import { expectToCollaborate, expectToWork } from '../../../test/e2e/browser/work.ts';
 import { type LogEntry, type Satellite, startSatellite } from '../../src/index.ts';
 import { browserObstacle, openBrowser } from '../browser.ts';
 import { makeCertificate, namesBelow } from '../certificate.ts';
@@ -34,7 +35,7 @@ import {
   Wire,
   wire,
 } from '../support.ts';
-import { jupyterLab, startJupyter } from './jupyters.ts';
+import { collaborativeLab, startJupyter } from './jupyters.ts';
 import { satelliteCommand } from './program.ts';
 
 const run = promisify(execFile);
@@ -99,6 +100,8 @@ const leftOut = obstacle !== undefined && !process.env.START_JUPYTER_TEST_COMPLE
 
 describe.skipIf(leftOut)(`with a front${leftOut ? ` (left out: ${obstacle})` : ''}`, () => {
   let folder: string;
+  /** What Jupyter shows. */
+  let home: string;
   let certificate: string;
   let browser: Browser;
   let jupyter: Awaited<ReturnType<typeof startJupyter>>;
@@ -169,10 +172,10 @@ describe.skipIf(leftOut)(`with a front${leftOut ? ` (left out: ${obstacle})` : '
       server.listen(0, NODE1);
       await once(server, 'listening');
     }
-    const home = join(folder, 'home');
+    home = join(folder, 'home');
     await mkdir(home);
     [jupyter, browser] = await Promise.all([
-      startJupyter(jupyterLab, SECRET, home),
+      startJupyter(collaborativeLab, SECRET, home),
       openBrowser(createHash('sha256').update(spki).digest('base64')),
     ]);
   });
@@ -451,15 +454,23 @@ describe.skipIf(leftOut)(`with a front${leftOut ? ` (left out: ${obstacle})` : '
 
     test('Jupyter works in a browser, and its token is in no log', async () => {
       const at = await site(jupyter.port);
-      const context = await browser.newContext();
-      try {
-        const tab = await context.newPage();
-        await tab.goto(`https://${at}:${port}/lab?token=${SECRET}`);
+      // What Jupyter remembers of the last front's visitors is there.
+      const folder = `through ${name}`;
+      await mkdir(join(home, folder));
+      const person = async (path: string): Promise<JupyterLabPage> => {
+        const tab = await (await browser.newContext()).newPage();
+        await tab.goto(`https://${at}:${port}/lab/tree/${encodeURI(path)}?token=${SECRET}`);
         const page = new JupyterLabPage(tab);
         await page.waitUntilReady();
-        expect(await page.runCell('6*7')).toBe('42');
+        return page;
+      };
+      try {
+        const one = await person(folder);
+        await expectToWork(one, join(home, folder));
+        await one.openNotebook('Untitled.ipynb');
+        await expectToCollaborate(one, await person(`${folder}/Untitled.ipynb`));
       } finally {
-        await context.close();
+        await Promise.all(browser.contexts().map((context) => context.close()));
       }
       // With nothing behind it a front has something to complain about.
       await proxy.close();
@@ -473,6 +484,6 @@ describe.skipIf(leftOut)(`with a front${leftOut ? ` (left out: ${obstacle})` : '
         files.filter((one) => one.isFile()).map((one) => readFile(join(one.parentPath, one.name), 'utf8')),
       );
       expect([said, ...written].filter((text) => text.includes(SECRET) || text.includes(at))).toEqual([]);
-    });
+    }, 300_000);
   });
 });

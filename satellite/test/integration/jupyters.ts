@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -24,6 +24,13 @@ export const jupyterLab: Jupyter = {
   settings: 'ServerApp',
 };
 
+/** With documents that several people edit at once. */
+export const collaborativeLab: Jupyter = {
+  ...jupyterLab,
+  name: 'JupyterLab 4 with jupyter-collaboration',
+  from: [...jupyterLab.from, 'jupyter-collaboration==5.0.4'],
+};
+
 export const notebook6: Jupyter = {
   name: 'Notebook 6',
   from: ['notebook==6.5.7', 'jupyter-server==1.24.0'],
@@ -32,21 +39,21 @@ export const notebook6: Jupyter = {
 };
 
 /** The Python of an environment with these. */
-async function install(from: readonly string[]): Promise<string> {
+export async function install(from: readonly string[]): Promise<string> {
   const folder = fileURLToPath(new URL('../../../node_modules/.cache/', import.meta.url));
   const place = join(folder, from.join('-').replaceAll('==', '-'));
   if (!existsSync(place)) {
     await mkdir(dirname(place), { recursive: true });
     const made = await mkdtemp(`${place}.`);
+    const script = fileURLToPath(new URL('../../../lab/virtual-environments.sh', import.meta.url));
     try {
-      const script = fileURLToPath(new URL('../../../lab/virtual-environments.sh', import.meta.url));
       await execa('bash', [script, made], { input: `jupyter ${from.join(' ')}\n` });
-      await rename(join(made, 'jupyter'), place).catch((error: Error) => {
-        // Another test was faster.
-        if (!existsSync(place)) throw error;
-      });
-    } finally {
-      await rm(made, { recursive: true, force: true });
+      // It can't be moved: its programs name their Python by its whole path.
+      await symlink(join(made, 'jupyter'), place);
+    } catch (error) {
+      await rm(made, { recursive: true });
+      // Another test was faster.
+      if (!existsSync(place)) throw error;
     }
   }
   return join(place, 'bin/python');

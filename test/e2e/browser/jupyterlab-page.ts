@@ -68,9 +68,26 @@ export class JupyterLabPage implements JupyterPage {
   async download(name: string, to: string): Promise<void> {
     // The list refreshes itself only every ten seconds.
     await this.page.locator('.jp-FileBrowser [data-jp-item-name="refresh"]').click();
-    const file = this.page.locator('.jp-DirListing-itemText').getByText(name, { exact: true });
-    await file.click({ button: 'right' });
+    await this.#entry(name).click({ button: 'right' });
     await saveDownload(this.#menuItem('filebrowser:download'), to);
+  }
+
+  /** Opens a notebook of the folder that is shown, or shows it again. */
+  async openNotebook(name: string): Promise<void> {
+    await this.#entry(name).dblclick();
+    await waitUntilShown(`The notebook ${name}`, this.firstEditor, answerTimeout);
+  }
+
+  /** What is typed into the first cell of the notebook that is shown. */
+  get firstEditor(): Locator {
+    return this.page.locator('.jp-NotebookPanel:visible .jp-Cell .cm-content').first();
+  }
+
+  /** Adds to the end of the first cell. */
+  async type(text: string): Promise<void> {
+    await this.firstEditor.click();
+    await this.page.keyboard.press('Control+End');
+    await this.page.keyboard.insertText(text);
   }
 
   /** From now on closes, as a person would, what Lab says where one of its own requests met a connection that broke. */
@@ -98,6 +115,10 @@ export class JupyterLabPage implements JupyterPage {
       await this.page.locator('.jp-FileBrowser [data-jp-item-name="new-launcher"]').click();
     }
     await launcher.locator(card).first().click();
+  }
+
+  #entry(name: string): Locator {
+    return this.page.locator('.jp-FileBrowser .jp-DirListing-itemText').getByText(name, { exact: true });
   }
 
   #menuItem(command: string): Locator {

@@ -4,27 +4,36 @@ import os from 'node:os';
 import path from 'node:path';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { makeIssuedCertificate } from '../../../satellite/test/certificate.ts';
+import { collaborativeLab, install } from '../../../satellite/test/integration/jupyters.ts';
 import { line } from '../../../satellite/test/person.ts';
 import { freshHome, temporaryDirectory } from '../../support/directories.ts';
 import { type HereLaunch, launchHere, secretsOf } from '../../support/here.ts';
 import { slurmPrograms, usualPrograms } from '../../support/program.ts';
 import { startSatelliteProcess } from '../../support/satellite.ts';
 import { type Browser, openBrowser } from './browser.ts';
-import { installJupyterLab } from './driver/direct-jupyter.ts';
 import { JupyterLabPage } from './jupyterlab-page.ts';
-import { expectToWork } from './work.ts';
+import { expectToCollaborate, expectToWork } from './work.ts';
 
 let certificate: Awaited<ReturnType<typeof makeIssuedCertificate>>;
 let venv: string;
 
 beforeAll(async () => {
   certificate = await makeIssuedCertificate(temporaryDirectory(), 'sites.localhost');
-  venv = path.dirname(path.dirname(await installJupyterLab()));
+  venv = path.dirname(path.dirname(await install(collaborativeLab.from)));
 });
+
+/** Its name is not the same in paths of addresses. */
+const folder = 'our work';
+
+/** A link into JupyterLab, for the folder or a notebook of it. */
+function linkTo(url: string, place: string): string {
+  const { href, search } = new URL(url);
+  return new URL(`lab/tree/${encodeURI(place)}${search}`, href).href;
+}
 
 interface Launched {
   readonly url: string;
-  /** The folder that Jupyter shows. */
+  /** Where the person works, below what Jupyter shows. */
   readonly work: string;
   readonly launch: HereLaunch;
   /** One that trusts the proxy's certificate; another call is another person. */
@@ -38,7 +47,7 @@ async function launched(...options: readonly string[]): Promise<Launched> {
   onTestFinished(() => satellite.stop());
   const home = freshHome();
   const work = path.join(home.path, 'work');
-  mkdirSync(work);
+  mkdirSync(path.join(work, folder), { recursive: true });
   const site = path.join(temporaryDirectory(), 'site.yaml');
   const proxy = { endpoint: satellite.endpoint, caFile: ca };
   const system = { title: 'Test', scheduler: 'none', detect: {}, proxy, nodeAddress: '127.0.0.1' };
@@ -52,7 +61,7 @@ async function launched(...options: readonly string[]): Promise<Launched> {
   if (url === undefined) throw new Error(`it ended: ${(await launch.ended).stderr}`);
   return {
     url,
-    work,
+    work: path.join(work, folder),
     launch,
     async person() {
       const browser = await openBrowser({ caFile: ca });
@@ -70,10 +79,15 @@ test('JupyterLab works at a path of a host name, for who has its token, until it
   await tab.goto(bare);
   expect(new URL(tab.url()).pathname).toBe(`/${words}/login`);
 
-  await tab.goto(url);
+  await tab.goto(linkTo(url, folder));
   const jupyter = new JupyterLabPage(tab);
   await jupyter.waitUntilReady();
   await expectToWork(jupyter, work);
+  await jupyter.openNotebook('Untitled.ipynb');
+  const colleague = new JupyterLabPage(await (await person()).newPage());
+  await colleague.page.goto(linkTo(url, `${folder}/Untitled.ipynb`));
+  await colleague.waitUntilReady();
+  await expectToCollaborate(jupyter, colleague);
   expect(new URL(tab.url()).pathname).toMatch(new RegExp(`^/${words}/lab`));
 
   launch.kill('SIGINT');
@@ -89,9 +103,9 @@ test('JupyterLab works for its owner, who signs in, and opens for nobody else', 
   writeFileSync(users, line(owner) + line('somebody-else'));
   writeFileSync(config, JSON.stringify({ auth: { htpasswd: users } }));
   const { url, work, person } = await launched('--config', config);
-  const signIn = async (user: string) => {
+  const signIn = async (user: string, link = url) => {
     const tab = await (await person()).newPage();
-    await tab.goto(url);
+    await tab.goto(link);
     expect(new URL(tab.url()).hostname).toBe('auth.sites.localhost');
     await tab.getByLabel('User name').fill(user);
     await tab.getByLabel('Password').fill(`${user}'s password`);
@@ -99,9 +113,13 @@ test('JupyterLab works for its owner, who signs in, and opens for nobody else', 
     return tab;
   };
 
-  const jupyter = new JupyterLabPage(await signIn(owner));
+  const jupyter = new JupyterLabPage(await signIn(owner, linkTo(url, folder)));
   await jupyter.waitUntilReady();
   await expectToWork(jupyter, work);
+  await jupyter.openNotebook('Untitled.ipynb');
+  const again = new JupyterLabPage(await signIn(owner, linkTo(url, `${folder}/Untitled.ipynb`)));
+  await again.waitUntilReady();
+  await expectToCollaborate(jupyter, again);
 
   const refused = await signIn('somebody-else');
   await refused.waitForURL(({ hostname }) => hostname === new URL(url).hostname);
