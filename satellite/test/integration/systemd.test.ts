@@ -1,15 +1,14 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { makeCertificate, namesBelow } from '../certificate.ts';
 import { DOMAIN } from '../support.ts';
+import { Machine, machineObstacle } from './machine.ts';
 
 const run = promisify(execFile);
 
@@ -17,107 +16,35 @@ const checkout = fileURLToPath(new URL('../../../', import.meta.url));
 const deploy = join(checkout, 'satellite/deploy');
 const units = ['satellite.service', 'satellite.socket', 'satellite-http.socket'];
 
-const obstacle =
-  process.getuid?.() !== 0
-    ? ' (left out: only root can boot a container)'
-    : existsSync('/usr/bin/systemd-nspawn')
-      ? ''
-      : ' (left out: there is no systemd-nspawn)';
-
-/** A machine of its own for a systemd, with this one's /usr, an empty /etc and /var, and a loopback network. */
-class Machine {
-  readonly #nspawn: ChildProcess;
-  readonly #folder: string;
-  #leader = '';
-
-  private constructor(nspawn: ChildProcess, folder: string) {
-    this.#nspawn = nspawn;
-    this.#folder = folder;
-  }
-
-  static async boot(): Promise<Machine> {
-    const folder = await mkdtemp(join(tmpdir(), 'satellite-systemd-'));
-    const etc = join(folder, 'satellite');
-    await mkdir(etc);
-    const { cert, key } = await makeCertificate(folder, namesBelow(DOMAIN));
-    await rename(cert, join(etc, 'fullchain.pem'));
-    await rename(key, join(etc, 'privkey.pem'));
-    const credentials = '/run/credentials/satellite.service';
-    await writeFile(
-      join(etc, 'satellite.yaml'),
-      `domain: ${DOMAIN}
+/** A machine with the units; the folder takes the files that it has of its own. */
+async function bootMachine(folder: string): Promise<Machine> {
+  const etc = join(folder, 'satellite');
+  await mkdir(etc);
+  const { cert, key } = await makeCertificate(folder, namesBelow(DOMAIN));
+  await rename(cert, join(etc, 'fullchain.pem'));
+  await rename(key, join(etc, 'privkey.pem'));
+  const credentials = '/run/credentials/satellite.service';
+  await writeFile(
+    join(etc, 'satellite.yaml'),
+    `domain: ${DOMAIN}
 tls: { cert: ${credentials}/fullchain.pem, key: ${credentials}/privkey.pem }
 internalNetworks: [127.0.0.0/8]
 `,
-    );
-    // The unit as it is, but with the Node.js of the tests.
-    const node = '/opt/node/bin/node';
-    const unit = await readFile(join(deploy, 'satellite.service'), 'utf8');
-    const [, command = ''] = /^ExecStart=\/usr\/bin\/node (.*)$/m.exec(unit) ?? [];
-    await writeFile(join(folder, 'node.conf'), `[Service]\nExecStart=\nExecStart=${node} ${command}\n`);
-    const system = '/etc/systemd/system';
-    const binds = [
-      `${process.execPath}:${node}`,
-      `${checkout}:/opt/start-jupyter`,
-      `${etc}:/etc/satellite`,
-      `${join(folder, 'node.conf')}:${system}/satellite.service.d/node.conf`,
-      ...units.map((name) => `${join(deploy, name)}:${system}/${name}`),
-    ];
-    const nspawn = spawn(
-      'systemd-nspawn',
-      [
-        ...['--quiet', '--boot', '--directory=/', '--volatile=yes', '--private-network'],
-        // Also where this machine itself runs without systemd.
-        ...['--register=no', '--keep-unit', `--machine=satellite-test-${process.pid}`],
-        ...binds.map((bind) => `--bind-ro=${bind}`),
-        ...['systemd.unit=sysinit.target', 'systemd.firstboot=no'],
-        // No network but loopback will ever be online.
-        'systemd.mask=systemd-networkd-wait-online.service',
-        'systemd.mask=NetworkManager-wait-online.service',
-      ],
-      { stdio: ['ignore', 'pipe', 'pipe'] },
-    );
-    const machine = new Machine(nspawn, folder);
-    let said = '';
-    for (const stream of [nspawn.stdout, nspawn.stderr]) stream.on('data', (data) => (said += data));
-    nspawn.once('close', () => (machine.#leader = 'none'));
-    for (;;) {
-      if (machine.#leader === 'none') throw new Error(`the container did not boot:\n${said}`);
-      const { pid } = nspawn;
-      const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8').catch(() => '');
-      machine.#leader = children.split(' ')[0] ?? '';
-      // Without --wait, which may miss what it waits for when it comes this early.
-      const state =
-        machine.#leader === '' ? '' : (await machine.tries('systemctl', 'is-system-running')).stdout;
-      if (/running|degraded/.test(state)) return machine;
-      await pause(100);
-    }
-  }
-
-  /** Runs a command inside. */
-  async exec(...command: string[]): Promise<string> {
-    return (await run('nsenter', this.#inside(command))).stdout;
-  }
-
-  /** The same, whether it succeeds or not. */
-  async tries(...command: string[]): Promise<{ ok: boolean; stdout: string }> {
-    return run('nsenter', this.#inside(command)).then(
-      ({ stdout }) => ({ ok: true, stdout }),
-      ({ stdout = '' }) => ({ ok: false, stdout }),
-    );
-  }
-
-  #inside(command: readonly string[]): string[] {
-    return ['--target', this.#leader, '--all', ...command];
-  }
-
-  /** Ends it and all that runs in it, without a shutdown. */
-  async halt(): Promise<void> {
-    const ended = once(this.#nspawn, 'close');
-    process.kill(Number(this.#leader), 'SIGKILL');
-    await ended;
-    await rm(this.#folder, { recursive: true });
-  }
+  );
+  // The unit as it is, but with the Node.js of the tests.
+  const node = '/opt/node/bin/node';
+  const unit = await readFile(join(deploy, 'satellite.service'), 'utf8');
+  const [, command = ''] = /^ExecStart=\/usr\/bin\/node (.*)$/m.exec(unit) ?? [];
+  await writeFile(join(folder, 'node.conf'), `[Service]\nExecStart=\nExecStart=${node} ${command}\n`);
+  const system = '/etc/systemd/system';
+  const binds = [
+    `${process.execPath}:${node}`,
+    `${checkout}:/opt/start-jupyter`,
+    `${etc}:/etc/satellite`,
+    `${join(folder, 'node.conf')}:${system}/satellite.service.d/node.conf`,
+    ...units.map((name) => `${join(deploy, name)}:${system}/${name}`),
+  ];
+  return Machine.boot('satellite', binds);
 }
 
 describe('the systemd units', () => {
@@ -145,117 +72,131 @@ describe('the systemd units', () => {
   });
 });
 
-describe.skipIf(obstacle !== '')(`under a real systemd, in the sandbox of the unit${obstacle}`, () => {
-  let machine: Machine;
+describe.skipIf(machineObstacle !== '')(
+  `under a real systemd, in the sandbox of the unit${machineObstacle}`,
+  () => {
+    let folder: string;
+    let machine: Machine;
 
-  beforeAll(async () => {
-    machine = await Machine.boot();
-    const notebook = ['python3', '-m', 'http.server', '--bind', '127.0.0.1', '8888'];
-    await machine.exec('systemd-run', '--quiet', '--unit=notebook', ...notebook);
-    await machine.exec(
-      'systemctl',
-      'start',
-      'satellite.socket',
-      'satellite-http.socket',
-      'satellite.service',
-    );
-  });
-  afterAll(() => machine?.halt());
+    beforeAll(async () => {
+      folder = await mkdtemp(join(tmpdir(), 'satellite-systemd-'));
+      machine = await bootMachine(folder);
+      const notebook = ['python3', '-m', 'http.server', '--bind', '127.0.0.1', '8888'];
+      await machine.exec('systemd-run', '--quiet', '--unit=notebook', ...notebook);
+      await machine.exec(
+        'systemctl',
+        'start',
+        'satellite.socket',
+        'satellite-http.socket',
+        'satellite.service',
+      );
+    });
+    afterAll(async () => {
+      await machine?.halt();
+      await rm(folder, { recursive: true });
+    });
 
-  const curl = (host: string, path: string, ...more: string[]): Promise<string> => {
-    const resolve = `${host}.${DOMAIN}:443:127.0.0.1`;
-    const ca = ['--cacert', '/etc/satellite/fullchain.pem'];
-    const url = `https://${host}.${DOMAIN}${path}`;
-    return machine.exec('curl', '-sS', '--max-time', '30', ...ca, '--resolve', resolve, ...more, url);
-  };
-  const property = async (name: string): Promise<string> =>
-    (await machine.exec('systemctl', 'show', '--value', `--property=${name}`, 'satellite')).trim();
-
-  /** A new site. */
-  async function site(): Promise<string> {
-    const [, token = ''] = /\n([a-z]+-[a-z]+-[a-z]+)\n/.exec(await curl('manage', '/getlink.cgi')) ?? [];
-    const until = ['--retry', '20', '--retry-all-errors', '--retry-delay', '1', '--fail'];
-    await machine.exec('curl', '-sS', '--output', '/dev/null', ...until, 'http://127.0.0.1:8888/');
-    expect(await curl('manage', `/redeemtoken.cgi?token=${token}&port=8888`)).toMatch(/Success!/);
-    return token;
-  }
-
-  test('it says when it serves, and serves on the ports that it was given', async () => {
-    expect(await property('StatusText')).toBe(`Serving https://manage.${DOMAIN}/`);
-    expect(await curl(await site(), '/')).toMatch(/Directory listing/);
-    const redirected = await machine.exec(
-      'curl',
-      '-sS',
-      '-i',
-      '-H',
-      `Host: a-b-c.${DOMAIN}`,
-      'http://127.0.0.1/lab',
-    );
-    expect(redirected).toMatch(/^HTTP\/1\.1 308 /);
-    expect(redirected).toContain(`Location: https://a-b-c.${DOMAIN}/lab\r\n`);
-  });
-
-  test('it is nobody, and can do nothing that root can', async () => {
-    const status = await readFromProc('status');
-    expect(status).toMatch(/^NoNewPrivs:\s+1$/m);
-    expect(status).toMatch(/^Seccomp:\s+2$/m);
-    for (const set of ['Inh', 'Prm', 'Eff', 'Bnd', 'Amb'])
-      expect(status).toMatch(new RegExp(`^Cap${set}:\\s+0+$`, 'm'));
-    const [, user = ''] = /^Uid:\s+(\d+)/m.exec(status) ?? [];
-    expect(Number(user)).toBeGreaterThan(60_000);
-    const owner = await machine.exec('stat', '--format=%u %a', '/var/lib/private/satellite/state.sqlite');
-    expect(owner.trim()).toBe(`${user} 600`);
-  });
-
-  async function readFromProc(file: string): Promise<string> {
-    return machine.exec('cat', `/proc/${await property('MainPID')}/${file}`);
-  }
-
-  test('a restart loses no site and refuses nobody', async () => {
-    const token = await site();
-    const before = await property('MainPID');
-    let isRestarting = true;
-    const answers: string[] = [];
-    const visitor = async (): Promise<void> => {
-      do answers.push(await curl(token, '/', '--output', '/dev/null', '--write-out', '%{http_code}'));
-      while (isRestarting);
+    const curl = (host: string, path: string, ...more: string[]): Promise<string> => {
+      const resolve = `${host}.${DOMAIN}:443:127.0.0.1`;
+      const ca = ['--cacert', '/etc/satellite/fullchain.pem'];
+      const url = `https://${host}.${DOMAIN}${path}`;
+      return machine.exec('curl', '-sS', '--max-time', '30', ...ca, '--resolve', resolve, ...more, url);
     };
-    const visitors = [visitor(), visitor(), visitor()];
-    await machine.exec('systemctl', 'restart', 'satellite');
-    isRestarting = false;
-    await Promise.all(visitors);
-    expect(await property('MainPID')).not.toBe(before);
-    expect(new Set(answers)).toEqual(new Set(['200']));
-  });
+    const property = async (name: string): Promise<string> =>
+      (await machine.exec('systemctl', 'show', '--value', `--property=${name}`, 'satellite')).trim();
 
-  test('it comes back by itself', async () => {
-    const token = await site();
-    const before = await property('MainPID');
-    await machine.exec('systemctl', 'kill', '--signal=KILL', 'satellite');
-    // Waits in the socket until there is somebody to take it.
-    expect(await curl(token, '/')).toMatch(/Directory listing/);
-    expect(await property('MainPID')).not.toBe(before);
-  });
+    /** A new site. */
+    async function site(): Promise<string> {
+      const [, token = ''] = /\n([a-z]+-[a-z]+-[a-z]+)\n/.exec(await curl('manage', '/getlink.cgi')) ?? [];
+      const until = ['--retry', '20', '--retry-all-errors', '--retry-delay', '1', '--fail'];
+      await machine.exec('curl', '-sS', '--output', '/dev/null', ...until, 'http://127.0.0.1:8888/');
+      expect(await curl('manage', `/redeemtoken.cgi?token=${token}&port=8888`)).toMatch(/Success!/);
+      return token;
+    }
 
-  test('the operator sees its sites, and no names', async () => {
-    const token = await site();
-    const satellite = ['/opt/node/bin/node', '/opt/start-jupyter/satellite/dist/satellite.js'];
-    const table = await machine.exec(...satellite, 'status', '--config', '/etc/satellite/satellite.yaml');
-    expect(table).toMatch(new RegExp(`^${token.split('-')[0]}-… +mapped .* 127\\.0\\.0\\.1:8888`, 'm'));
-    expect(table).not.toContain(token);
-  });
+    test('it says when it serves, and serves on the ports that it was given', async () => {
+      expect(await property('StatusText')).toBe(`Serving https://manage.${DOMAIN}/`);
+      expect(await curl(await site(), '/')).toMatch(/Directory listing/);
+      const redirected = await machine.exec(
+        'curl',
+        '-sS',
+        '-i',
+        '-H',
+        `Host: a-b-c.${DOMAIN}`,
+        'http://127.0.0.1/lab',
+      );
+      expect(redirected).toMatch(/^HTTP\/1\.1 308 /);
+      expect(redirected).toContain(`Location: https://a-b-c.${DOMAIN}/lab\r\n`);
+    });
 
-  test('a stop is a success', async () => {
-    await machine.exec('systemctl', 'stop', 'satellite.socket', 'satellite-http.socket', 'satellite.service');
-    expect([await property('Result'), await property('ExecMainStatus')]).toEqual(['success', '0']);
-    const log = await machine.exec('journalctl', '--unit=satellite', '--output=cat', '--no-pager');
-    expect(
-      log
-        .trim()
-        .split('\n')
-        .filter((line) => line.startsWith('{'))
-        .at(-1),
-    ).toContain('"event":"stopped"');
-    expect(log).not.toContain('notify-failed');
-  });
-});
+    test('it is nobody, and can do nothing that root can', async () => {
+      const status = await readFromProc('status');
+      expect(status).toMatch(/^NoNewPrivs:\s+1$/m);
+      expect(status).toMatch(/^Seccomp:\s+2$/m);
+      for (const set of ['Inh', 'Prm', 'Eff', 'Bnd', 'Amb'])
+        expect(status).toMatch(new RegExp(`^Cap${set}:\\s+0+$`, 'm'));
+      const [, user = ''] = /^Uid:\s+(\d+)/m.exec(status) ?? [];
+      expect(Number(user)).toBeGreaterThan(60_000);
+      const owner = await machine.exec('stat', '--format=%u %a', '/var/lib/private/satellite/state.sqlite');
+      expect(owner.trim()).toBe(`${user} 600`);
+    });
+
+    async function readFromProc(file: string): Promise<string> {
+      return machine.exec('cat', `/proc/${await property('MainPID')}/${file}`);
+    }
+
+    test('a restart loses no site and refuses nobody', async () => {
+      const token = await site();
+      const before = await property('MainPID');
+      let isRestarting = true;
+      const answers: string[] = [];
+      const visitor = async (): Promise<void> => {
+        do answers.push(await curl(token, '/', '--output', '/dev/null', '--write-out', '%{http_code}'));
+        while (isRestarting);
+      };
+      const visitors = [visitor(), visitor(), visitor()];
+      await machine.exec('systemctl', 'restart', 'satellite');
+      isRestarting = false;
+      await Promise.all(visitors);
+      expect(await property('MainPID')).not.toBe(before);
+      expect(new Set(answers)).toEqual(new Set(['200']));
+    });
+
+    test('it comes back by itself', async () => {
+      const token = await site();
+      const before = await property('MainPID');
+      await machine.exec('systemctl', 'kill', '--signal=KILL', 'satellite');
+      // Waits in the socket until there is somebody to take it.
+      expect(await curl(token, '/')).toMatch(/Directory listing/);
+      expect(await property('MainPID')).not.toBe(before);
+    });
+
+    test('the operator sees its sites, and no names', async () => {
+      const token = await site();
+      const satellite = ['/opt/node/bin/node', '/opt/start-jupyter/satellite/dist/satellite.js'];
+      const table = await machine.exec(...satellite, 'status', '--config', '/etc/satellite/satellite.yaml');
+      expect(table).toMatch(new RegExp(`^${token.split('-')[0]}-… +mapped .* 127\\.0\\.0\\.1:8888`, 'm'));
+      expect(table).not.toContain(token);
+    });
+
+    test('a stop is a success', async () => {
+      await machine.exec(
+        'systemctl',
+        'stop',
+        'satellite.socket',
+        'satellite-http.socket',
+        'satellite.service',
+      );
+      expect([await property('Result'), await property('ExecMainStatus')]).toEqual(['success', '0']);
+      const log = await machine.exec('journalctl', '--unit=satellite', '--output=cat', '--no-pager');
+      expect(
+        log
+          .trim()
+          .split('\n')
+          .filter((line) => line.startsWith('{'))
+          .at(-1),
+      ).toContain('"event":"stopped"');
+      expect(log).not.toContain('notify-failed');
+    });
+  },
+);
