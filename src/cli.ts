@@ -79,12 +79,22 @@ class OwnCommand extends Command {
     return new OwnCommand(name);
   }
   unknownOption(flag: string): void {
+    const [first] = this.args;
+    // A command that was mistyped comes first: its options are no launch's.
+    if (this.parent === null && first !== undefined && !first.startsWith('-')) throw this.unknownName(first);
     const [name = flag] = flag.startsWith('--') ? flag.split('=', 1) : [flag];
     if (name !== flag && this.options.some(({ long }) => long === name))
       this.error(`error: option '${name}' takes no value`, { code: 'start-jupyter.switchWithValue' });
     const near = name.startsWith('--') ? this.#nearestOption(name.slice(2)) : undefined;
     const question = near === undefined ? '' : `\n(Did you mean --${near}?)`;
     this.error(`error: unknown option '${name}'${question}`, { code: 'commander.unknownOption' });
+  }
+  unknownName(name: string): UsageError {
+    const names = this.commands.map((command) => command.name());
+    return new UsageError(
+      `There is no command "${shown(name)}".${suggestion(name, names)}`,
+      `Commands: ${names.join(', ')}. "start-jupyter --help" shows more.`,
+    );
   }
   /** Other spellings count, too, and so does a beginning. */
   #nearestOption(typed: string): string | undefined {
@@ -96,7 +106,7 @@ class OwnCommand extends Command {
 
 /** The program with all its commands and options; `done` gets what the one that is called does. */
 export function declare(schedulerArguments: readonly string[], done: Done): Command {
-  const program: Command = new OwnCommand('start-jupyter')
+  const program = new OwnCommand('start-jupyter')
     .description('Starts Jupyter on a compute node and prints one secure link to it.')
     .usage('[launch] [options] [-- scheduler options]\n       start-jupyter COMMAND [ID] [options]')
     .version(version, '-V, --version', 'print the version')
@@ -120,13 +130,8 @@ export function declare(schedulerArguments: readonly string[], done: Done): Comm
       if (!placeless.has(command.name())) workingDirectory();
     });
 
-  const commandNames = () => program.commands.map((command) => command.name());
-  declareLaunch(program.argument('[COMMAND]'), async (typed, [name]) => {
-    if (name !== undefined)
-      throw new UsageError(
-        `There is no command "${shown(name)}".${suggestion(name, commandNames())}`,
-        `Commands: ${commandNames().join(', ')}. "start-jupyter --help" shows more.`,
-      );
+  declareLaunch(program.argument('[COMMAND]').allowExcessArguments(), async (typed, [name]) => {
+    if (name !== undefined) throw program.unknownName(name);
     const { run } = await import('./commands/launch.ts');
     await done(run(typed, schedulerArguments));
   });

@@ -131,12 +131,14 @@ export function launchSpec(settings: Settings, system: System, workingDirectory:
     );
   if (access !== 'reverse' && isTyped(settings, 'via'))
     refuse(settings, 'via', `with ${access} access nothing goes through ssh`, 'Write --access reverse.');
-  if (settings.keepLink !== undefined && (!here || access === 'local'))
+  if (settings.keepLink !== undefined && !here)
+    refuse(settings, 'keepLink', 'a link is kept with --here only', 'Leave it out.');
+  if (settings.keepLink !== undefined && (access === 'local' || access === 'ssh'))
     refuse(
       settings,
       'keepLink',
-      here ? 'a link to this machine alone ends with its launch' : 'a link is kept with --here only',
-      'Leave it out.',
+      `a proxy keeps it, and with ${access} access there is none`,
+      'Go through one (--access satellite, or --via USER@SERVER), or leave it out.',
     );
   if (access === 'satellite' && system.proxy === undefined) {
     throw new ConfigurationError(

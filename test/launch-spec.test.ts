@@ -194,6 +194,27 @@ describe('access', () => {
   });
 });
 
+describe('a link that is kept', () => {
+  const typed = { here: true, keepLink: 'desk' };
+
+  it('needs a proxy that keeps it', () => {
+    expect(spec(typed).keepLink).toBe('desk');
+    expect(spec({ ...typed, via: 'me@server' }).keepLink).toBe('desk');
+    for (const access of ['local', 'ssh'] as const) {
+      const error = refusal({ ...typed, access });
+      expect(error).toBeInstanceOf(UsageError);
+      expect(error.message).toMatch(/^--keep-link: /);
+      expect(error.hint).toContain('--via USER@SERVER');
+      expect(refusal({ ...typed, access }, workstation).message).toBe(error.message);
+    }
+    expect(refusal({ ...typed, access: 'ssh' }, cluster, {}).message).toContain('ssh access');
+  });
+
+  it('is one of this machine', () => {
+    expect(refusal({ keepLink: 'desk' })).toBeInstanceOf(UsageError);
+  });
+});
+
 describe('where GPUs come with the nodes of a partition', () => {
   const system: System = {
     ...cluster,

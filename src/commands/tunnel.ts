@@ -20,7 +20,7 @@ import { SshClient } from '../tunnel/ssh-client.ts';
 import { openInBrowser } from '../ui/browser.ts';
 import { createProgress, type Progress } from '../ui/progress.ts';
 import { paint } from '../ui/style.ts';
-import { parseCount, shown } from '../values.ts';
+import { shown } from '../values.ts';
 
 export interface TunnelOptions {
   /** Switches as commander has them: `open` is true unless `--no-open` was typed. */
@@ -99,11 +99,13 @@ function checkHosts(destination: string, jump: string | undefined): void {
 }
 
 function readPort(text: string): number {
-  try {
-    return parseCount(text, 'port', 65_535);
-  } catch (error) {
-    throw new UsageError(`--port: ${(error as Error).message}.`, 'Write a number such as 8888.');
-  }
+  const port = /^\d{1,5}$/.test(text) ? Number(text) : 0;
+  if (port < 1 || port > 65_535)
+    throw new UsageError(
+      `--port: "${shown(text)}" is no port.`,
+      'Write a number from 1 to 65535, such as 8888.',
+    );
+  return port;
 }
 
 async function connect({ client, destination, progress, interrupted }: Tunnel): Promise<void> {

@@ -3,7 +3,6 @@ import type { Observation } from '../sessions/observe.ts';
 import { jobWords } from '../sessions/session.ts';
 
 const steps: Record<string, string> = {
-  allocated: 'Starting: on the compute node',
   environment: 'Starting: preparing the environment',
   jupyter: 'Starting: waiting for Jupyter to answer',
   checking: 'Starting: checking that Jupyter refuses strangers',
@@ -38,13 +37,19 @@ export function describe({ state, phase, job, reason, record }: Observation): st
     case 'queued':
       return describeQueue(job);
     case 'starting':
-      return `${(phase && steps[phase]) ?? 'Starting'}${where}`;
+      return `${describeStep(phase, record)}${where}`;
     case 'ready':
       return 'Ready';
     case 'ended':
     case 'failed':
       return reason ?? '';
   }
+}
+
+function describeStep(phase: string | undefined, { scheduler }: Observation['record']): string {
+  if (phase === 'allocated')
+    return `Starting: on ${scheduler === 'none' ? 'this machine' : 'the compute node'}`;
+  return (phase && steps[phase]) ?? 'Starting';
 }
 
 function describeQueue(job: Observation['job']): string {

@@ -1,0 +1,26 @@
+import { describe, expect, test } from 'vitest';
+import { main } from '../src/cli.ts';
+import { UsageError } from '../src/errors.ts';
+
+describe('a command that nobody knows is met with the nearest, whatever follows it', () => {
+  test.each([
+    [['tunel'], 'tunnel'],
+    [['tunel', 'login'], 'tunnel'],
+    [['tunel', 'login', '--port', '5', '--keep'], 'tunnel'],
+    [['--lab', 'tunel', 'login', '--keep'], 'tunnel'],
+    [['lgs', 'abc', '-f'], 'logs'],
+  ])('%j', async (words, near) => {
+    await expect(main(words)).rejects.toMatchObject({
+      constructor: UsageError,
+      message: `There is no command "${words.find((word) => !word.startsWith('-'))}". Did you mean "${near}"?`,
+    });
+  });
+});
+
+test.each(['99999', '0', 'http', '-1'])('tunnel --port %s is told what a port is', async (port) => {
+  await expect(main(['tunnel', 'login', `--port=${port}`])).rejects.toMatchObject({
+    constructor: UsageError,
+    message: `--port: "${port}" is no port.`,
+    hint: 'Write a number from 1 to 65535, such as 8888.',
+  });
+});
