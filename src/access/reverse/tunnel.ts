@@ -34,18 +34,20 @@ const guard = `
 exec 3<&0 </dev/null
 "$@" 3<&- &
 ssh=$!
+# What the shell itself would say of ssh's end means nothing to anybody.
+exec 2>/dev/null
 trap 'kill "$ssh"' TERM
 (
   read -r _ <&3
   for ((tenths = 0; tenths < 100; tenths++)); do [[ -e $0/satellite ]] || break; sleep 0.1; done
   kill "$ssh"
   rm -rf "$0"
-) 2>/dev/null &
+) &
 watch=$!
 exec 3<&-
 wait "$ssh"
 status=$?
-kill "$watch" 2>/dev/null
+kill "$watch"
 exit "$status"
 `;
 
