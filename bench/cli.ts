@@ -3,6 +3,7 @@
  * is in docs/performance.md. It stays on loopback. Without a name it does everything.
  */
 import { parseArgs } from 'node:util';
+import { LabError } from '../lab/lab.ts';
 import { cleanUp } from './bench.ts';
 import { compareWithGoals } from './goals.ts';
 import { Report } from './report.ts';
@@ -25,7 +26,7 @@ const { json, small } = values;
 const report = new Report(json ? () => undefined : console.log);
 const [name, ...parts] = positionals;
 const names = values.only.split(',');
-const rounds = Number(values.rounds ?? (small ? 1 : 10));
+const rounds = Number(values.rounds ?? (small ? 1 : 12));
 const benches: Record<string, () => Promise<void>> = {
   sites: () => {
     const size = small
@@ -67,6 +68,10 @@ for (const [one, bench] of Object.entries(benches)) {
   if (name !== undefined && one !== name) continue;
   try {
     await bench();
+  } catch (error) {
+    if (!(error instanceof LabError)) throw error;
+    console.error(error.message);
+    process.exitCode = 1;
   } finally {
     await cleanUp();
   }

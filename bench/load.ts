@@ -1,11 +1,11 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { get } from 'node:https';
 import os from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { installPackages } from '../lab/lab.ts';
+import { installPackages, LabError } from '../lab/lab.ts';
 import { endWithRun, quantile } from './bench.ts';
 import { placed } from './processes.ts';
 import type { Echoes, Order } from './visitors.ts';
@@ -32,8 +32,12 @@ const fields = [
   'cookie: _xsrf=2|6b1b6e5c|0123456789abcdef0123456789abcdef|1700000000',
 ];
 
-/** Installs h2load, which makes the requests. */
+/** Installs h2load, which makes the requests. Throws a LabError where that can't be done. */
 export async function installLoad(say: (line: string) => void): Promise<void> {
+  if (!existsSync('/etc/debian_version'))
+    throw new LabError(
+      "this bench needs Debian or Ubuntu: it takes programs from their packages. Try 'websockets'.",
+    );
   await installPackages(['nghttp2-client'], 'the bench', say);
 }
 

@@ -93,7 +93,7 @@ export function messages(seconds: number): Measure {
 
 /**
  * Each has its turn in every round, and every round begins with another one, so that whatever else the machine does meets
- * all of them; a trial of one round goes without warming up. Adds a table, with ratios of those in `ratiosOf` to each, from the half of the rounds in which other programs used least: their use of the caches makes
+ * all of them; a trial of one round goes without warming up. Adds a table, with ratios of those in `ratiosOf` to each, from the quarter of the rounds in which other programs used least: their use of the caches makes
  * everything dearer, and large programs more than small ones.
  */
 export async function inTurns(
@@ -153,10 +153,10 @@ export function compare<T extends { readonly others: number }>(
     [...turns].map(([name, own]) => ({
       name,
       values: [
-        ...columns.map(([, , of]) => spread(quieterHalf(own.map((turn) => [of(turn), turn.others])))),
+        ...columns.map(([, , of]) => spread(quietest(own.map((turn) => [of(turn), turn.others])))),
         ...ratiosOf.map((one) =>
           spread(
-            quieterHalf(
+            quietest(
               own.map((turn, i) => {
                 const our = turns.get(one)?.[i] as T;
                 return [figure(our) / figure(turn), our.others + turn.others];
@@ -170,9 +170,9 @@ export function compare<T extends { readonly others: number }>(
 }
 
 /** The values beside which other programs used least. */
-function quieterHalf(values: readonly (readonly [number, number])[]): number[] {
+function quietest(values: readonly (readonly [number, number])[]): number[] {
   const sorted = values.toSorted(([, a], [, b]) => a - b);
-  return sorted.slice(0, Math.ceil(values.length / 2)).map(([value]) => value);
+  return sorted.slice(0, Math.ceil(values.length / 4)).map(([value]) => value);
 }
 
 /** The median, and how far the others are from it. */
