@@ -10,6 +10,7 @@ import {
   parseDuration,
   type SatelliteConfigInput,
 } from './config.ts';
+import { fileFault } from './file-fault.ts';
 import { apache } from './in-front/apache.ts';
 import { caddy } from './in-front/caddy.ts';
 import { haproxy } from './in-front/haproxy.ts';
@@ -101,7 +102,7 @@ function readConfigFile(file: string): Record<string, unknown> {
   try {
     value = parse(readFileSync(file, 'utf8'));
   } catch (error) {
-    throw new ConfigError(`${file} can't be read: ${(error as Error).message}`);
+    throw new ConfigError(`${file} can't be read: ${fileFault(error)}`);
   }
   if (value === null) return {};
   if (typeof value !== 'object' || Array.isArray(value))

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { editDistance } from './edit-distance.ts';
+import { faultLines, inWords } from './config-faults.ts';
 import { directHostsSchema, ports } from './gate/direct.ts';
 import { Networks, networksSchema as networks } from './gate/networks.ts';
 import { routeFaults, routeSchema, routesSchema } from './gate/routes.ts';
@@ -25,7 +25,7 @@ export function parseDuration(text: string): number | undefined {
   return sum > 0 ? sum : undefined;
 }
 
-const listen = z.string().transform((text, context) => {
+const listen = z.string('must be HOST:PORT, such as 0.0.0.0:443').transform((text, context) => {
   const address = parseListen(text);
   if (address) return address;
   context.addIssue(`"${text}" is not an address to listen on; write HOST:PORT, such as 0.0.0.0:443`);
@@ -44,7 +44,7 @@ const LONGEST_TIMER_DAYS = 24;
 const LONGEST_DAYS = 3650;
 
 const durationUpTo = (days: number) =>
-  z.string().transform((text, context) => {
+  z.string('must be a duration, such as 49h, 90m or 1d12h').transform((text, context) => {
     const milliseconds = parseDuration(text);
     if (milliseconds === undefined)
       context.addIssue(`"${text}" is not a duration; write it as 49h, 90m or 1d12h`);
@@ -62,7 +62,9 @@ const domain = z
     'is not a domain name',
   );
 
-const amount = z.coerce.number({ error: 'is not a number' }).pipe(z.int('is not a whole number').positive());
+const amount = z.coerce
+  .number({ error: 'is not a number' })
+  .pipe(z.int('is not a whole number').positive('is not a number above 0'));
 
 /**
  * A class of sixty behind one address has about 1000 connections open, half of them WebSockets, and misses few names; a
@@ -286,7 +288,7 @@ export class ConfigError extends Error {
 
 /** Checks and completes a configuration. Throws a ConfigError that names every fault and, for an unknown key, the nearest known one. */
 export function parseConfig(input: unknown): SatelliteConfig {
-  const result = configSchema.safeParse(input ?? {});
+  const result = configSchema.safeParse(input ?? {}, { error: inWords, reportInput: true });
   if (result.success) {
     const { routes, domain, siteStyle, directHosts, auth } = result.data;
     const faults = routeFaults(routes, domain, siteStyle, auth !== undefined);
@@ -295,13 +297,7 @@ export function parseConfig(input: unknown): SatelliteConfig {
     if (faults.length > 0) throw new ConfigError(faults.join('\n'));
     return result.data;
   }
-  const faults = result.error.issues.flatMap((issue) => {
-    const path = issue.path.join('.');
-    if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => unknownKey(path, key));
-    const missing = issue.code === 'invalid_type' && issue.message.endsWith('received undefined');
-    return [`${path}: ${missing ? 'is needed' : issue.message}`];
-  });
-  throw new ConfigError(faults.join('\n'));
+  throw new ConfigError(faultLines(result.error.issues, knownKeysAt).join('\n'));
 }
 
 const knownKeys: Readonly<Record<string, readonly string[]>> = {
@@ -313,15 +309,7 @@ const knownKeys: Readonly<Record<string, readonly string[]>> = {
   'auth.oidc': Object.keys(oidcSchema.shape),
 };
 
-function unknownKey(path: string, key: string): string {
-  const known = knownKeys[path] ?? knownKeys[path.split('.', 1)[0] ?? ''] ?? Object.keys(configSchema.shape);
-  const nearest = known
-    .map((name) => ({ name, distance: editDistance(key.toLowerCase(), name.toLowerCase()) }))
-    .sort((a, b) => a.distance - b.distance)[0];
-  const full = path ? `${path}.${key}` : key;
-  const hint =
-    nearest && nearest.distance <= Math.max(2, nearest.name.length / 2)
-      ? `did you mean ${nearest.name}?`
-      : `known keys are ${known.join(', ')}.`;
-  return `${full}: is not a known key; ${hint}`;
+/** Lists and places of routes have the same keys in each of their parts. */
+function knownKeysAt(path: readonly PropertyKey[]): readonly string[] {
+  return knownKeys[path.join('.')] ?? knownKeys[String(path[0] ?? '')] ?? Object.keys(configSchema.shape);
 }

@@ -4,6 +4,7 @@ import { readFileSync, rmSync, unwatchFile, watchFile, writeFileSync } from 'nod
 import type { Server as HttpsServer } from 'node:https';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import { ConfigError } from './config.ts';
+import { fileFault } from './file-fault.ts';
 import type { Log } from './log.ts';
 
 /** Certificate chain and key files. */
@@ -24,10 +25,18 @@ export interface ServerCertificate {
 
 const LOOK_MS = 2000;
 
+function read(file: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch (error) {
+    throw new ConfigError(`tls: ${file} can't be read: ${fileFault(error)}`);
+  }
+}
+
 /** Reads and checks a certificate and its key (PEM). Throws a ConfigError. */
 function readCertificate({ cert, key }: Files): { cert: Buffer; key: Buffer } {
   try {
-    const pair = { cert: readFileSync(cert), key: readFileSync(key) };
+    const pair = { cert: read(cert), key: read(key) };
     createSecureContext(pair);
     // A renewal in two steps looks like this for a moment. OpenSSL itself keeps keys of different kinds apart, and would
     // take such a pair.
@@ -35,6 +44,7 @@ function readCertificate({ cert, key }: Files): { cert: Buffer; key: Buffer } {
       throw new Error("the key is not the certificate's");
     return pair;
   } catch (error) {
+    if (error instanceof ConfigError) throw error;
     throw new ConfigError(`tls: ${cert} and ${key} can't be used: ${(error as Error).message}`);
   }
 }

@@ -3,6 +3,7 @@ import { isIP } from 'node:net';
 import { ConfigError } from './config.ts';
 import type { Target, Visit } from './dataplane/engine.ts';
 import { framedEdits } from './dataplane/framed.ts';
+import { fileFault } from './file-fault.ts';
 import type { Destination } from './gate/destination.ts';
 import type { DirectAddresses, DirectHost } from './gate/direct.ts';
 import type { Route } from './gate/routes.ts';
@@ -66,6 +67,6 @@ function readAuthority(file: string): Buffer {
   try {
     return readFileSync(file);
   } catch (error) {
-    throw new ConfigError(`routes: the authority ${file} can't be read: ${(error as Error).message}`);
+    throw new ConfigError(`routes: the authority ${file} can't be read: ${fileFault(error)}`);
   }
 }

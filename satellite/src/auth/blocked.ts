@@ -1,4 +1,5 @@
 import { ConfigError } from '../config.ts';
+import { fileFault } from '../file-fault.ts';
 import { WatchedFile } from './watched-file.ts';
 
 /**
@@ -15,7 +16,7 @@ export function blockedUsers(
     const file = new WatchedFile(path, parseNames, (last) => last, onTrouble);
     return (user) => file.value.has(user);
   } catch (error) {
-    throw new ConfigError(`auth.blocked: ${path}: ${(error as Error).message}`);
+    throw new ConfigError(`auth.blocked: ${path}: ${fileFault(error)}`);
   }
 }
 

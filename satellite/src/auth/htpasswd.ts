@@ -1,5 +1,6 @@
 import type { Worker } from 'node:worker_threads';
 import { ConfigError } from '../config.ts';
+import { fileFault } from '../file-fault.ts';
 import { startHashThread } from './hash-thread.ts';
 import type { Comparison } from './hash-worker.ts';
 import { WatchedFile } from './watched-file.ts';
@@ -56,7 +57,7 @@ export class Htpasswd {
     try {
       this.#file = new WatchedFile(path, parseHtpasswd, () => NO_USERS, onTrouble);
     } catch (error) {
-      throw new ConfigError(`auth.htpasswd: ${path}: ${(error as Error).message}`);
+      throw new ConfigError(`auth.htpasswd: ${path}: ${fileFault(error)}`);
     }
   }
 

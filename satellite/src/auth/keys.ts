@@ -8,6 +8,7 @@ import {
 } from 'node:crypto';
 import { closeSync, fstatSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { ConfigError } from '../config.ts';
+import { fileFault } from '../file-fault.ts';
 
 const KEY_BYTES = 32;
 /** NIST SP 800-38D: 96 bits for GCM. */
@@ -118,7 +119,7 @@ function openKeys(file: string): number {
   try {
     return openSync(file, 'r');
   } catch (error) {
-    throw new ConfigError(`${file} can't be read: ${(error as Error).message}`);
+    throw new ConfigError(`${file} can't be read: ${fileFault(error)}`);
   }
 }
 

@@ -1,6 +1,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import * as client from 'openid-client';
 import { ConfigError, type OidcConfig } from '../config.ts';
+import { fileFault } from '../file-fault.ts';
 import type { ProviderTokens } from './sign-ins.ts';
 
 const TIMEOUT_S = 10;
@@ -189,6 +190,6 @@ function readSecret(file: string): string {
     if (secret === '') throw fault('is empty');
     return secret;
   } catch (error) {
-    throw error instanceof ConfigError ? error : fault(`can't be read: ${(error as Error).message}`);
+    throw error instanceof ConfigError ? error : fault(`can't be read: ${fileFault(error)}`);
   }
 }

@@ -5,7 +5,7 @@ import { networksSchema, normalizeAddress } from './networks.ts';
 
 /** "8888" or "8000-8999", both ends included. */
 export const ports = z
-  .union([z.string(), z.number()])
+  .union([z.string(), z.number()], { error: 'must be a range of ports, such as 8000-8999' })
   .transform((given, context): [from: number, to: number] => {
     const [, first = '', last = first] = /^(\d{4,5})(?:-(\d{4,5}))?$/.exec(String(given)) ?? [];
     const [from, to] = [Number(first), Number(last)];
@@ -32,7 +32,9 @@ export const directHostsSchema = z.array(
   z.strictObject({
     hosts: z.array(pattern, 'is a list of patterns; write it as [farm-*]').min(1),
     networks: networksSchema,
-    ports: z.union([ports.transform((range) => [range]), z.array(ports).min(1)]),
+    ports: z.union([ports.transform((range) => [range]), z.array(ports).min(1)], {
+      error: 'must be a range of ports such as 8000-8999, or a list of them',
+    }),
     domain: z
       .string()
       .regex(/^[a-z0-9]+(?:[.-][a-z0-9]+)*$/, 'is not a domain name')

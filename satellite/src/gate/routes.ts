@@ -37,6 +37,7 @@ export const routesSchema = z
   .record(
     z.string(),
     z.preprocess((value) => (typeof value === 'string' ? { to: value } : value), routeSchema),
+    'must have a place in each line, with its server: HOST/PATH: http://HOST:PORT',
   )
   .transform((given, context): Route[] =>
     Object.entries(given).flatMap(([place, route]) => {

@@ -6,6 +6,7 @@ import { getCACertificates } from 'node:tls';
 import { Agent, request } from 'undici';
 import * as z from 'zod';
 import { ConfigError } from '../config.ts';
+import { fileFault } from '../file-fault.ts';
 import type { Log } from '../log.ts';
 import { jobIdFrom } from './id.ts';
 import type { QueuedJob, Scheduler } from './scheduler.ts';
@@ -191,7 +192,7 @@ function readCa(file: string): string {
   try {
     return readFileSync(file, 'utf8');
   } catch (error) {
-    throw new ConfigError(`the CA file can't be read: ${(error as Error).message}`);
+    throw new ConfigError(`the CA file can't be read: ${fileFault(error)}`);
   }
 }
 

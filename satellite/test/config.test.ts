@@ -1,0 +1,89 @@
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { ConfigError, configSchema, limitsSchema, parseConfig } from '../src/config.ts';
+import { startSatellite } from '../src/server.ts';
+import { DOMAIN, scratch } from './support.ts';
+
+/** The faults of a configuration that is in order but for `keys`, one a line. */
+function faults(keys: Record<string, unknown>): string[] {
+  try {
+    parseConfig({ domain: DOMAIN, tls: 'off', ...keys });
+    return [];
+  } catch (error) {
+    expect(error).toBeInstanceOf(ConfigError);
+    return (error as ConfigError).message.split('\n');
+  }
+}
+
+const oneOfEachKind = [5, -1, null, true, '', ' ', 'word', [], [5], [null], {}, { word: 5 }];
+
+test.each([
+  ...Object.keys(configSchema.shape).map((key) => [key, (value: unknown) => ({ [key]: value })] as const),
+  ...Object.keys(limitsSchema.shape).map(
+    (key) => [`limits.${key}`, (value: unknown) => ({ limits: { [key]: value } })] as const,
+  ),
+  ...['issuer', 'clientId', 'userClaim', 'scopes', 'allow', 'recheck'].map(
+    (key) => [`auth.oidc.${key}`, (value: unknown) => ({ auth: { oidc: { [key]: value } } })] as const,
+  ),
+  ...['htpasswd', 'header', 'users', 'signInTime'].map(
+    (key) => [`auth.${key}`, (value: unknown) => ({ auth: { [key]: value } })] as const,
+  ),
+  ...['hosts', 'networks', 'ports', 'domain', 'frameAncestors'].map(
+    (key) => [`directHosts.0.${key}`, (value: unknown) => ({ directHosts: [{ [key]: value }] })] as const,
+  ),
+  ...['to', 'stripPrefix', 'caFile'].map(
+    (key) => [`routes.x/y.${key}`, (value: unknown) => ({ routes: { 'x/y': { [key]: value } } })] as const,
+  ),
+])('whatever %s is, what is wrong is said in words, after its name', (_, keys) => {
+  for (const value of oneOfEachKind)
+    for (const fault of faults(keys(value))) {
+      expect(fault).toMatch(/^[a-zA-Z][\w./]*: [a-z"]/);
+      expect(fault).not.toMatch(/Invalid|expected|received|Unrecognized|Too (small|big)|undefined|NaN/);
+    }
+});
+
+test.each([
+  [{ tls: { cert: 'a', ky: 'b' } }, ['tls.ky: is not a known key; did you mean key?', 'tls.key: is needed']],
+  [
+    { tls: [{ cert: 'a', ky: 'b' }] },
+    ['tls.0.ky: is not a known key; did you mean key?', 'tls.0.key: is needed'],
+  ],
+  [{ tls: {} }, [expect.stringMatching(/^tls: is needed: cert and key files, selfSigned/)]],
+  [
+    { directHosts: [{ host: ['x'], networks: ['10.0.0.0/8'], ports: 8888 }] },
+    [
+      'directHosts.0.host: is not a known key; did you mean hosts?',
+      expect.stringMatching(/^directHosts.0.hosts: /),
+    ],
+  ],
+  [
+    { directHosts: [{ hosts: ['x'], networks: ['10.0.0.0/8'], ports: 80 }] },
+    [expect.stringMatching(/^directHosts.0.ports: "80" is no range of ports; write 8000-8999/)],
+  ],
+  [{ tokenTtl: 49 }, ['tokenTtl: must be a duration, such as 49h, 90m or 1d12h']],
+  [{ metricsListen: 9464 }, ['metricsListen: must be HOST:PORT, such as 0.0.0.0:443']],
+])('%j: the unknown key comes first, with the one that was meant', (keys, expected) => {
+  expect(faults(keys)).toEqual(expected);
+});
+
+test.each([
+  [
+    'certificate',
+    (file: string) => ({ tls: { cert: file, key: file } }),
+    /^tls: \S+ can't be read: there is no such file$/,
+  ],
+  [
+    'file of users',
+    (file: string) => ({ tls: 'off' as const, trustedProxies: ['127.0.0.1/32'], auth: { htpasswd: file } }),
+    /^auth.htpasswd: \S+: there is no such file$/,
+  ],
+])('a %s that is not there is no riddle', async (_, keys, message) => {
+  const file = join(await scratch(), 'none');
+  const started = startSatellite({
+    domain: DOMAIN,
+    listen: '127.0.0.1:0',
+    state: ':memory:',
+    ...keys(file),
+  });
+  await expect(started).rejects.toThrow(message);
+});
