@@ -19,12 +19,14 @@ const { values, positionals } = parseArgs({
     small: { type: 'boolean', default: false },
     only: { type: 'string', default: Object.keys(proxies).join(',') },
     rounds: { type: 'string' },
+    'no-logs': { type: 'boolean', default: false },
     'node-option': { type: 'string', multiple: true, default: [] },
   },
 });
 const { json, small } = values;
 const report = new Report(json ? () => undefined : console.log);
 const [name, ...parts] = positionals;
+const logs = !values['no-logs'];
 const names = values.only.split(',');
 const rounds = Number(values.rounds ?? (small ? 1 : 12));
 const benches: Record<string, () => Promise<void>> = {
@@ -42,8 +44,8 @@ const benches: Record<string, () => Promise<void>> = {
   },
   rivals: () => {
     const size = small
-      ? { rounds, seconds: 0.2, live: 20, idle: 100, settle: 200 }
-      : { rounds, seconds: 1.5, live: 20_000, idle: 10_000, settle: 3000 };
+      ? { rounds, seconds: 0.2, live: 20, idle: 100, settle: 200, logs }
+      : { rounds, seconds: 1.5, live: 20_000, idle: 10_000, settle: 3000, logs };
     const chosen = rivalBenches.filter((part) => parts.length === 0 || parts.includes(part));
     return benchRivals(chosen, names, size, report, values['node-option']);
   },
@@ -57,7 +59,7 @@ const isClear =
   rounds >= 1;
 if (!isClear) {
   console.error(`Usage: npm run bench [-- ${Object.keys(benches).join('|')}] [--small] [--json] [--node-option OPTION]...
-  rivals [${rivalBenches.join('|')}]... [--rounds N] [--only NAME,...]
+  rivals [${rivalBenches.join('|')}]... [--rounds N] [--no-logs] [--only NAME,...]
   with the names ${Object.keys(proxies).join(', ')}`);
   process.exit(2);
 }

@@ -7,7 +7,7 @@ import { cpuOf, memoryOf, openFilesLimit, watchOthers } from './processes.ts';
 import type { Report } from './report.ts';
 import {
   installFromNpm,
-  makeCertificate,
+  makeFiles,
   proxies,
   type RunningProxy,
   type Stage,
@@ -27,6 +27,8 @@ export interface RivalsSize {
   readonly idle: number;
   /** How long everybody has to tidy up before memory is counted; milliseconds. */
   readonly settle: number;
+  /** Whether proxies that can do without write a line for each request. */
+  readonly logs: boolean;
 }
 
 /** Sites with WebSockets: as many as it takes that none has more than it may. */
@@ -52,7 +54,7 @@ export async function benchRivals(
   if (benches.includes('idle') && held < size.idle)
     report.say(`${openFilesLimit()} open files (ulimit -Hn) carry ${held} WebSockets`);
   const ours = names.filter((name) => proxies[name]?.isOurs);
-  const common = { ...(await makeCertificate()), nodeOptions };
+  const common = { ...(await makeFiles()), nodeOptions, logs: size.logs };
 
   if (benches.includes('1kb') || benches.includes('100kb')) {
     const files = { '1kb': randomBytes(KB), '100kb': randomBytes(100 * KB) };

@@ -93,8 +93,9 @@ export function messages(seconds: number): Measure {
 
 /**
  * Each has its turn in every round, and every round begins with another one, so that whatever else the machine does meets
- * all of them; a trial of one round goes without warming up. Adds a table, with ratios of those in `ratiosOf` to each, from the quarter of the rounds in which other programs used least: their use of the caches makes
- * everything dearer, and large programs more than small ones.
+ * all of them; a trial of one round goes without warming up. Adds a table, with ratios of those in `ratiosOf` to each,
+ * from the quarter of the rounds in which other programs used least: their use of the caches makes everything dearer, and
+ * large programs more than small ones.
  */
 export async function inTurns(
   what: string,

@@ -4,8 +4,8 @@ import type { Stage } from './proxies.ts';
 
 /*
  * Each as its documentation has it for a notebook server behind TLS: one worker or thread, connections kept alive on both
- * sides without an end, an access log in the program's usual form, the fields that tell the server who visits. All speak
- * TLS 1.3 with whatever the visitor offers, without tickets.
+ * sides without an end, an access log in the program's usual form (or none), the fields that tell the server who visits.
+ * All speak TLS 1.3 with whatever the visitor offers, without tickets.
  */
 
 /** Connections on either side. */
@@ -23,11 +23,15 @@ const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
   .join('\n');
 
 /** A body of 100 KB fits into its buffers: it needn't be written to a file while the visitor reads. */
-export const nginx = ({ cert, key, target }: Stage, port: number, folder: string): string => `${preamble}
+export const nginx = (
+  { cert, key, target, logs }: Stage,
+  port: number,
+  folder: string,
+): string => `${preamble}
 error_log stderr;
 http {
 ${temporary}
-  access_log ${folder}/access.log combined;
+  access_log ${logs ? `${folder}/access.log combined` : 'off'};
   keepalive_requests ${FOREVER};
   map $http_upgrade $for_upgrade { default upgrade; '' ''; }
   upstream notebook { server ${target.address}:${target.port}; keepalive 128; keepalive_requests ${FOREVER}; }
@@ -67,7 +71,7 @@ ${temporary}
 }
 `;
 
-export const haproxy = ({ both, target }: Stage, port: number): string => `global
+export const haproxy = ({ both, target, logs }: Stage, port: number): string => `global
   nbthread 1
   log stdout format raw daemon
   ssl-default-bind-options ssl-min-ver TLSv1.3 no-tls-tickets prefer-client-ciphers
@@ -75,7 +79,7 @@ export const haproxy = ({ both, target }: Stage, port: number): string => `globa
   ssl-default-bind-ciphersuites ${CIPHER}
 defaults
   mode http
-  log global
+  ${logs ? 'log global' : 'no log'}
   option httplog
   timeout connect 10s
   timeout http-request 20s
@@ -116,7 +120,7 @@ AsyncRequestWorkerFactor 8
 KeepAliveTimeout 65
 MaxKeepAliveRequests 0
 LogFormat "%h %l %u %t \\"%r\\" %>s %O \\"%{Referer}i\\" \\"%{User-Agent}i\\"" combined
-CustomLog ${folder}/access.log combined
+${logs ? `CustomLog ${folder}/access.log combined` : ''}
 Listen 127.0.0.1:${port} https
 SSLProtocol TLSv1.3
 SSLSessionTickets off
@@ -133,7 +137,7 @@ SSLSessionCache none
 </VirtualHost>
 `;
 
-export const caddy = ({ cert, key, target }: Stage, port: number, folder: string): string => `{
+export const caddy = ({ cert, key, target, logs }: Stage, port: number, folder: string): string => `{
 	admin off
 	auto_https off
 	storage file_system ${folder}
@@ -143,9 +147,13 @@ https://*.${DOMAIN}:${port} {
 	tls ${cert} ${key} {
 		protocols tls1.3
 	}
-	log {
+	${
+    logs
+      ? `log {
 		output file ${folder}/access.log
-	}
+	}`
+      : ''
+  }
 	reverse_proxy ${target.address}:${target.port}
 }
 `;

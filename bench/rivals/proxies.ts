@@ -5,6 +5,7 @@ import { connect, createServer } from 'node:net';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { makeCertificate, namesBelow } from '../../satellite/test/certificate.ts';
 import {
   DOMAIN,
   endWithRun,
@@ -30,6 +31,8 @@ export interface Stage {
   readonly target: Notebook;
   /** For the satellite: how many live sites there are, and how many of them are visited. */
   readonly sites: { readonly live: number; readonly visited: number };
+  /** Do they write a line for each request? The satellite does in any case; those of npm never do. */
+  readonly logs: boolean;
   /** For the satellite, to profile it. */
   readonly nodeOptions: readonly string[];
 }
@@ -139,17 +142,11 @@ function library(name: string): Proxy {
   ]);
 }
 
-/** A certificate as an operator has it, and the same with its key. */
-export async function makeCertificate(): Promise<{ cert: string; key: string; both: string }> {
+/** A certificate, and a file with it and its key. */
+export async function makeFiles(): Promise<{ cert: string; key: string; both: string }> {
   const folder = scratch();
-  const [cert = '', key = '', both = ''] = ['cert', 'key', 'both'].map((name) =>
-    path.join(folder, `${name}.pem`),
-  );
-  await run('openssl', [
-    ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'],
-    ...['-subj', '/CN=bench', '-addext', `subjectAltName=DNS:${DOMAIN},DNS:*.${DOMAIN}`],
-    ...['-keyout', key, '-out', cert],
-  ]);
+  const { cert, key } = await makeCertificate(folder, namesBelow(DOMAIN));
+  const both = path.join(folder, 'both.pem');
   writeFileSync(both, readFileSync(cert, 'utf8') + readFileSync(key, 'utf8'), { mode: 0o600 });
   return { cert, key, both };
 }
