@@ -98,7 +98,7 @@ backend notebook
 
 /** One process; a thread for each request that is under way, and for each WebSocket. */
 export const apache = (
-  { cert, key, target }: Stage,
+  { cert, key, target, logs }: Stage,
   port: number,
   folder: string,
 ): string => `ServerRoot ${folder}
