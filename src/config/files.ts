@@ -235,9 +235,12 @@ function complaint(file: string, schema: z.ZodType, error: z.ZodError): Configur
   return new ConfigurationError(`${file}: ${shown(where) || 'the file'}: ${inWords(issue)}.`);
 }
 
-/** A union complains with one list per branch; the longest path is the branch that was meant. */
+/**
+ * The one complaint that is told: about a mistyped key rather than about what is missing for it. A union complains with one
+ * list per branch; the longest path is the branch that was meant.
+ */
 function deepest(issues: readonly z.core.$ZodIssue[]): z.core.$ZodIssue {
-  const issue = issues[0] as z.core.$ZodIssue;
+  const issue = issues.find(({ code }) => code === 'unrecognized_keys') ?? (issues[0] as z.core.$ZodIssue);
   if (issue.code !== 'invalid_union') return issue;
   const custom = issue.errors.flat().find((inner) => inner.code === 'custom');
   return custom === undefined ? issue : { ...custom, path: [...issue.path, ...custom.path] };

@@ -235,6 +235,8 @@ describe('a configuration file', () => {
     ],
     ['systems: { test: { detect: { hostnam: x } } }', '"systems.test.detect.hostnam"', 'hostname'],
     ['systems: { test: { defaults: { tim: 30 } } }', '"systems.test.defaults.tim"', 'time'],
+    // Not that it is missing.
+    ['systems: { test: { proxy: { endpont: x } } }', '"systems.test.proxy.endpont"', 'endpoint'],
     [
       'systems: { test: { partitions: { debug: { maxtime: 30 } } } }',
       '"systems.test.partitions.debug.maxtime"',
