@@ -8,6 +8,12 @@ import { sshProblem } from './ssh-problem.ts';
 /** Windows' client can't be shared, see ControlMaster in ssh_config(5). */
 export const canShare = process.platform !== 'win32';
 
+/**
+ * For a client that can't: where a configuration of other systems asks for it, it fails ("getsockname failed: Not a socket",
+ * PowerShell/Win32-OpenSSH#405).
+ */
+export const unshared = ['-o', 'ControlMaster=no', '-o', 'ControlPath=none'];
+
 /** Notices within a minute that the other end is gone, and keeps what forgets idle connections from forgetting this one. */
 export const keepUp = ['-o', 'ServerAliveInterval=15', '-o', 'ServerAliveCountMax=3'];
 
@@ -96,9 +102,8 @@ export class Connection {
     return `ssh -F none -S ${escaped(escaped(this.#socket))} -W [%h]:%p ${this.#there.at(-1)}`;
   }
 
-  /** It says so when something comes through a forwarded port. */
   get forbidsTunnels(): boolean {
-    return /^channel \d+: open failed: administratively prohibited/m.test(this.#said);
+    return saysThatTunnelsAreForbidden(this.#said);
   }
 
   /** @returns whether the port could be bound */
@@ -128,6 +133,11 @@ export class Connection {
   }
 }
 
+/** ssh does so when something comes through a forwarded port. */
+export function saysThatTunnelsAreForbidden(said: string): boolean {
+  return /^channel \d+: open failed: administratively prohibited/m.test(said);
+}
+
 /** A percent sign begins a token in what ssh expands. */
 function escaped(text: string): string {
   return text.replaceAll('%', '%%');
@@ -135,14 +145,15 @@ function escaped(text: string): string {
 
 /**
  * Ctrl-C goes to everything in the terminal's foreground, and a closed terminal's hangup, too; the connection must outlive
- * both, to end the session through it. In a session of its own ssh could not ask for a password.
+ * both, to end the session through it. In a session of its own ssh could not ask for a password; nor could it on Windows with
+ * `windowsHide`, which gives it a console that nobody sees (CREATE_NO_WINDOW).
  */
 export function startSsh(args: readonly string[]): ChildProcess {
   const child = canShare
     ? spawn('/bin/sh', ['-c', 'trap "" INT QUIT HUP; exec "$0" "$@"', 'ssh', ...args], {
         stdio: ['ignore', 'pipe', 'pipe'],
       })
-    : spawn('ssh', [...args], { stdio: ['ignore', 'pipe', 'pipe'], windowsHide: true });
+    : spawn('ssh', [...args], { stdio: ['ignore', 'pipe', 'pipe'] });
   // Where there is none it closes like one that has failed.
   child.on('error', () => {});
   return child;

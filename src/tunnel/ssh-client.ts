@@ -7,7 +7,17 @@ import { once } from 'node:events';
 import net from 'node:net';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
-import { Connection, canShare, isRunning, keepUp, nothingElse, startSsh } from './connection.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  Connection,
+  canShare,
+  isRunning,
+  keepUp,
+  nothingElse,
+  saysThatTunnelsAreForbidden,
+  startSsh,
+  unshared,
+} from './connection.ts';
 import { sshProblem } from './ssh-problem.ts';
 
 export interface SshEnd {
@@ -46,6 +56,7 @@ export class SshClient {
   #node: Connection | undefined;
   /** Where connections can't be shared, a process holds the tunnel alone. */
   #forwarder: ChildProcess | undefined;
+  #forwarderSaid = '';
 
   /** @param directory private, with a short path: sockets of shared connections are in it */
   constructor(end: SshEnd, directory: string) {
@@ -83,7 +94,7 @@ export class SshClient {
   /** @param command words for the shell there, see `remoteWord` */
   start(command: readonly string[], onLine: (line: string) => void = () => {}): RemoteProcess {
     const child = startSsh([
-      ...(canShare ? this.#login.shared : []),
+      ...(canShare ? this.#login.shared : unshared),
       ...nothingElse,
       ...keepUp,
       ...['-o', 'ClearAllForwardings=yes'],
@@ -115,7 +126,7 @@ export class SshClient {
    */
   async forward({ localPort, address, port, node }: TunnelEnd, interrupted: AbortSignal): Promise<boolean> {
     const forward = ['-L', `127.0.0.1:${localPort}:${address}:${port}`];
-    if (!canShare) return await this.#forwardAlone(localPort, forward, node);
+    if (!canShare) return await this.#forwardAlone(localPort, forward, node, interrupted);
     if (node === undefined) return await this.#login.forward(forward);
     if (!this.#node?.isUp) {
       const name = `${node} (through ${this.#end.destination})`;
@@ -130,7 +141,11 @@ export class SshClient {
 
   /** Whether the other end refused to let anything through the tunnel. */
   get forbidsTunnels(): boolean {
-    return this.#login.forbidsTunnels || (this.#node?.forbidsTunnels ?? false);
+    return (
+      this.#login.forbidsTunnels ||
+      (this.#node?.forbidsTunnels ?? false) ||
+      saysThatTunnelsAreForbidden(this.#forwarderSaid)
+    );
   }
 
   async close(): Promise<void> {
@@ -143,16 +158,29 @@ export class SshClient {
     localPort: number,
     forward: readonly string[],
     node: string | undefined,
+    interrupted: AbortSignal,
   ): Promise<boolean> {
     if (!(await isFree(localPort))) return false;
     const { jump, destination } = this.#end;
     const through = ['-J', [jump, destination].filter((host) => host !== undefined).join(',')];
     this.#forwarder?.kill();
-    this.#forwarder = startSsh([
-      ...['-N', '-o', 'ExitOnForwardFailure=yes', ...nothingElse, ...keepUp, ...forward],
+    const forwarder = startSsh([
+      ...['-N', '-o', 'ExitOnForwardFailure=yes', ...unshared, ...nothingElse, ...keepUp, ...forward],
       ...(node === undefined ? this.#there() : [...through, ...(await this.#to(node))]),
     ]);
-    return true;
+    this.#forwarder = forwarder;
+    this.#forwarderSaid = '';
+    forwarder.stderr?.on('data', (chunk) => {
+      this.#forwarderSaid = `${this.#forwarderSaid}${chunk}`.slice(-16_384);
+    });
+    // It takes connections once it has been let in, however long somebody takes to type a password.
+    while (isRunning(forwarder) && !(await takesConnections(localPort))) {
+      await sleep(200);
+      interrupted.throwIfAborted();
+    }
+    if (isRunning(forwarder)) return true;
+    if (/Could not request local forwarding/.test(this.#forwarderSaid)) return false;
+    throw sshProblem(node ?? destination, this.#forwarderSaid);
   }
 
   #there(): string[] {
@@ -172,6 +200,17 @@ export class SshClient {
     if (host === undefined || user === undefined) throw sshProblem(this.#end.destination, '');
     return ['-o', `HostKeyAlias=${node}.${host}`, `${user}@${node}`];
   }
+}
+
+function takesConnections(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = net.connect(port, '127.0.0.1');
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => resolve(false));
+  });
 }
 
 function isFree(port: number): Promise<boolean> {

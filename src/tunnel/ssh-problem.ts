@@ -31,6 +31,13 @@ const complaints: readonly Complaint[] = [
     final: true,
   },
   {
+    // Windows' ssh before version 8.1 looks for itself in vain: PowerShell/Win32-OpenSSH#1172.
+    pattern: /CreateProcessW failed|posix_spawn/,
+    message: (to) => `This machine's ssh can't go on to ${to} through another host.`,
+    hint: () => 'Windows\' OpenSSH can from version 8.1 on; "ssh -V" says which one this is.',
+    final: true,
+  },
+  {
     pattern: /Could not resolve hostname/,
     message: (to) => `The name of ${to} is not known here.`,
     hint: () => 'Check its spelling, and that this machine is online.',

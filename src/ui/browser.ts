@@ -5,7 +5,12 @@ import { writeOpeningPage } from '../sessions/store.ts';
 /** Why no browser can be opened from here; undefined where one can. */
 export function browserProblem(environment = process.env): string | undefined {
   const { BROWSER, DISPLAY, WAYLAND_DISPLAY, WSL_DISTRO_NAME } = environment;
-  return process.platform === 'darwin' || BROWSER || DISPLAY || WAYLAND_DISPLAY || WSL_DISTRO_NAME
+  return process.platform === 'darwin' ||
+    process.platform === 'win32' ||
+    BROWSER ||
+    DISPLAY ||
+    WAYLAND_DISPLAY ||
+    WSL_DISTRO_NAME
     ? undefined
     : 'there is no display here';
 }

@@ -4,9 +4,11 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { execa } from 'execa';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { hasProgram, testWith } from '../support/command.ts';
+import { temporaryDirectory } from '../support/directories.ts';
 import { ask, type HereLaunch, launchHere } from '../support/here.ts';
 import { allEnded, listeningAddresses, processesWithHome } from '../support/processes.ts';
 import { run } from '../support/program.ts';
@@ -131,6 +133,35 @@ describe(`tunnel${note}`, () => {
     expect(server.connections).toHaveLength(logins);
     await expectNothingLeft(tokenOf(url));
     await allEnded(machine.home.path);
+  });
+
+  testWithSsh('where connections can not be shared, as on Windows, has one for each purpose', async () => {
+    const server = await startSshServer();
+    const { program: there, expectNothingLeft } = cluster({});
+    const settings = [
+      'ControlMaster auto',
+      'ControlPersist yes',
+      `ControlPath ${temporaryDirectory()}/shared`,
+    ];
+    const asWindows = pathToFileURL(path.join(import.meta.dirname, '../support/as-windows.mjs')).href;
+    const launch = launchHere(['tunnel', 'login', '--no-open', '--remote-command', there], {
+      ...laptop(sshClient({ login: { server } }, { settings })),
+      env: { NODE_OPTIONS: `--import=${asWindows}`, TEMP: temporaryDirectory() },
+    });
+    const url = await untilLinked(launch);
+    await expectJupyterAt(url);
+    expect(server.connections).toHaveLength(2);
+
+    server.connections.at(-1)?.drop();
+    await launch.says('Connected again');
+    await expectJupyterAt(url);
+
+    launch.kill('SIGINT');
+    expect(await launch.ended).toMatchObject({
+      exitCode: 130,
+      stderr: expect.stringContaining('Interrupted; nothing was left running.'),
+    });
+    await expectNothingLeft(tokenOf(url));
   });
 
   testWithSsh(

@@ -182,8 +182,12 @@ export interface KnownHost {
 /**
  * A directory for PATH whose `ssh` is the real one with a configuration for these hosts, all of them on this machine.
  * @param knowsKeys false: no host key is known
+ * @param settings more lines for all hosts
  */
-export function sshClient(hosts: Readonly<Record<string, KnownHost>>, { knowsKeys = true } = {}): string {
+export function sshClient(
+  hosts: Readonly<Record<string, KnownHost>>,
+  { knowsKeys = true, settings = [] as readonly string[] } = {},
+): string {
   const directory = temporaryDirectory();
   const file = (name: string) => path.join(directory, name);
   writeFileSync(
@@ -210,6 +214,7 @@ export function sshClient(hosts: Readonly<Record<string, KnownHost>>, { knowsKey
       '  StrictHostKeyChecking yes',
       `  UserKnownHostsFile ${file('known_hosts')}`,
       '  GlobalKnownHostsFile none',
+      ...settings.map((line) => `  ${line}`),
     ].join('\n'),
   );
   writeFileSync(file('ssh'), `#!/bin/sh\nexec /usr/bin/ssh -F '${file('config')}' "$@"\n`);

@@ -1,0 +1,2 @@
+// For --import: what asks which system this is hears Windows.
+Object.defineProperty(process, 'platform', { value: 'win32' });
