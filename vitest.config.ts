@@ -32,7 +32,7 @@ export default defineConfig({
         test: {
           name: 'satellite',
           include: ['satellite/test/**/*.test.ts'],
-          exclude: ['satellite/test/integration/**', ...long],
+          exclude: ['satellite/test/integration/**', 'satellite/test/haproxy.test.ts', ...long],
           testTimeout: 20_000,
         },
       },
@@ -41,6 +41,15 @@ export default defineConfig({
           name: 'long',
           include: long,
           testTimeout: 20_000,
+        },
+      },
+      {
+        test: {
+          // What engine node does, engine haproxy does; satellite/test/differences.ts lists what is otherwise.
+          name: 'haproxy',
+          include: ['satellite/test/{dataplane,haproxy,hostile,limits,secrecy,smuggling,upgrade}.test.ts'],
+          env: { SATELLITE_TEST_ENGINE: 'haproxy' },
+          testTimeout: 30_000,
         },
       },
       {

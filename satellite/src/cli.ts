@@ -5,6 +5,7 @@ import packageJson from '../package.json' with { type: 'json' };
 import {
   ConfigError,
   configSchema,
+  haproxySchema,
   limitsSchema,
   parseConfig,
   parseDuration,
@@ -37,6 +38,8 @@ import { notifySystemd, takeHandedSockets } from './operation/systemd.ts';
 import { startSatellite } from './server.ts';
 import { databaseFault, hasPassword, isDatabase } from './tokens/postgres-url.ts';
 
+const STDERR = 2;
+
 /** From the end of the grace to the end of the process. */
 const STOP_MARGIN_MS = 5000;
 
@@ -56,6 +59,13 @@ const kebab = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${let
 
 const lists: ReadonlySet<string> = new Set(['internalNetworks', 'jobStateNetworks', 'trustedProxies']);
 
+/** Keys whose own keys are options: `--limits-header-time`. */
+const groups = { limits: limitsSchema, haproxy: haproxySchema };
+
+function isGroup(key: string): key is keyof typeof groups {
+  return Object.hasOwn(groups, key);
+}
+
 const forFiles: ReadonlySet<string> = new Set(['auth', 'routes', 'directHosts']);
 
 /** Every key of the configuration as an option. */
@@ -64,9 +74,9 @@ function configOptions(): Option[] {
     const text = schema.description ?? '';
     // They have a structure that no option has.
     if (forFiles.has(key)) return [];
-    if (key === 'limits') {
-      return Object.entries(limitsSchema.shape).map(
-        ([limit, { description = '' }]) => new Option(`--limits-${kebab(limit)} <value>`, description),
+    if (isGroup(key)) {
+      return Object.entries(groups[key].shape).map(
+        ([name, { description = '' }]) => new Option(`--${key}-${kebab(name)} <value>`, description),
       );
     }
     if (key === 'tls') {
@@ -112,16 +122,18 @@ function readConfigFile(file: string): Record<string, unknown> {
   return value as Record<string, unknown>;
 }
 
-/** `--limits-header-time` arrives as `limitsHeaderTime`, and belongs under `limits`. */
-function splitLimits(given: Record<string, unknown>) {
-  const limits: Record<string, unknown> = {};
+/** `--limits-header-time` arrives as `limitsHeaderTime`, and belongs under `limits`; what the file says there stays. */
+function splitGroups(given: Record<string, unknown>, fromFile: Record<string, unknown>) {
   const options: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(given)) {
-    const [, first, more] = /^limits(.)(.*)$/.exec(key) ?? [];
-    if (first === undefined) options[key] = value;
-    else limits[`${first.toLowerCase()}${more}`] = value;
+    const [, group, first, more] = /^(limits|haproxy)(.)(.*)$/.exec(key) ?? [];
+    if (group === undefined || first === undefined) options[key] = value;
+    else {
+      const before = (options[group] ?? fromFile[group]) as object | undefined;
+      options[group] = { ...before, [`${first.toLowerCase()}${more}`]: value };
+    }
   }
-  return { options, limits };
+  return options;
 }
 
 async function serve(given: Record<string, unknown>): Promise<void> {
@@ -131,7 +143,7 @@ async function serve(given: Record<string, unknown>): Promise<void> {
   process.on('SIGHUP', () => undefined);
   const { config: file, tls, tlsCert, tlsKey, helpLink, ...rest } = given;
   const fromFile = typeof file === 'string' ? readConfigFile(file) : {};
-  const { options, limits } = splitLimits(rest);
+  const options = splitGroups(rest, fromFile);
   if (isPasswordIn(options.state))
     throw new ConfigError(
       '--state: everybody on this host can read a password here; put it into the configuration file, or a passfile',
@@ -140,13 +152,12 @@ async function serve(given: Record<string, unknown>): Promise<void> {
     ...fromFile,
     ...options,
     ...(helpLink !== undefined && { help: helpLink }),
-    ...(Object.keys(limits).length > 0 && { limits: { ...(fromFile.limits as object), ...limits } }),
     ...(tls !== undefined && { tls: tls === 'selfSigned' ? { selfSigned: true } : tls }),
     ...(tlsCert || tlsKey ? { tls: { cert: tlsCert, key: tlsKey } } : {}),
   } as SatelliteConfigInput;
   const { stopGrace } = parseConfig(layers);
   const sockets = takeHandedSockets();
-  const satellite = await startSatellite(layers, { log: logToStderr, sockets }).catch(
+  const satellite = await startSatellite(layers, { log: logToStderr, sockets, logFd: STDERR }).catch(
     (error: NodeJS.ErrnoException & { address?: string; port?: number; hostname?: string }) => {
       if (error.syscall === 'getaddrinfo') {
         throw new ConfigError(

@@ -162,6 +162,19 @@ export const authSchema = z
 export type AuthConfig = z.output<typeof authSchema>;
 export type OidcConfig = z.output<typeof oidcSchema>;
 
+/** How HAProxy is run. Its defaults are for one that satellite starts. */
+export const haproxySchema = z.strictObject({
+  program: z.string().min(1).default('haproxy').describe('the command that is HAProxy, 2.4 or later'),
+  threads: amount.optional().describe('how many threads HAProxy has; one a processor'),
+  directory: z
+    .string()
+    .regex(/^\/[\w./@+-]*$/, 'is not an absolute path of plain letters')
+    .optional()
+    .describe(
+      "folder for the sockets between HAProxy and satellite, of satellite's user alone; beside the state",
+    ),
+});
+
 /** The configuration, declared once: file keys, their meaning, and (in options.ts) the command line come from here. */
 export const configSchema = z
   .strictObject({
@@ -229,6 +242,13 @@ export const configSchema = z
     help: link.optional().describe('documentation for visitors, on every page (https:// or mailto:)'),
     auth: authSchema.optional().describe('who may visit a site (only in a configuration file)'),
     limits: limitsSchema.prefault({}).describe('what one client or one site may use'),
+    engine: z
+      .enum(['node', 'haproxy'], { error: 'is node or haproxy' })
+      .default('node')
+      .describe(
+        'what carries the traffic of live sites: node is satellite itself, haproxy one that it starts',
+      ),
+    haproxy: haproxySchema.prefault({}).describe('how HAProxy is run, where it is the engine'),
     siteStyle: z
       .enum(['host', 'path'], { error: 'is host (https://WORDS.DOMAIN/) or path (https://DOMAIN/WORDS/)' })
       .default('host')
@@ -303,6 +323,7 @@ export function parseConfig(input: unknown): SatelliteConfig {
 const knownKeys: Readonly<Record<string, readonly string[]>> = {
   tls: ['cert', 'key', 'selfSigned'],
   limits: Object.keys(limitsSchema.shape),
+  haproxy: Object.keys(haproxySchema.shape),
   routes: Object.keys(routeSchema.shape),
   directHosts: Object.keys(directHostsSchema.element.shape),
   auth: Object.keys(authSchema.shape),

@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { createServer as createSecureServer, type Server as SecureServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -5,6 +6,8 @@ import { networkInterfaces } from 'node:os';
 import type { Auth } from './auth/auth.ts';
 import { SIGN_IN_LABEL } from './auth/label.ts';
 import { type Limits, parseConfig, type SatelliteConfig, type SatelliteConfigInput } from './config.ts';
+import type { HaproxyEngine, HaproxyEngineOptions } from './dataplane/haproxy/engine.ts';
+import { expectAnnouncement } from './dataplane/haproxy/proxy-protocol.ts';
 import { NodeEngine } from './dataplane/node/engine.ts';
 import { Prober } from './dataplane/probe.ts';
 import { Front } from './front.ts';
@@ -60,6 +63,8 @@ export interface StartOptions {
   readonly log?: Log;
   /** Listens on these in place of the configuration's addresses. */
   readonly sockets?: HandedSockets;
+  /** A descriptor where HAProxy may write its lines about requests, in the form of the log's; `log` gets them without. */
+  readonly logFd?: number;
 }
 
 /** What both kinds of server are made with. */
@@ -90,7 +95,7 @@ export async function startSatellite(
   options: StartOptions = {},
 ): Promise<Satellite> {
   const config = parseConfig(input);
-  const { log = () => undefined, sockets = {} } = options;
+  const { log = () => undefined, sockets = {}, logFd } = options;
   const certificate = openCertificate(config, log);
   let ownAddresses: readonly Address[] = [];
   const isOwnAddress = (host: string, port: number): boolean =>
@@ -114,17 +119,32 @@ export async function startSatellite(
   });
   // What ran out while nobody was looking is over before the first visitor comes.
   await registry.sweep().catch(onError);
-  const server = certificate
-    ? createSecureServer({
-        ...serverOptions(config.limits),
-        ...tlsOptions,
-        cert: certificate.cert,
-        key: certificate.key,
-        ...(certificate.SNICallback && { SNICallback: certificate.SNICallback }),
-        ALPNProtocols: config.http2 ? ['h2', 'http/1.1'] : ['http/1.1'],
-        handshakeTimeout: config.limits.headerTime,
-      })
-    : createServer(serverOptions(config.limits));
+  // A browser that must insist on HTTPS lets nobody past a certificate it doesn't trust.
+  const hsts =
+    config.tls !== 'off' && 'pairs' in config.tls && config.hsts !== 'off'
+      ? `max-age=${Math.round(config.hsts / 1000)}`
+      : undefined;
+  const own = new NodeEngine(config.limits, traffic, hsts);
+  const haproxy = await openHaproxy(config, { traffic, hsts, log, logFd, certificate, own }).catch(
+    async (error: Error) => {
+      await auth?.close();
+      await registry.close();
+      throw error;
+    },
+  );
+  const server = haproxy
+    ? createServer(serverOptions(behindHaproxy(config.limits)))
+    : certificate
+      ? createSecureServer({
+          ...serverOptions(config.limits),
+          ...tlsOptions,
+          cert: certificate.cert,
+          key: certificate.key,
+          ...(certificate.SNICallback && { SNICallback: certificate.SNICallback }),
+          ALPNProtocols: config.http2 ? ['h2', 'http/1.1'] : ['http/1.1'],
+          handshakeTimeout: config.limits.headerTime,
+        })
+      : createServer(serverOptions(config.limits));
   const redirectFrom = sockets.http ?? config.redirectHttpFrom;
   const redirector = redirectFrom === undefined ? undefined : createServer(serverOptions(config.limits));
   const servers = redirector ? [server, redirector] : [server];
@@ -134,31 +154,31 @@ export async function startSatellite(
   try {
     if (metrics && metricsAt !== undefined) await listen(metrics, metricsAt);
     if (redirector && redirectFrom !== undefined) await listen(redirector, redirectFrom);
+    await haproxy?.start(sockets.https ?? config.listen);
     // Last: nothing can arrive between this and the handlers below.
-    await listen(server, sockets.https ?? config.listen);
+    if (haproxy) await listenPrivately(server, haproxy.inside);
+    else await listen(server, sockets.https ?? config.listen);
   } catch (error) {
+    await haproxy?.end();
     for (const one of metrics ? [...servers, metrics] : servers) one.close();
     await auth?.close();
     await registry.close();
     throw error;
   }
 
-  const address = addressOf(server);
-  const all = metrics ? [...servers, metrics] : servers;
-  ownAddresses = all.map(addressOf);
+  const address = haproxy?.address ?? addressOf(server);
+  ownAddresses = [address, ...[redirector, metrics].filter((one) => one !== undefined).map(addressOf)];
   const { scheme, portSuffix } = publicFace(config, address.port);
   const hostUrl = (host: string): string => `${scheme}://${host}${portSuffix}/`;
   const manageUrl = hostUrl(`manage.${config.domain}`);
   const siteUrl = (token: string): string =>
     config.siteStyle === 'host' ? hostUrl(`${token}.${config.domain}`) : `${hostUrl(config.domain)}${token}/`;
-  // A browser that must insist on HTTPS lets nobody past a certificate it doesn't trust.
-  const hsts =
-    config.tls !== 'off' && 'pairs' in config.tls && config.hsts !== 'off'
-      ? `max-age=${Math.round(config.hsts / 1000)}`
-      : undefined;
-  const engine = new NodeEngine(config.limits, traffic, hsts);
+  const engine = haproxy ?? own;
   const pages = new Pages(registry, config);
-  const prober = new Prober((token) => registry.markAnswering(token));
+  const prober = new Prober((token) => {
+    registry.markAnswering(token);
+    if (haproxy) placeIn(haproxy, registry.find(token));
+  });
   registry.onTransition((record, isOurs) => {
     traffic.transition(record, isOurs);
     if (isOurs) logTransition(record, log);
@@ -241,11 +261,16 @@ export async function startSatellite(
     },
     onUnreadable: front.onUnreadableSession,
   });
-  if (certificate) http2.divert(server as SecureServer);
+  if (haproxy) expectAnnouncement(server as Server, front.onSecure);
+  else if (certificate) http2.divert(server as SecureServer);
   const following =
     certificate instanceof Certificates
-      ? followCertificates(server as SecureServer, certificate, log)
+      ? followCertificates(haproxy?.follows(certificate) ?? (server as SecureServer), certificate, log)
       : undefined;
+  if (haproxy) {
+    traffic.onVisitor = (token, visitor) => haproxy.visited(token, visitor);
+    for (const record of registry.live()) placeIn(haproxy, record);
+  }
   const status = await serveStatus(config, () => statusOf(registry, traffic), health, log);
   if (metrics) log({ event: 'serving-metrics', ...addressOf(metrics) });
   const { mapped, pending } = registry.counts();
@@ -265,6 +290,9 @@ export async function startSatellite(
   const stop = async (): Promise<void> => {
     log({ event: 'stopping' });
     health.stopping();
+    // What HAProxy has taken in before may still have to be answered here.
+    if (haproxy)
+      await Promise.all([haproxy.drain(config.stopGrace), underWay.toEnd(config.stopGrace, () => false)]);
     void unlisten();
     await underWay.toEnd(config.stopGrace, () => http2.isAwaited);
     await closeOnce();
@@ -272,8 +300,9 @@ export async function startSatellite(
   const close = async (): Promise<void> => {
     following?.stop();
     prober.close();
-    const all = [unlisten(), ...(metrics ? [closed(metrics)] : [])];
     engine.close();
+    await haproxy?.end();
+    const all = [unlisten(), ...(metrics ? [closed(metrics)] : [])];
     status?.close();
     status?.closeAllConnections();
     connections.close();
@@ -311,6 +340,22 @@ function listen(server: Server | SecureServer, at: SatelliteConfig['listen'] | n
   });
 }
 
+/** On a socket that only this user can open. */
+function listenPrivately(server: Server | SecureServer, path: string): Promise<void> {
+  // Left by one that was killed.
+  rmSync(path, { force: true });
+  const before = process.umask(0o177);
+  const listening = new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ path }, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+  process.umask(before);
+  return listening;
+}
+
 function closed(server: Server | SecureServer): Promise<unknown> {
   return new Promise((resolve) => server.close(resolve));
 }
@@ -330,6 +375,36 @@ function openCertificate({ tls, domain, state }: SatelliteConfig, log: Log): Ser
 }
 
 /** Loaded only where it is wanted, as below. */
+async function openHaproxy(
+  config: SatelliteConfig,
+  {
+    own,
+    certificate,
+    ...parts
+  }: Pick<HaproxyEngineOptions, 'traffic' | 'hsts' | 'log' | 'logFd'> & {
+    readonly own: NodeEngine;
+    readonly certificate: ServerCertificate | undefined;
+  },
+): Promise<HaproxyEngine | undefined> {
+  if (config.engine === 'node') return undefined;
+  const { HaproxyEngine } = await import('./dataplane/haproxy/engine.ts');
+  const certificates =
+    certificate instanceof Certificates ? certificate.all : certificate ? [certificate] : [];
+  return new HaproxyEngine({ ...parts, config, certificates, inside: own });
+}
+
+/** HAProxy is the one that gives up a connection in which nothing is asked. */
+function behindHaproxy(limits: Limits): Limits {
+  return { ...limits, idleTime: limits.idleTime + 10_000 };
+}
+
+/** A site whose notebook takes connections is HAProxy's to serve. */
+function placeIn(haproxy: HaproxyEngine, record: TokenRecord | undefined): void {
+  if (record?.state === 'mapped' && record.host !== null && record.port !== null)
+    haproxy.place(record.token, record.host, record.port);
+}
+
+/** Loaded only where it is wanted, as above. */
 async function openAuth(
   config: SatelliteConfig,
   store: TokenStore,

@@ -81,6 +81,11 @@ export class Certificates implements ServerCertificate {
     return (this.#loaded[0] as Loaded).key;
   }
 
+  /** All of them, as they were last read. */
+  get all(): readonly { readonly cert: Buffer; readonly key: Buffer }[] {
+    return this.#loaded;
+  }
+
   /** Reads a pair anew. Throws a ConfigError, and then keeps the one it has. */
   read(pair: Files): void {
     this.#loaded[this.pairs.indexOf(pair)] = load(pair);
@@ -98,7 +103,7 @@ function load(pair: Files): Loaded {
  * the old certificate stays. Returns what looks at once, and what ends the watch.
  */
 export function followCertificates(
-  server: HttpsServer,
+  server: Pick<HttpsServer, 'setSecureContext'>,
   certificates: Certificates,
   log: Log,
 ): { reload: () => void; stop: () => void } {

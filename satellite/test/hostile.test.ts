@@ -38,7 +38,7 @@ async function answering(bytes: string, then: (socket: Socket) => void = () => u
 }
 
 const upgradeTo = (token: string): string =>
-  `GET /ws HTTP/1.1\r\nHost: ${siteHost(token)}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`;
+  `GET /ws HTTP/1.1\r\nHost: ${siteHost(token)}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`;
 
 describe('a neighbour on another node', () => {
   test('can not end a session by linking it to a job that is over', async () => {
@@ -271,7 +271,7 @@ describe('a notebook', () => {
           socket.once('data', () =>
             setTimeout(() => {
               socket.write(
-                'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nlate',
+                'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nlate',
               );
             }, 600),
           );

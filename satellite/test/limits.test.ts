@@ -20,6 +20,8 @@ import {
   wire,
 } from './support.ts';
 
+/** Nobody's WebSocket comes without one (RFC 6455 section 4.1), and HAProxy looks. */
+const KEY = 'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n';
 const UNKNOWN = 'no-such-name';
 const NEIGHBOUR = '127.0.0.2';
 
@@ -68,7 +70,7 @@ describe('guessing names', () => {
     expect(comparable(right)).toEqual(comparable(wrong));
     const tunnel = await wire(port);
     tunnel.send(
-      `GET / HTTP/1.1\r\nHost: ${siteHost(token)}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`,
+      `GET / HTTP/1.1\r\nHost: ${siteHost(token)}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n${KEY}\r\n`,
     );
     expect(await tunnel.ended()).toMatch(/^HTTP\/1\.1 429 /);
     // Others are not held responsible.
@@ -138,8 +140,10 @@ describe('connections', () => {
   const open = async (port: number, from = OUTSIDE): Promise<Wire> => {
     const socket = connect({ host: '127.0.0.1', port, localAddress: from });
     cleanup(() => socket.destroy());
-    await once(socket, 'connect');
-    return new Wire(socket);
+    const one = new Wire(socket);
+    // Who is turned away at once may hear of that first.
+    await once(socket, 'connect').catch(() => undefined);
+    return one;
   };
   const get = `GET /healthz HTTP/1.1\r\nHost: manage.sites.test\r\n\r\n`;
 
@@ -167,7 +171,9 @@ describe('connections', () => {
     const { port } = await satellite({ limits: { connectionsPerClient: 3 } });
     const upstream = await notebook((_request, response) => response.writeHead(403).end());
     upstream.on('upgrade', (_request, socket) => {
-      socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n');
+      socket.write(
+        'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n',
+      );
       socket.pipe(socket);
     });
     const token = await redeemed(port, upstream.port);
@@ -176,7 +182,7 @@ describe('connections', () => {
     for (let i = 0; i < 10; i += 1) {
       const one = await open(port);
       await one
-        .send(`GET / HTTP/1.1\r\n${host}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n`)
+        .send(`GET / HTTP/1.1\r\n${host}Connection: Upgrade\r\nUpgrade: websocket\r\n${KEY}\r\n`)
         .until(/ 101 /);
       tunnels.push(one);
     }
@@ -222,13 +228,15 @@ describe('one site', () => {
     const { port } = await satellite({ limits: { webSocketsPerSite: 2, requestsPerSite: 2 } });
     const upstream = await notebook((_request, response) => void response.write('begun'));
     upstream.on('upgrade', (_request, socket) => {
-      socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n');
+      socket.write(
+        'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n',
+      );
       socket.pipe(socket);
     });
     const [token, other] = [await redeemed(port, upstream.port), await redeemed(port, upstream.port)];
     const tunnel = async (name: string) =>
       (await wire(port)).send(
-        `GET / HTTP/1.1\r\nHost: ${siteHost(name)}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`,
+        `GET / HTTP/1.1\r\nHost: ${siteHost(name)}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n${KEY}\r\n`,
       );
     const request = async (name: string) =>
       (await wire(port)).send(`GET / HTTP/1.1\r\nHost: ${siteHost(name)}\r\n\r\n`);

@@ -19,7 +19,11 @@ const attempts: readonly (readonly [what: string, from: string, request: string]
   ['a visit that posts', OUTSIDE, 'POST / HTTP/1.1\r\nHost: SITE\r\nContent-Length: 0\r\n'],
   ['the events of a page', OUTSIDE, 'GET /.well-known/satellite/events HTTP/1.1\r\nHost: SITE\r\n'],
   ['the state of a page', OUTSIDE, 'GET /.well-known/satellite/state HTTP/1.1\r\nHost: SITE\r\n'],
-  ['a WebSocket', OUTSIDE, 'GET / HTTP/1.1\r\nHost: SITE\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n'],
+  [
+    'a WebSocket',
+    OUTSIDE,
+    'GET / HTTP/1.1\r\nHost: SITE\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n',
+  ],
   ...(
     [
       ['its state', OUTSIDE, 'GET /tokenjobstate.cgi?token=NAME'],
@@ -40,7 +44,7 @@ async function answer(port: number, name: string, from: string, request: string)
   const connection = request.includes('Upgrade') ? '' : 'Connection: close\r\n';
   client.send(`${request.replace('SITE', `${name}.${DOMAIN}`).replace('NAME', name)}${connection}\r\n`);
   const text = await client.ended();
-  return text.replace(/^Date: .*\r\n/m, '');
+  return text.replace(/^Date: .*\r\n/im, '');
 }
 
 ownTime();

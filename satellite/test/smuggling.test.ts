@@ -8,16 +8,21 @@ import {
   ask,
   cleanup,
   DOMAIN,
+  engine,
+  lastAnswer,
   NODE1,
   OUTSIDE,
   redeemed,
   satellite,
   satelliteOver,
   secureWire,
+  shareHaproxy,
   siteHost,
   visit,
   wire,
 } from './support.ts';
+
+shareHaproxy();
 
 /*
  * Requests that two readers read differently. For each shape there is a server that reads it the wrong way: asked
@@ -382,7 +387,8 @@ const places = {
 };
 
 // What is read is read before anybody looks where it goes: half of the shapes are enough for each of the others.
-const trials = Object.keys(places).flatMap((place, i) =>
+// HAProxy reads for all of them.
+const trials = Object.keys(engine === 'node' ? places : { 'a site by name': 1 }).flatMap((place, i) =>
   Object.entries(shapes).flatMap(([group, list]) =>
     list.filter((_shape, at) => i === 0 || at % 2 === i - 1).map((shape) => ({ ...shape, group, place })),
   ),
@@ -402,18 +408,23 @@ test.each(trials)(
 
     const client = await wire(port);
     client.send(bytes);
-    if (answer === 'ok') {
+    if (answer === 'ok' && engine === 'node') {
       await client.until(/^(HTTP\/1\.1 100 [\s\S]*)?HTTP\/1\.1 (200|417) [\s\S]*\r\n\r\n/);
     } else {
-      const text = await client.ended();
-      expect(text).toMatch(answer);
-      expect(text.match(/HTTP\/1\.1 [2-5]/g)?.length ?? 0).toBeLessThanOrEqual(1);
+      const text = await lastAnswer(client);
+      // HAProxy mends some of them: what it passes on has one meaning.
+      if (engine === 'node') {
+        expect(text).toMatch(answer);
+        expect(text.match(/HTTP\/1\.1 [2-5]/g)?.length ?? 0).toBeLessThanOrEqual(1);
+      }
     }
     // Whoever comes next gets his own answer, and by then everything of the last one has arrived.
     expect((await ask(port, { host, from: OUTSIDE, path: `${prefix}/sentinel` })).body).toBe('ok');
     const targets = victim.understood.map(({ target }) => target);
-    expect(targets).not.toContain(`${prefix}/smuggled`);
     expect(targets).toContain(`${prefix}/sentinel`);
+    if (engine === 'node') expect(targets).not.toContain(`${prefix}/smuggled`);
+    // HAProxy reads on where engine node ends the connection. What it took for a request has been answered to who sent it.
+    else await client.until(new RegExp(`^([\\s\\S]*HTTP/1\\.1 [2-5]\\d\\d ){${targets.length - 1}}`));
   },
 );
 
@@ -471,7 +482,7 @@ describe('a body', () => {
         .send(bytes)
         .until(/ok$/)
         .catch(() => ''),
-      client.ended(),
+      lastAnswer(client),
     ]);
     expect((await visit(port, token, { path: '/sentinel' })).body).toBe('ok');
     expect(told(victim)).toEqual([]);

@@ -22,10 +22,12 @@ import type { Readable, Writable } from 'node:stream';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import formats from 'ajv-formats';
-import { afterEach, expect } from 'vitest';
+import { afterAll, afterEach, beforeEach, expect } from 'vitest';
 import type { SatelliteConfigInput } from '../src/config.ts';
+import { RuntimeApi } from '../src/dataplane/haproxy/runtime.ts';
 import { type Satellite, type StartOptions, startSatellite } from '../src/index.ts';
 import { openApiDocument } from '../src/management/openapi.ts';
+import { differenceOf } from './differences.ts';
 
 export const DOMAIN = 'sites.test';
 
@@ -42,16 +44,56 @@ export function cleanup(action: () => unknown): void {
   cleanups.push(action);
 }
 
+/** What HAProxy does otherwise is listed, and said in the report of the run. */
+beforeEach(({ task, skip }) => {
+  const names = [task.name];
+  for (let { suite } = task; suite; suite = suite.suite) names.unshift(suite.name);
+  const reason = engine === 'haproxy' ? differenceOf(names.filter(Boolean).join(' > ')) : undefined;
+  if (reason !== undefined) skip(reason);
+});
+
 afterEach(async () => {
   for (const action of cleanups.splice(0).reverse()) await action();
 });
 
 export type TestSatellite = Satellite & { readonly port: number };
 
+/** What carries the traffic of live sites in this run; the project `haproxy` runs tests of engine node once more. */
+export const engine = process.env.SATELLITE_TEST_ENGINE === 'haproxy' ? 'haproxy' : 'node';
+
 /** A satellite on a free loopback port, which ends with the test. */
 export async function satellite(
   config: Partial<SatelliteConfigInput> = {},
   options: StartOptions = {},
+): Promise<TestSatellite> {
+  if (isSharing && Object.keys(options).length === 0 && !config.limits) {
+    const key = JSON.stringify(config);
+    const one = shared.get(key) ?? start(config, options, await mkdtemp(join(tmpdir(), 'satellite-test-')));
+    shared.set(key, one);
+    return one;
+  }
+  const started = await start(config, options, engine === 'haproxy' ? await scratch() : undefined);
+  cleanup(() => started.close());
+  return started;
+}
+
+let isSharing = false;
+
+/** For tests that don't look at what others have left: they share a HAProxy, whose start takes longer than most of them. */
+export function shareHaproxy(): void {
+  isSharing = engine === 'haproxy';
+}
+
+const shared = new Map<string, Promise<TestSatellite>>();
+
+afterAll(async () => {
+  for (const one of shared.values()) await (await one).close();
+});
+
+async function start(
+  config: Partial<SatelliteConfigInput>,
+  options: StartOptions,
+  directory: string | undefined,
 ): Promise<TestSatellite> {
   const started = await startSatellite(
     {
@@ -61,12 +103,40 @@ export async function satellite(
       internalNetworks: ['127.21.0.0/16'],
       jobStateNetworks: ['127.21.0.1/32'],
       state: ':memory:',
+      engine,
+      ...(directory && { haproxy: { directory } }),
       ...config,
     },
     options,
   );
-  cleanup(() => started.close());
+  // Where a test is about visitors who are strangers they stay so.
+  if (directory && !config.limits?.unknownNamesPerMinute) {
+    const runtime = new RuntimeApi(join(directory, 'runtime.sock'));
+    runtimes.set(started.address.port, (command) => runtime.ask(command));
+  }
   return { ...started, port: started.address.port };
+}
+
+/** Ask HAProxy's runtime API about the satellite on a port. */
+const runtimes = new Map<number, (command: string) => Promise<string>>();
+
+/**
+ * Waits until HAProxy serves a site by itself, and lets it take a visitor for one who has been there before: or else each
+ * first request of a test would be satellite's own.
+ */
+async function knownToHaproxy(port: number, token: string): Promise<void> {
+  const ask = runtimes.get(port);
+  if (ask === undefined) return;
+  for (;;) {
+    const [, file] = /^\d+ \((.*sites\.map)\)/m.exec(await ask('show map')) ?? [];
+    const [, id] = new RegExp(` ${siteHost(token)} (\\d+)@`).exec(await ask(`show map ${file}`)) ?? [];
+    if (id !== undefined) {
+      for (const address of ['127.0.0.1', '127.0.0.2', '127.0.0.8', '127.0.0.9'])
+        await ask(`set table visits key ${address}@${id} data.gpt0 1`);
+      return;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
 }
 
 /** What browsers speak. Over HTTP/2 a test's satellite has a certificate of its own making. */
@@ -314,11 +384,24 @@ export async function issue(port: number): Promise<string> {
   return (await api(port, 'POST', '/tokens')).json<{ token: string }>().token;
 }
 
+/** Does somebody take connections there? */
+async function listens(port: number, host: string): Promise<boolean> {
+  const socket = connect({ host, port });
+  const isUp = await Promise.race([once(socket, 'connect'), once(socket, 'error')]).then(
+    () => socket.readyState === 'open',
+    () => false,
+  );
+  socket.destroy();
+  return isUp;
+}
+
 /** A token redeemed from NODE1 for a port there. */
 export async function redeemed(port: number, target: number, node = NODE1): Promise<string> {
   const token = await issue(port);
+  const isListening = runtimes.has(port) && (await listens(target, node));
   const answer = await api(port, 'POST', `/tokens/${token}/redeem`, { port: target }, node);
   if (answer.status !== 200) throw new Error(`redeem: ${answer.status} ${answer.body}`);
+  if (isListening) await knownToHaproxy(port, token);
   return token;
 }
 
@@ -435,6 +518,25 @@ export class Wire {
       check();
     });
   }
+}
+
+/** An answer whose field names HAProxy has written in small letters, in the spelling that most have. */
+export function inCapitals(answer: string): string {
+  return answer.replaceAll(/^[a-z-]+(?=: )/gm, (name) =>
+    name.replaceAll(/\b[a-z]/g, (first) => first.toUpperCase()),
+  );
+}
+
+/**
+ * The last answer on a connection. Engine node then ends the connection, and it is awaited; HAProxy, which knows where the
+ * next request begins, may keep it open.
+ */
+export function lastAnswer(client: Wire): Promise<string> {
+  if (engine === 'node') return client.ended();
+  return Promise.race([
+    client.ended(),
+    client.until(/HTTP\/1\.1 [2-5]\d\d [\s\S]*\r\n\r\n/).catch(() => client.ended()),
+  ]);
 }
 
 /** Opens a raw connection to a satellite, or to somebody else, which ends with the test. */

@@ -34,6 +34,8 @@ export class Traffic {
   redeemed = 0;
   /** How often the state could not be written. */
   stateErrors = 0;
+  /** Hears of everybody's first visit to a site. */
+  onVisitor: (token: string, address: string) => void = () => undefined;
 
   /** The counters of a site, made when somebody first comes by. */
   site(token: string): SiteTraffic {
@@ -61,7 +63,10 @@ export class Traffic {
     const site = this.site(token);
     site.requests += 1;
     site.lastVisit = Date.now();
-    if (site.visitors.size < MAX_VISITORS) site.visitors.add(address);
+    if (!site.visitors.has(address)) {
+      if (site.visitors.size < MAX_VISITORS) site.visitors.add(address);
+      this.onVisitor(token, address);
+    }
     return site;
   }
 

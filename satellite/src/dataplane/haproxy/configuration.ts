@@ -1,0 +1,237 @@
+import type { Limits } from '../../config.ts';
+import { profile } from '../../in-front/plan.ts';
+
+/** What HAProxy has to do, and where everything is. All of it may be written into a configuration as it is. */
+export interface HaproxyPlan {
+  /** The address that HAProxy binds, or the file descriptor that it has been given. */
+  readonly bind: string;
+  /** Files with a certificate, its chain and its key, the default one first; empty without TLS. */
+  readonly certificates: readonly string[];
+  readonly http2: boolean;
+  /** Networks in CIDR notation: whoever comes from there may speak for others, and satellite looks at it. */
+  readonly trustedProxies: readonly string[];
+  /** The value of Strict-Transport-Security in every answer; the notebook's own stays where it is undefined. */
+  readonly hsts: string | undefined;
+  readonly limits: Limits;
+  /** Undefined: one a processor. */
+  readonly threads: number | undefined;
+  /** Where lines about requests go, in HAProxy's words. */
+  readonly log: string;
+  readonly files: HaproxyFiles;
+  /** Lines for the `global` section beside those of the data path. */
+  readonly global?: readonly string[];
+}
+
+export interface HaproxyFiles {
+  /** Where satellite itself listens. */
+  readonly satellite: string;
+  /** Live sites: empty on the disk, filled over the runtime API. */
+  readonly sites: string;
+}
+
+/** Stick tables and maps by the names that the runtime API knows. */
+export const TABLES = {
+  visits: 'visits',
+  connections: 'connections',
+  requests: 'requests',
+  sockets: 'sockets',
+};
+
+/** The backends that lead to notebooks: with what fills a tab, with WebSockets, with everything else. */
+const PAGES = 'pages';
+const WEBSOCKETS = 'websockets';
+const NOTEBOOKS = 'notebooks';
+export const backends = { pages: PAGES, webSockets: WEBSOCKETS, others: NOTEBOOKS };
+
+/**
+ * Fields by which a request is anything but plain: those of the connection, who a visitor says that he is, and all that are
+ * spelled with an underscore, which some servers take for a hyphen.
+ */
+const ODD_FIELDS =
+  '_|(^|,)(expect|forwarded|http2-settings|keep-alive|proxy-[a-z]+|trailer|x-forwarded[^,]*|x-real-ip|x-scheme)(,|$)';
+
+/** What is said of a request, in the form of satellite's log: see Front and loggablePath(). */
+const REQUEST_LINE =
+  '{"time":"%[date,utime(%Y-%m-%dT%H:%M:%SZ)]","event":"request","kind":"%[var(txn.kind)]","client":"%ci",' +
+  '"host":"%[var(txn.host),field(1,-),json(utf8s)]-…","method":"%[method,json(utf8s)]","path":"%[var(txn.path),json(utf8s)]",' +
+  '"status":%ST,"ms":%Ta,"haproxy":"%ts"}';
+/** What is said of a connection on which no request could be read. */
+const ERROR_LINE =
+  '{"time":"%[date,utime(%Y-%m-%dT%H:%M:%SZ)]","event":"unreadable","client":"%ci","code":"%[fc_err_str,json(utf8s)]"}';
+const SHORT_PATH = 'path,regsub("([a-z]{1,9})((-|%2d)[a-z]{1,9}){2,5}","\\1-…",gi)';
+
+/** One entry of the map of live sites. No part of it has an @. */
+export const siteEntry = (id: number, host: string, port: number): string => `${id}@${host}@${port}`;
+
+const plain = (status: number, text: string, fields = ''): string =>
+  `  http-error status ${status} content-type text/plain ${fields}string "${text}\\n"\n`;
+
+const seconds = (milliseconds: number): string => `${milliseconds}ms`;
+
+/**
+ * HAProxy's configuration (2.4 or later). A request to a live site that is plain in every respect goes to its notebook;
+ * whatever isn't goes to satellite, which knows what to do with all of them. So this has to be right only about what it
+ * takes, and nothing is wrong while the map is empty.
+ */
+export function haproxyConfiguration(plan: HaproxyPlan): string {
+  const { limits, files, certificates, trustedProxies, hsts } = plan;
+  const isSecure = certificates.length > 0;
+  const proto = isSecure ? 'https' : 'http';
+  const toSatellite = `server satellite unix@${files.satellite} send-proxy-v2 proxy-v2-options ssl,authority`;
+  const isFront = trustedProxies.length > 0 ? `  acl is_front src ${trustedProxies.join(' ')}\n` : '';
+  const noFront = trustedProxies.length > 0 ? ' !is_front' : '';
+
+  return `# Written by satellite; it is written anew at each start.
+global
+${[...(plan.global ?? [])].map((line) => `  ${line}\n`).join('')}${plan.threads === undefined ? '' : `  nbthread ${plan.threads}\n`}  log ${plan.log} format raw local0
+  # For headers as large as satellite takes them.
+  tune.bufsize ${Math.max(16_384, 2 * limits.headerSize)}
+  tune.h2.initial-window-size 262144
+  tune.h2.max-concurrent-streams 128
+${
+  isSecure
+    ? `  # As satellite's own: Mozilla's intermediate profile 5.7, and no resumption.
+  ssl-default-bind-options ssl-min-ver TLSv1.2 prefer-client-ciphers no-tls-tickets
+  ssl-default-bind-ciphers ${profile.ciphers.join(':')}
+  ssl-default-bind-ciphersuites ${profile.tls13.join(':')}
+  ssl-default-bind-curves ${profile.curves.join(':')}
+  tune.ssl.cachesize 0
+`
+    : ''
+}
+defaults
+  mode http
+  log global
+  option dontlognull
+  option http-no-delay
+  # Who leaves is nobody to work for.
+  option abortonclose
+  option clitcpka
+  option srvtcpka
+  timeout http-request ${seconds(limits.headerTime)}
+  timeout http-keep-alive ${seconds(limits.idleTime)}
+  timeout client ${seconds(limits.stallTime)}
+  timeout server ${seconds(limits.stallTime)}
+  timeout connect ${seconds(limits.connectTime)}
+  # WebSockets; the longest that HAProxy can count.
+  timeout tunnel 24d
+${plain(400, 'This request could not be read.')}${plain(408, 'This request could not be read.')}${plain(500, 'This request could not be answered.')}${plain(
+  503,
+  'This service starts again. Please try once more in a moment.',
+  'hdr Retry-After 2 ',
+)}${plain(504, 'This service does not answer.')}
+frontend visitors
+  log-format '${REQUEST_LINE}'
+.if version_atleast(2.5)
+  error-log-format '${ERROR_LINE}'
+.endif
+  bind ${plan.bind}${
+    isSecure
+      ? ` ssl ${certificates.map((file) => `crt ${file}`).join(' ')} alpn ${plan.http2 ? 'h2,http/1.1' : 'http/1.1'}`
+      : ' proto h1'
+  }
+${isFront}  tcp-request connection track-sc0 src,ipmask(32,64) table clients${noFront === '' ? '' : ` if${noFront}`}
+  tcp-request connection reject if { sc0_conn_cur gt ${limits.connectionsPerClient} }
+  # Which site a connection has last asked for: what is open for a site is found by that.
+  tcp-request session set-var(sess.port) src_port
+  tcp-request session track-sc1 src,concat(:,sess.port) table ${TABLES.connections}
+${isSecure ? '  tcp-request session set-var(sess.name) ssl_fc_sni,lower\n' : ''}
+  # Names with everything that belongs to them, by their bytes: what isn't in the map is satellite's to read.
+  http-request set-var(txn.host) req.hdr(host),lower
+  http-request set-var(txn.site) var(txn.host),map_str(${files.sites})
+  http-request set-var(txn.id) var(txn.site),field(1,@)
+  acl is_live var(txn.site) -m found
+  acl is_path url_beg /
+  acl is_path fc_http_major 2
+  acl has_fragment url -m sub "#"
+  acl is_version req.ver 1.1 2.0
+  acl is_odd req.hdr_names -m reg '${ODD_FIELDS}'
+  acl has_zero req.hdrs -m reg '\\x00'
+  acl has_connection req.fhdr(connection) -m found
+  acl is_connection req.fhdr(connection) -m str -i keep-alive close upgrade "keep-alive, upgrade" "upgrade, keep-alive"
+  acl has_length req.hdr(content-length) -m found
+  acl is_length req.fhdr(content-length) -m reg ^(0|[1-9][0-9]*)$
+  acl has_chunks req.hdr(transfer-encoding) -m found
+  acl takes_body method POST PUT PATCH
+  acl takes_none method GET HEAD OPTIONS DELETE
+  acl is_get method GET
+  acl has_upgrade req.hdr(upgrade) -m found
+  acl is_websocket req.fhdr(upgrade) -m str -i websocket
+  # Somebody's first visit to a site is satellite's, which counts who guesses names.
+  acl is_visitor src,concat(@,txn.id),in_table(${TABLES.visits}) -m bool
+${isSecure ? '  acl is_name var(txn.host),field(1,:),strcmp(sess.name) eq 0\n' : ''}  http-request set-var(txn.plain) int(1) if is_live${noFront}${isSecure ? ' is_name' : ''} is_path !has_fragment is_version !is_odd !has_zero is_visitor
+  http-request unset-var(txn.plain) if has_connection !is_connection
+  # Chunks may have trailers behind them, which HAProxy would pass on.
+  http-request unset-var(txn.plain) if has_chunks
+  http-request unset-var(txn.plain) unless takes_body is_length or takes_none !has_length
+  http-request unset-var(txn.plain) if has_upgrade !is_websocket
+  http-request unset-var(txn.plain) if has_upgrade !is_get
+  acl is_plain var(txn.plain) -m found
+  # The rest is in satellite's own log.
+  http-request set-log-level silent unless is_plain
+  http-request set-var(txn.kind) str(site) if is_plain
+  http-request set-var(txn.kind) str(websocket) if is_plain has_upgrade
+  http-request set-var(txn.path) path if is_plain
+  http-request set-var(txn.path) '${SHORT_PATH}' if is_plain { path -m sub -- - %2d %2D }
+  # Behind an upgrade that was refused nobody's request begins.
+  http-request set-var(txn.upgrade) int(1) if has_upgrade
+  http-after-response set-header Connection close if { var(txn.upgrade) -m found } !{ status 101 }
+  http-request sc-set-gpt0(1) var(txn.id) if is_plain
+  http-request track-sc2 var(txn.id) table ${TABLES.sockets} if is_plain has_upgrade
+  http-request track-sc2 var(txn.id) table ${TABLES.requests} if is_plain !has_upgrade
+  http-request return status 503 content-type text/plain hdr Retry-After 1 string "This site has too many WebSockets open.\\n" if is_plain has_upgrade { sc2_conn_cur gt ${limits.webSocketsPerSite} }
+  http-request return status 503 content-type text/plain hdr Retry-After 1 string "This site has too many requests under way.\\n" if is_plain !has_upgrade { sc2_conn_cur gt ${limits.requestsPerSite} }
+  use_backend ${WEBSOCKETS} if is_plain has_upgrade
+  use_backend ${PAGES} if is_plain is_get { req.hdr(accept) -m beg text/html }
+  use_backend ${NOTEBOOKS} if is_plain
+  default_backend satellite
+
+backend satellite
+  # One connection here for each of a visitor's: what satellite counts is what there is.
+  http-reuse never
+  http-response del-header keep-alive
+  ${toSatellite}
+${[PAGES, WEBSOCKETS, NOTEBOOKS].map((name) => notebooks(name)).join('')}
+${table('clients', 'ip', 100_000, '1m', 'conn_cur')}
+${table(TABLES.connections, 'string len 64', 200_000, '10s', 'gpt0')}
+${table(TABLES.visits, 'string len 64', 1_000_000, '24h', 'gpt0')}
+${table(TABLES.requests, 'integer', 200_000, '1h', 'conn_cur,http_req_cnt,bytes_in_cnt,bytes_out_cnt')}
+${table(TABLES.sockets, 'integer', 200_000, '1h', 'conn_cur,http_req_cnt,bytes_in_cnt,bytes_out_cnt')}`;
+
+  function notebooks(name: string): string {
+    return `
+backend ${name}
+  http-request set-dst var(txn.site),field(2,@)
+  http-request set-dst-port var(txn.site),field(3,@)
+  # Whoever brings one of these has been sent to satellite.
+  http-request del-header te
+  # A notebook may answer before it has read a body, and take the rest of that for a request: nobody else's is to follow.
+  http-request set-header Connection close if { method POST PUT PATCH }
+  http-request add-header X-Forwarded-For %[src]
+  http-request add-header X-Forwarded-Proto ${proto}
+  http-request add-header X-Forwarded-Host %[req.hdr(host)]
+  http-request add-header X-Forwarded-Port ${isSecure ? 443 : 80} unless { var(txn.host) -m sub : }
+  http-request add-header X-Forwarded-Port %[var(txn.host),field(2,:)] if { var(txn.host) -m sub : }
+  http-request add-header X-Real-IP %[src]
+  http-request add-header Forwarded "for=%[src];proto=${proto};host=\\"%[req.hdr(host)]\\"" unless { src -m sub : }
+  http-request add-header Forwarded "for=\\"[%[src]]\\";proto=${proto};host=\\"%[req.hdr(host)]\\"" if { src -m sub : }
+  http-response return status 502 content-type text/plain string "The connection to the compute node broke off.\\n" unless { status 100:599 }
+  http-response del-header keep-alive
+  http-response del-header proxy- -m beg
+  http-response del-header trailer
+${hsts === undefined ? '' : `  http-response set-header Strict-Transport-Security "${hsts}"\n`}  timeout server ${seconds(limits.answerTime)}
+  # What a notebook doesn't take satellite tries once more, and has the honest page for.
+  retries 1
+  option redispatch 1
+${name === PAGES ? '  # To keep what was asked costs a copy of a whole buffer: for pages alone.\n  retry-on conn-failure empty-response junk-response\n' : ''}${plain(502, 'The connection to the compute node broke off.')}${plain(504, 'The compute node does not answer.')}  use-server notebook if { always_true }
+  server notebook 0.0.0.0:0 weight 0
+  ${toSatellite}
+`;
+  }
+}
+
+function table(name: string, type: string, size: number, expire: string, store: string): string {
+  return `backend ${name}
+  stick-table type ${type} size ${size} expire ${expire} store ${store}
+`;
+}

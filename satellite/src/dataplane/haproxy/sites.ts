@@ -1,0 +1,302 @@
+import type { Log } from '../../log.ts';
+import type { SiteTraffic, Traffic } from '../../operation/traffic.ts';
+import { backends, siteEntry, TABLES } from './configuration.ts';
+import { type RuntimeApi, tableEntries } from './runtime.ts';
+
+/** A request that was past the map when its site was taken out shows up a moment later. */
+const SECOND_LOOK_MS = 250;
+const COUNT_MS = 5000;
+
+interface Site {
+  readonly host: string;
+  readonly port: number;
+  /** What HAProxy counts by; given when HAProxy is first told. */
+  id: number | undefined;
+}
+
+/** What HAProxy has counted for a site. */
+interface Counted {
+  readonly requests: number;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  readonly open: number;
+}
+
+const NOTHING: Counted = { requests: 0, bytesIn: 0, bytesOut: 0, open: 0 };
+
+export interface SitesOptions {
+  readonly runtime: RuntimeApi;
+  /** The map's name, which is its file's. */
+  readonly map: string;
+  /** Every spelling of a site's `Host` that is served directly. */
+  readonly spellings: (token: string) => string[];
+  readonly traffic: Traffic;
+  readonly log: Log;
+  /** Hears that HAProxy has not taken in something, and has to be told everything anew. */
+  readonly onLost: (error: Error) => void;
+}
+
+/**
+ * The live sites as HAProxy is to know them. While it knows less than it should, satellite serves the rest itself; what it
+ * must not know any more is told until it has heard.
+ */
+export class HaproxySites {
+  readonly #options: SitesOptions;
+  readonly #sites = new Map<string, Site>();
+  readonly #tokens = new Map<number, string>();
+  readonly #counted = { requests: new Map<number, Counted>(), sockets: new Map<number, Counted>() };
+  #nextId = 1;
+  /** What is still to be said, in its order; undefined while HAProxy has to be told everything first. */
+  #queue: string[] | undefined;
+  #ending = new Set<number>();
+  #isSending = false;
+  #counter: NodeJS.Timeout | undefined;
+  #isClosed = false;
+
+  constructor(options: SitesOptions) {
+    this.#options = options;
+  }
+
+  /** A site has a notebook that takes connections. */
+  place(token: string, host: string, port: number): void {
+    if (this.#sites.has(token)) return;
+    const site: Site = { host, port, id: undefined };
+    this.#sites.set(token, site);
+    if (this.#queue) this.#say(this.#additions(token, site));
+  }
+
+  /** Somebody has been at a site, and may come back without being looked at. */
+  visited(token: string, address: string): void {
+    const id = this.#sites.get(token)?.id;
+    if (id !== undefined && this.#queue) this.#say([visit(address, id)]);
+  }
+
+  /** A site is gone, with everything that is open for it. */
+  remove(token: string): void {
+    const site = this.#sites.get(token);
+    if (!site) return;
+    this.#sites.delete(token);
+    if (site.id === undefined) return;
+    this.#forget(site.id);
+    this.#ending.add(site.id);
+    if (this.#queue) this.#say(this.#removals(token));
+  }
+
+  /**
+   * Tells HAProxy everything: after its start or ours. What it knows already stays as it is, with what is open there.
+   * Rejects where it can't be reached.
+   */
+  async reconcile(): Promise<void> {
+    const { runtime, map, log } = this.#options;
+    this.#queue = undefined;
+    const known = parseMap(await runtime.ask(`show map ${map}`));
+    const ids = [...known.values()].map((value) => Number.parseInt(value, 10));
+    this.#nextId = ids.reduce((highest, id) => Math.max(highest, id + 1), this.#nextId);
+    const commands: string[] = [];
+    const wanted = new Map<string, string>();
+    for (const [token, site] of this.#sites) {
+      const [first = '', ...more] = this.#options.spellings(token);
+      const value = known.get(first);
+      const [id = '', rest] = value?.split(/@(.*)/s) ?? [];
+      const isSame = rest === `${site.host}@${site.port}`;
+      if (site.id === undefined && isSame) this.#take(token, site, Number(id));
+      const entry = this.#entry(token, site);
+      for (const name of [first, ...more]) wanted.set(name, entry);
+    }
+    const stale = [...known].filter(([name, value]) => wanted.get(name) !== value);
+    for (const [name, value] of stale) {
+      commands.push(`del map ${map} ${name}`);
+      this.#ending.add(Number.parseInt(value, 10));
+    }
+    const missing = [...wanted].filter(([name, value]) => known.get(name) !== value);
+    const visits = [...this.#sites].flatMap(([token, site]) => this.#visits(token, site));
+    // From here on what happens is said behind this.
+    this.#queue = [];
+    this.#isSending = true;
+    try {
+      await runtime.askAll(commands);
+      await addAll(runtime, map, missing);
+      await runtime.askAll(visits);
+      await this.#end();
+    } finally {
+      this.#isSending = false;
+    }
+    log({
+      event: 'haproxy-reconciled',
+      sites: this.#sites.size,
+      added: missing.length,
+      removed: stale.length,
+    });
+    this.#send();
+    this.#count();
+  }
+
+  /** HAProxy can't be told anything at the moment. */
+  lost(): void {
+    this.#queue = undefined;
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#queue = undefined;
+    clearTimeout(this.#counter);
+  }
+
+  #take(token: string, site: Site, id: number): number {
+    site.id = id;
+    this.#tokens.set(id, token);
+    return id;
+  }
+
+  #entry(token: string, site: Site): string {
+    const id = site.id ?? this.#take(token, site, this.#nextId++);
+    return siteEntry(id, site.host, site.port);
+  }
+
+  #additions(token: string, site: Site): string[] {
+    const entry = this.#entry(token, site);
+    const { map, spellings } = this.#options;
+    return [
+      ...spellings(token).map((name) => `add map ${map} ${name} ${entry}`),
+      ...this.#visits(token, site),
+    ];
+  }
+
+  #removals(token: string): string[] {
+    const { map, spellings } = this.#options;
+    return spellings(token).map((name) => `del map ${map} ${name}`);
+  }
+
+  #visits(token: string, { id }: Site): string[] {
+    const seen = this.#options.traffic.seen(token);
+    return seen && id !== undefined ? [...seen.visitors].map((address) => visit(address, id)) : [];
+  }
+
+  #say(commands: readonly string[]): void {
+    this.#queue?.push(...commands);
+    this.#send();
+  }
+
+  /** One batch at a time: what comes up meanwhile is the next one. */
+  #send(): void {
+    if (this.#isSending || this.#isClosed || this.#queue === undefined) return;
+    if (this.#queue.length === 0 && this.#ending.size === 0) return;
+    const batch = this.#queue.splice(0);
+    this.#isSending = true;
+    this.#options.runtime
+      .askAll(batch)
+      .then(() => this.#end())
+      .then(
+        () => {
+          this.#isSending = false;
+          this.#send();
+        },
+        (error: Error) => {
+          this.#isSending = false;
+          if (this.#isClosed) return;
+          this.#queue = undefined;
+          this.#options.onLost(error);
+        },
+      );
+  }
+
+  /** Ends what is open for sites that have just been taken out of the map. */
+  async #end(): Promise<void> {
+    const ids = [...this.#ending];
+    if (ids.length === 0) return;
+    await this.#endOpen(ids);
+    for (const id of ids) this.#ending.delete(id);
+    setTimeout(() => this.#endOpen(ids).catch(() => undefined), SECOND_LOOK_MS).unref();
+  }
+
+  async #endOpen(ids: readonly number[]): Promise<void> {
+    const { runtime } = this.#options;
+    const asked = ids.map((id) => `show table ${TABLES.connections} data.gpt0 eq ${id}`);
+    const clients = new Set(tableEntries(await runtime.askAll(asked)).map((entry) => entry.get('key')));
+    if (clients.size === 0) return;
+    const notebooks: ReadonlySet<string | undefined> = new Set(Object.values(backends));
+    const streams = (await runtime.ask('show sess')).split('\n').flatMap((line) => {
+      const [, id, client, backend] = /^(0x[0-9a-f]+): .*? src=(\S+) .*? be=(\S+) /.exec(line) ?? [];
+      return id !== undefined && clients.has(client) && notebooks.has(backend) ? [id] : [];
+    });
+    await runtime.askAll(streams.map((id) => `shutdown session ${id}`));
+  }
+
+  /** Takes in now and then what HAProxy has counted. */
+  #count(): void {
+    clearTimeout(this.#counter);
+    if (this.#isClosed) return;
+    this.#counter = setTimeout(() => {
+      this.countNow().then(
+        () => this.#count(),
+        // Whoever looks after the process will hear of it.
+        () => this.#count(),
+      );
+    }, COUNT_MS).unref();
+  }
+
+  /** Takes in what HAProxy has counted since the last time. */
+  async countNow(): Promise<void> {
+    const { runtime } = this.#options;
+    for (const kind of ['requests', 'sockets'] as const) {
+      const entries = tableEntries(await runtime.ask(`show table ${TABLES[kind]}`));
+      const now = new Map(entries.map((entry) => [Number(entry.get('key')), countedIn(entry)]));
+      const before = this.#counted[kind];
+      this.#counted[kind] = now;
+      for (const id of new Set([...before.keys(), ...now.keys()])) {
+        const token = this.#tokens.get(id);
+        if (token === undefined) continue;
+        add(this.#options.traffic.site(token), kind, before.get(id) ?? NOTHING, now.get(id) ?? NOTHING);
+      }
+    }
+  }
+
+  #forget(id: number): void {
+    this.#tokens.delete(id);
+  }
+}
+
+const visit = (address: string, id: number): string =>
+  `set table ${TABLES.visits} key ${address}@${id} data.gpt0 1`;
+
+/** A payload may be as long as a buffer of HAProxy's. */
+const PAYLOAD_LINES = 100;
+
+async function addAll(
+  runtime: RuntimeApi,
+  map: string,
+  entries: readonly [name: string, value: string][],
+): Promise<void> {
+  for (let i = 0; i < entries.length; i += PAYLOAD_LINES) {
+    const lines = entries.slice(i, i + PAYLOAD_LINES).map(([name, value]) => `${name} ${value}`);
+    await runtime.ask(`add map ${map}`, lines.join('\n'));
+  }
+}
+
+/** `show map`: an identifier, the key, the value. */
+function parseMap(text: string): Map<string, string> {
+  return new Map(
+    [...text.matchAll(/^0x[0-9a-f]+ (\S+) (\S+)$/gm)].map(([, name = '', value = '']) => [name, value]),
+  );
+}
+
+function countedIn(entry: ReadonlyMap<string, string>): Counted {
+  const read = (name: string): number => Number(entry.get(name) ?? 0);
+  return {
+    requests: read('http_req_cnt'),
+    bytesIn: read('bytes_in_cnt'),
+    bytesOut: read('bytes_out_cnt'),
+    open: read('conn_cur'),
+  };
+}
+
+function add(site: SiteTraffic, kind: 'requests' | 'sockets', before: Counted, now: Counted): void {
+  // An entry that begins anew (HAProxy has, or nobody came for an hour) counts from nothing.
+  const since = (name: 'requests' | 'bytesIn' | 'bytesOut'): number =>
+    now[name] >= before[name] ? now[name] - before[name] : now[name];
+  site.requests += since('requests');
+  site.bytesIn += since('bytesIn');
+  site.bytesOut += since('bytesOut');
+  site[kind === 'requests' ? 'openRequests' : 'openWebSockets'] += now.open - before.open;
+  if (now.open > 0 || since('requests') > 0) site.lastVisit = Date.now();
+}

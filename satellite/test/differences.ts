@@ -1,0 +1,47 @@
+/**
+ * What engine haproxy does otherwise than engine node, by the tests that would show it, each with the reason. Nothing
+ * else is left out in the project `haproxy`.
+ */
+const differences: readonly (readonly [test: RegExp, reason: string])[] = [
+  [
+    /^over HTTP\/1\.1 > fields of the connection stay behind/,
+    'HAProxy writes the names of fields in small letters',
+  ],
+  [
+    /^over HTTP\/1\.1 > status line, fields and body are the notebook's own/,
+    'as above; and what a notebook names in Connection stays',
+  ],
+  [
+    /> an answer up to the end of the connection that breaks off/,
+    'HAProxy takes a reset for the end of an answer without a length',
+  ],
+  [
+    /^HTTP\/2 > .* an answer in chunks that breaks off/,
+    'HAProxy 2.6 ends the stream as if all had been said',
+  ],
+  [
+    /^connections > that are WebSockets do not count/,
+    'HAProxy counts connections, and WebSockets over HTTP/1.1 are some; over HTTP/2 they are none of their own',
+  ],
+  [
+    /^requests that arrive all at once > have a bound/,
+    'HAProxy takes requests of a connection one by one, and leaves the rest in the socket',
+  ],
+  [
+    /^the log > has no token in any case of letters/,
+    'HAProxy itself refuses a target that names another host than Host does',
+  ],
+  [
+    /^a visitor > whose upload stands still is given up/,
+    'HAProxy 2.6 waits for the notebook as long as answerTime says',
+  ],
+  [
+    /^a real server that is lax is fooled/,
+    'HAProxy takes a bare line feed for the end of a line (RFC 9112 section 2.2), and what follows for a request of its own',
+  ],
+];
+
+/** Why a test, by its whole name, says nothing of HAProxy; undefined for one that does. */
+export function differenceOf(test: string): string | undefined {
+  return differences.find(([pattern]) => pattern.test(test))?.[1];
+}
