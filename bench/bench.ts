@@ -70,13 +70,15 @@ export interface Memory {
   readonly arrayBuffers: number;
 }
 
+export type Engine = 'node' | 'haproxy';
+
 /** How a satellite is started, where it isn't as usual. */
 export interface SatelliteOptions {
   /** For profiling. */
   readonly nodeOptions?: readonly string[];
   /** Files; it makes a certificate of its own without them. */
   readonly certificate?: { readonly cert: string; readonly key: string };
-  readonly engine?: string;
+  readonly engine?: Engine;
   /** Can tell what memory it uses; an operator's can't. */
   readonly observed?: boolean;
   /** Turns its command into another that runs it. */
@@ -115,7 +117,8 @@ export class SatelliteProcess {
       ...['--state', state, '--internal-networks', '127.21.0.0/16', '--job-state-networks', `${LOGIN}/32`],
       // One launcher gets all tokens here, as fast as it can.
       ...['--limits-tokens-per-minute', '10000000'],
-      ...(engine === undefined ? [] : ['--engine', engine]),
+      // One thread each.
+      ...(engine === 'haproxy' ? ['--engine', engine, '--haproxy-threads', '1'] : []),
     ]);
     const logFile = `${state}.log`;
     const log = openSync(logFile, 'w');

@@ -36,6 +36,37 @@ const MESSAGE_BYTES = 512;
 const frame = Buffer.alloc(8 + MESSAGE_BYTES, 'm');
 frame.set([0x82, 0x80 | 126, MESSAGE_BYTES >> 8, MESSAGE_BYTES & 0xff]);
 
+type OpenOrder = Order & { order: 'open' };
+
+const hostOf = ({ hosts }: OpenOrder, i: number): string => hosts[i % hosts.length] as string;
+
+/** From the one address of all visitors of its site, after the handshake. */
+async function connectTo(order: OpenOrder, i: number): Promise<TLSSocket> {
+  const { port, hosts, ca, cipher, group } = order;
+  const localAddress = `127.3.0.${1 + ((i % hosts.length) % 250)}`;
+  const socket = connect({
+    socket: connectPlain({ host: '127.0.0.1', port, localAddress, noDelay: true }),
+    servername: hostOf(order, i),
+    ca,
+    minVersion: 'TLSv1.3',
+    ciphers: cipher,
+    ecdhCurve: group,
+    ALPNProtocols: ['http/1.1'],
+  });
+  await once(socket, 'secureConnect');
+  if (socket.getProtocol() !== 'TLSv1.3' || socket.getCipher().name !== cipher)
+    throw new Error(`TLS is ${socket.getProtocol()} with ${socket.getCipher().name}`);
+  return socket;
+}
+
+/** The page comes before its WebSockets. */
+async function visit(order: OpenOrder, i: number): Promise<void> {
+  const socket = await connectTo(order, i);
+  socket.write(`GET / HTTP/1.1\r\nHost: ${hostOf(order, i)}\r\nConnection: close\r\n\r\n`);
+  const answer = Buffer.concat(await socket.toArray()).toString('latin1');
+  if (!answer.startsWith('HTTP/1.1 200 ')) throw new Error(`a page was refused: ${answer}`);
+}
+
 class EchoSocket {
   readonly #socket: TLSSocket;
   #received = 0;
@@ -56,24 +87,9 @@ class EchoSocket {
     socket.on('close', () => this.#done?.(new Error('a WebSocket was closed')));
   }
 
-  static async open(
-    { port, hosts, ca, cipher, group }: Order & { order: 'open' },
-    i: number,
-  ): Promise<EchoSocket> {
-    const host = hosts[i % hosts.length] as string;
-    const socket = connect({
-      // Fifty share an address.
-      socket: connectPlain({ host: '127.0.0.1', port, localAddress: addressOf(i), noDelay: true }),
-      servername: host,
-      ca,
-      minVersion: 'TLSv1.3',
-      ciphers: cipher,
-      ecdhCurve: group,
-      ALPNProtocols: ['http/1.1'],
-    });
-    await once(socket, 'secureConnect');
-    if (socket.getProtocol() !== 'TLSv1.3' || socket.getCipher().name !== cipher)
-      throw new Error(`TLS is ${socket.getProtocol()} with ${socket.getCipher().name}`);
+  static async open(order: OpenOrder, i: number): Promise<EchoSocket> {
+    const host = hostOf(order, i);
+    const socket = await connectTo(order, i);
     socket.write(
       // What a browser sends, in its usual length.
       `GET /api/kernels/5d1dcf3a-4a1d-4c26-8b0e-0c2c5f0c9a51/channels?session_id=bench HTTP/1.1\r\nHost: ${host}\r\nConnection: Upgrade\r\nPragma: no-cache\r\nCache-Control: no-cache\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36\r\nUpgrade: websocket\r\nOrigin: https://${host}\r\nSec-WebSocket-Version: 13\r\nAccept-Encoding: gzip, deflate, br, zstd\r\nAccept-Language: en-US,en;q=0.9\r\nCookie: _xsrf=2|6b1b6e5c|0123456789abcdef0123456789abcdef|1700000000; username-bench="2|1:0|10:1700000000|23:username-bench|44:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=|0123456789abcdef"\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\nSec-WebSocket-Protocol: v1.kernel.websocket.jupyter.org\r\n\r\n`,
@@ -105,15 +121,15 @@ class EchoSocket {
   }
 }
 
-const addressOf = (i: number): string =>
-  `127.3.${Math.floor(i / 50 / 250)}.${1 + (Math.floor(i / 50) % 250)}`;
-
 let sockets: EchoSocket[] = [];
+let hasVisited = false;
 
 async function obey(order: Order): Promise<unknown> {
   switch (order.order) {
     case 'open': {
       const already = sockets.length;
+      if (!hasVisited) await each(range(order.hosts.length), 50, (i) => visit(order, i));
+      hasVisited = true;
       await each(range(order.count), 50, async (i) => {
         sockets.push(await EchoSocket.open(order, already + i));
       });

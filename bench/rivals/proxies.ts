@@ -8,6 +8,7 @@ import { promisify } from 'node:util';
 import { makeCertificate, namesBelow } from '../../satellite/test/certificate.ts';
 import {
   DOMAIN,
+  type Engine,
   endWithRun,
   expectStatus,
   makeSites,
@@ -69,8 +70,9 @@ export async function installFromNpm(say: (line: string) => void): Promise<void>
 const manifest = (name: string): string => path.join(nodeModules, name, 'package.json');
 const installedVersion = (name: string): string => JSON.parse(readFileSync(manifest(name), 'utf8')).version;
 
-const satellite = (engine?: string): Proxy => ({
+const satellite = (engine: Engine): Proxy => ({
   isOurs: true,
+  ...(engine === 'haproxy' && { debian: 'haproxy' }),
   version: async () => `Node ${process.version}`,
   start: startSatellite(engine),
 });
@@ -115,7 +117,8 @@ const ofDebian = (
 
 /** All that there are, by the name that --only takes. */
 export const proxies: Readonly<Record<string, Proxy>> = {
-  satellite: satellite(),
+  satellite: satellite('node'),
+  'satellite-haproxy': satellite('haproxy'),
   nginx: ofDebian('nginx', ['nginx', '-v'], nginx, (file, folder) => ['nginx', '-p', folder, '-c', file]),
   haproxy: ofDebian('haproxy', ['haproxy', '-v'], haproxy, (file) => ['haproxy', '-db', '-f', file]),
   apache: {
@@ -198,11 +201,11 @@ async function started(
   };
 }
 
-function startSatellite(engine?: string) {
+function startSatellite(engine: Engine) {
   return async (name: string, { cert, key, target, sites, nodeOptions }: Stage): Promise<RunningProxy> => {
     const satellite = await SatelliteProcess.start(path.join(scratch(), 'state.sqlite'), {
       ...{ nodeOptions, certificate: { cert, key }, observed: false },
-      ...(engine !== undefined && { engine }),
+      engine,
       within: (command) => placed('proxy', command).flat(),
     });
     const { tokens } = await makeSites(satellite, [target], sites.live);
