@@ -13,3 +13,13 @@ export function interruption(): AbortSignal {
   for (const name of signals) process.on(name, abort);
   return controller.signal;
 }
+
+/** What the promise comes to, unless the signal is aborted before. */
+export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted();
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    signal.addEventListener('abort', abort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
+}

@@ -5,18 +5,21 @@ import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { jupyterAnswers } from '../access/ssh.ts';
-import { ConnectionError, InterruptedError, PersonError, SessionError, UsageError } from '../errors.ts';
-import { interruption } from '../interruption.ts';
-import { pause } from '../launch/launch.ts';
+import { shellQuote } from '../batch/quote.ts';
 import {
-  type RemoteProgram,
-  type RemoteReport,
-  readReport,
-  reportOf,
-  startThere,
-} from '../tunnel/remote-session.ts';
+  ConnectionError,
+  InterruptedError,
+  PersonError,
+  RemoteError,
+  SessionError,
+  UsageError,
+} from '../errors.ts';
+import { interruption, unlessAborted } from '../interruption.ts';
+import { pause } from '../launch/launch.ts';
+import { type RemoteProgram, type RemoteReport, reportOf, startThere } from '../tunnel/remote-session.ts';
 import { remoteProgram } from '../tunnel/remote-word.ts';
-import { SshClient } from '../tunnel/ssh-client.ts';
+import { inUrl, type Loopback, SshClient } from '../tunnel/ssh-client.ts';
+import type { Survivor } from '../tunnel/survivor.ts';
 import { openInBrowser } from '../ui/browser.ts';
 import { createProgress, type Progress } from '../ui/progress.ts';
 import { paint } from '../ui/style.ts';
@@ -35,12 +38,25 @@ export interface TunnelOptions {
 /** Milliseconds between looks at whether Jupyter still answers. */
 const lookEvery = 5000;
 
+/** Milliseconds that a session is given to end: more than start-jupyter there gives its job. */
+const endingTime = 120_000;
+
+/** Ports that are tried on this machine, and times that a tunnel is opened before its first answer. */
+const mostAttempts = 5;
+
 interface Tunnel extends RemoteProgram {
   readonly options: TunnelOptions;
   /** Private to this user. */
   readonly directory: string;
   readonly progress: Progress;
   readonly interrupted: AbortSignal;
+  readonly survivor: Survivor;
+}
+
+/** The end of a tunnel on this machine. */
+interface LocalEnd {
+  readonly address: Loopback;
+  readonly port: number;
 }
 
 interface Session {
@@ -68,7 +84,9 @@ export async function run(
   const directory = mkdtempSync(path.join(os.tmpdir(), 'sj-'));
   const client = new SshClient({ destination, jump: options.jump }, directory);
   const progress = createProgress(process.stderr, options.json ?? false);
-  const tunnel = { client, destination, program, options, directory, progress, interrupted: interruption() };
+  const interrupted = interruption();
+  const survivor = client.survivor();
+  const tunnel = { client, destination, program, options, directory, progress, interrupted, survivor };
   try {
     await connect(tunnel);
     const session = await launchThere(tunnel, [
@@ -79,6 +97,7 @@ export async function run(
   } finally {
     progress.end();
     await client.close();
+    await survivor.release();
     rmSync(directory, { recursive: true, force: true });
   }
 }
@@ -118,28 +137,45 @@ async function connect({ client, destination, progress, interrupted }: Tunnel): 
 
 /** Until Jupyter is ready there. What was begun is ended again where that fails. */
 async function launchThere(tunnel: Tunnel, args: readonly string[]): Promise<Session> {
-  const { progress, interrupted, destination } = tunnel;
+  const { progress, interrupted, destination, options, survivor, program } = tunnel;
   let id: string | undefined;
   const launch = startThere(tunnel, args, (line) => {
-    id ??= /^Session ([a-z][a-z2-9]{5}) /.exec(line)?.[1];
+    if (id === undefined) {
+      id = /^Session ([a-z][a-z2-9]{5}) /.exec(line)?.[1];
+      if (id !== undefined && !options.keep) survivor.shallRun(`${program} stop ${id}`);
+    }
     if (!/^start-jupyter: |^ {2}/.test(line)) progress.status(`${destination}: ${shown(line, 200)}`);
   });
   progress.status(`Starting Jupyter at ${destination}`);
   try {
-    const line = await unlessInterrupted(launch.firstLine, interrupted);
-    const report = readReport(line);
-    if (report?.state === 'ready') return sessionOf(report);
-    const ended = await unlessInterrupted(launch.ended, interrupted);
+    const answer = await unlessAborted(launch.answer, interrupted);
+    // One that runs there without a scheduler does not end before Jupyter does.
+    if (answer !== undefined && answer.report === undefined) throw notUnderstood();
+    if (answer?.report?.state === 'ready') return sessionOf(answer.report);
+    const ended = await unlessAborted(launch.ended, interrupted);
     // A launch goes on without anybody who listens to it.
     if (ended.exitCode === 255 && id !== undefined) return await untilReady(tunnel, id);
     return sessionOf(reportOf(tunnel, ended));
   } catch (error) {
-    if (!interrupted.aborted) throw error;
+    // Over by itself, or refused.
+    if (error instanceof SessionError) throw error;
+    if (error instanceof RemoteError && (await launch.ended).exitCode !== 255) throw error;
     progress.status(`Ending what was begun at ${destination}`);
-    // Too early to be stopped there by its name: that comes within seconds.
-    const patience = AbortSignal.timeout(30_000);
-    while (id === undefined && !patience.aborted && !(await isOver(launch.ended, 200)));
-    await endThere(tunnel, id);
+    if (interrupted.aborted) {
+      // Too early to be stopped there by its name: that comes within seconds.
+      const patience = AbortSignal.timeout(30_000);
+      while (id === undefined && !patience.aborted && !(await isOver(launch.ended, 200)));
+    }
+    if (id !== undefined) throw await endedWith(tunnel, id, error);
+    const isStillBeginning = !(await isOver(launch.ended, 0));
+    if (
+      isStillBeginning ||
+      (await launch.ended.then(({ hasBegun, exitCode }) => hasBegun && exitCode === 255))
+    )
+      sayAfterwards(
+        tunnel,
+        `A session may have begun at ${destination} all the same. See: ${commandThere(tunnel, 'list')}`,
+      );
     throw error;
   }
 }
@@ -147,13 +183,16 @@ async function launchThere(tunnel: Tunnel, args: readonly string[]): Promise<Ses
 function sessionOf({ id, url, jupyter }: RemoteReport): Session {
   const link = url === null ? undefined : new URL(url);
   const token = link?.searchParams.get('token');
-  if (!id || !token || !jupyter)
-    throw new ConnectionError(
-      'What the start-jupyter there says has no tunnel in it.',
-      'It may be older than this one: both should be of the same version.',
-      { final: true },
-    );
+  if (!id || !token || !jupyter) throw notUnderstood();
   return { id, token, proposedPort: Number(link?.port), jupyter };
+}
+
+function notUnderstood(): ConnectionError {
+  return new ConnectionError(
+    'What the start-jupyter there says has no tunnel in it.',
+    'It may be older than this one: both should be of the same version.',
+    { final: true },
+  );
 }
 
 /** Asks again and again, also over new connections. */
@@ -164,7 +203,7 @@ async function untilReady(tunnel: Tunnel, id: string): Promise<Session> {
     if (report.state === 'ended' || report.state === 'failed')
       throw new SessionError(
         `The session ${id} ${report.state === 'failed' ? 'failed' : 'ended before it was ready'}: ${report.reason}`,
-        `See its log: ssh ${tunnel.destination} start-jupyter logs ${id}`,
+        `See its log: ${commandThere(tunnel, 'logs', id)}`,
       );
     tunnel.progress.status(`${tunnel.destination}: ${report.state}`);
     await pause(5000, tunnel.interrupted);
@@ -179,7 +218,7 @@ async function lookThere(tunnel: Tunnel, id: string): Promise<RemoteReport> {
       await connect(tunnel);
       return reportOf(
         tunnel,
-        await unlessInterrupted(startThere(tunnel, ['status', id, '--json']).ended, interrupted),
+        await unlessAborted(startThere(tunnel, ['status', id, '--json']).ended, interrupted),
       );
     } catch (error) {
       if (!(error instanceof ConnectionError) || error.final) throw error;
@@ -189,10 +228,10 @@ async function lookThere(tunnel: Tunnel, id: string): Promise<RemoteReport> {
   }
 }
 
-function anyFreePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = net.createServer();
-    server.listen(0, '127.0.0.1', () => {
+function anyFreePort(address: Loopback): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = net.createServer().once('error', reject);
+    server.listen(0, address, () => {
       const { port } = server.address() as net.AddressInfo;
       server.close(() => resolve(port));
     });
@@ -201,91 +240,121 @@ function anyFreePort(): Promise<number> {
 
 /** Keeps the tunnel up until the session is over. */
 async function holdTunnel(tunnel: Tunnel, session: Session, wantedPort: number | undefined): Promise<number> {
-  const { progress, interrupted, destination, options } = tunnel;
-  // The browser's page knows the port: it stays the same.
-  let port: number | undefined;
+  const { progress, interrupted, destination, options, client } = tunnel;
+  // The browser's page knows them: they stay the same.
+  let end: LocalEnd | undefined;
   let isPresented = false;
   try {
-    for (;;) {
-      port =
-        port === undefined
+    for (let attempt = 1; ; attempt++) {
+      end =
+        end === undefined
           ? await bindFirst(tunnel, session, wantedPort)
-          : await bindAgain(tunnel, session, port);
-      if (await untilAnswers(tunnel, port)) {
+          : await bindAgain(tunnel, session, end);
+      if (await untilAnswers(tunnel, end)) {
         if (isPresented) progress.note('Connected again: reload the page if it does not go on by itself.');
-        else await present(tunnel, session, port);
+        else await present(tunnel, session, end);
         isPresented = true;
         progress.status(
           `Connected to ${destination}. Ctrl-C ends ${options.keep ? 'the tunnel' : 'the session'}`,
         );
-      }
-      await untilLost(tunnel, port);
+      } else if (!isPresented && client.isConnected && attempt >= mostAttempts)
+        throw noAnswer(tunnel, session);
+      await untilLost(tunnel, end);
       const report = await lookThere(tunnel, session.id);
-      if (report.state === 'ended' || report.state === 'failed') return conclude(tunnel, report);
+      if (report.state === 'ended' || report.state === 'failed') return conclude(tunnel, session.id, report);
     }
   } catch (error) {
     if (interrupted.aborted && options.keep) {
-      progress.end();
-      process.stderr.write(
-        `The session ${session.id} goes on: ssh ${destination} start-jupyter status ${session.id}\n`,
+      sayAfterwards(
+        tunnel,
+        `The session ${session.id} goes on: ${commandThere(tunnel, 'status', session.id)}`,
       );
       return 0;
     }
-    if (interrupted.aborted || !isPresented) {
-      progress.status(`Ending the session at ${destination}`);
-      await endThere(tunnel, session.id);
-    } else progress.note(`The session ${session.id} goes on at ${destination}.`);
-    throw error;
+    // Thrown where it is over.
+    if (error instanceof SessionError) throw error;
+    if (!interrupted.aborted && isPresented) {
+      sayItGoesOn(tunnel, session.id);
+      throw error;
+    }
+    progress.status(`Ending the session at ${destination}`);
+    throw await endedWith(tunnel, session.id, error);
   }
+}
+
+/** What is Jupyter's is said by start-jupyter there: here it can only be the way. */
+function noAnswer({ destination }: Tunnel, { jupyter }: Session): ConnectionError {
+  return new ConnectionError(
+    `Jupyter is ready at ${jupyter.node}, but nothing answers through the tunnel.`,
+    `Perhaps ${destination} is another login node than the one that started it, or can't reach ${jupyter.address}: see its log, and docs/access.md.`,
+    { final: true },
+  );
 }
 
 /**
  * Over a connection that is made anew where it broke.
  * @returns whether the port could be had
- * @throws ConnectionError where a compute node can't be reached
+ * @throws ConnectionError where a compute node can't be reached, or ssh can't listen here
  */
-async function bind(tunnel: Tunnel, session: Session, localPort: number): Promise<boolean> {
+async function bind(tunnel: Tunnel, session: Session, local: LocalEnd): Promise<boolean> {
   const { client, interrupted } = tunnel;
-  const { address, port, reachedFrom, node } = session.jupyter;
-  const end = { localPort, address, port, node: reachedFrom === 'node' ? node : undefined };
+  const { address, port } = session.jupyter;
+  const end = { localAddress: local.address, localPort: local.port, address, port, node: nodeOf(session) };
   for (;;) {
     try {
-      if (await client.forward(end, interrupted)) return true;
-      if (client.isConnected) return false;
+      return await client.forward(end, interrupted);
     } catch (error) {
+      interrupted.throwIfAborted();
       if (client.isConnected) throw error;
     }
     await lookThere(tunnel, session.id);
   }
 }
 
+/** The node that ssh has to go on to. */
+function nodeOf({ jupyter: { reachedFrom, node } }: Session): string | undefined {
+  return reachedFrom === 'node' ? node : undefined;
+}
+
 /** The port that was asked for; else the one that the session proposes or, where that is taken here, another. */
-async function bindFirst(tunnel: Tunnel, session: Session, wanted: number | undefined): Promise<number> {
-  for (let port = wanted ?? session.proposedPort; ; port = await anyFreePort()) {
-    if (await bind(tunnel, session, port)) return port;
+async function bindFirst(tunnel: Tunnel, session: Session, wanted: number | undefined): Promise<LocalEnd> {
+  const address = await tunnel.client.loopback(nodeOf(session));
+  let port = wanted ?? session.proposedPort;
+  for (let attempt = 1; ; attempt++) {
+    if (await bind(tunnel, session, { address, port })) return { address, port };
     if (wanted !== undefined)
       throw new UsageError(
         `--port: ${wanted} is taken on this machine, so the session was ended.`,
         'Name another one, or leave it out.',
       );
+    if (attempt === mostAttempts)
+      throw new ConnectionError(
+        `None of ${mostAttempts} ports that were tried can be had on this machine.`,
+        'Name one that is free: --port N.',
+        { final: true },
+      );
+    port = await anyFreePort(address);
   }
 }
 
-async function bindAgain(tunnel: Tunnel, session: Session, port: number): Promise<number> {
-  while (!(await bind(tunnel, session, port))) {
-    tunnel.progress.status(`Port ${port} is taken on this machine meanwhile; waiting until it is free`);
+async function bindAgain(tunnel: Tunnel, session: Session, end: LocalEnd): Promise<LocalEnd> {
+  while (!(await bind(tunnel, session, end))) {
+    tunnel.progress.status(`Port ${end.port} is taken on this machine meanwhile; waiting until it is free`);
     await pause(2000, tunnel.interrupted);
   }
-  return port;
+  return end;
 }
 
 /**
  * Whether Jupyter answers through the tunnel, which takes a moment where going on to a node does.
  * @throws ConnectionError where tunnels are forbidden
  */
-async function untilAnswers({ client, interrupted, destination }: Tunnel, port: number): Promise<boolean> {
+async function untilAnswers(
+  { client, interrupted, destination }: Tunnel,
+  { address, port }: LocalEnd,
+): Promise<boolean> {
   for (let attempt = 0; attempt < 50 && client.stands; attempt++) {
-    if (await jupyterAnswers('127.0.0.1', port)) return true;
+    if (await unlessAborted(jupyterAnswers(address, port), interrupted)) return true;
     if (client.forbidsTunnels)
       throw new ConnectionError(
         `${destination} does not allow tunnels (TCP forwarding is turned off there).`,
@@ -298,21 +367,24 @@ async function untilAnswers({ client, interrupted, destination }: Tunnel, port: 
 }
 
 /** Resolves when the tunnel is gone, or Jupyter does not answer at its end any more. */
-async function untilLost({ client, interrupted, progress }: Tunnel, port: number): Promise<void> {
+async function untilLost(
+  { client, interrupted, progress }: Tunnel,
+  { address, port }: LocalEnd,
+): Promise<void> {
   const lost = client.lost();
   while (client.stands) {
-    await unlessInterrupted(Promise.race([lost, sleep(lookEvery, undefined, { ref: false })]), interrupted);
-    if (client.stands && !(await jupyterAnswers('127.0.0.1', port))) return;
+    await unlessAborted(Promise.race([lost, sleep(lookEvery, undefined, { ref: false })]), interrupted);
+    if (client.stands && !(await unlessAborted(jupyterAnswers(address, port), interrupted))) return;
   }
   progress.status('The connection is lost');
 }
 
-function conclude({ progress, destination }: Tunnel, { id, state, reason = '' }: RemoteReport): number {
-  progress.end();
+function conclude(tunnel: Tunnel, id: string, { state, reason = '' }: RemoteReport): number {
+  tunnel.progress.end();
   if (state === 'failed')
     throw new SessionError(
       `The session failed: ${reason}`,
-      `See its log: ssh ${destination} start-jupyter logs ${id}`,
+      `See its log: ${commandThere(tunnel, 'logs', id)}`,
     );
   process.stderr.write(`The session is over: ${reason}\n`);
   return 0;
@@ -321,9 +393,11 @@ function conclude({ progress, destination }: Tunnel, { id, state, reason = '' }:
 async function present(
   { options, progress, directory, destination }: Tunnel,
   { id, token }: Session,
-  port: number,
+  { address, port }: LocalEnd,
 ): Promise<void> {
-  const url = `http://localhost:${port}/?token=${token}`;
+  // Where ssh listens on one of the two addresses that localhost has, the other may be anybody's.
+  const host = address === '::1' ? inUrl(address) : 'localhost';
+  const url = `http://${host}:${port}/?token=${token}`;
   if (options.json)
     process.stdout.write(`${JSON.stringify({ id, destination, localPort: port, url, state: 'ready' })}\n`);
   else {
@@ -340,29 +414,46 @@ async function present(
 }
 
 /** Ends the session at the other end, over a new connection if it must be; says what to do where that is impossible. */
-async function endThere(tunnel: Tunnel, id: string | undefined): Promise<void> {
-  const { client, destination, program } = tunnel;
-  if (id === undefined) return;
+async function endedWith(tunnel: Tunnel, id: string, error: unknown): Promise<unknown> {
+  if (await endThere(tunnel, id)) return error;
+  if (tunnel.interrupted.aborted)
+    return new InterruptedError(
+      `Interrupted; the session ${id} could not be ended from here.`,
+      `End it yourself: ${commandThere(tunnel, 'stop', id)}`,
+    );
+  sayItGoesOn(tunnel, id);
+  return error;
+}
+
+/** @returns whether it is over */
+async function endThere(tunnel: Tunnel, id: string): Promise<boolean> {
   try {
-    await client.connect(AbortSignal.timeout(20_000));
-    const { exitCode } = await startThere(tunnel, ['stop', id]).ended;
-    if (exitCode === 0) return;
+    await tunnel.client.connect(AbortSignal.timeout(20_000));
+    const { ended } = startThere(tunnel, ['stop', id]);
+    return (await unlessAborted(ended, AbortSignal.timeout(endingTime))).exitCode === 0;
   } catch (error) {
-    if (!(error instanceof PersonError) && !(error instanceof DOMException)) throw error;
+    if (error instanceof PersonError || error instanceof DOMException) return false;
+    throw error;
   }
-  throw new InterruptedError(
-    `Interrupted; the session ${id} could not be ended from here.`,
-    `End it yourself: ssh ${destination} ${program} stop ${id}`,
+}
+
+function sayItGoesOn(tunnel: Tunnel, id: string): void {
+  sayAfterwards(
+    tunnel,
+    `The session ${id} goes on at ${tunnel.destination}. End it yourself: ${commandThere(tunnel, 'stop', id)}`,
   );
 }
 
-function unlessInterrupted<T>(promise: Promise<T>, interrupted: AbortSignal): Promise<T> {
-  interrupted.throwIfAborted();
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(interrupted.reason);
-    interrupted.addEventListener('abort', abort, { once: true });
-    promise.then(resolve, reject).finally(() => interrupted.removeEventListener('abort', abort));
-  });
+/** What must be known also where nothing else is shown. */
+function sayAfterwards({ progress }: Tunnel, text: string): void {
+  progress.end();
+  process.stderr.write(`${text}\n`);
+}
+
+/** For a person, to be pasted. */
+function commandThere({ destination, program, options }: Tunnel, ...words: string[]): string {
+  const jump = options.jump === undefined ? [] : ['-J', options.jump];
+  return ['ssh', ...jump, destination, shellQuote(program), ...words].join(' ');
 }
 
 async function isOver(promise: Promise<unknown>, milliseconds: number): Promise<boolean> {

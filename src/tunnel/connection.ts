@@ -3,7 +3,9 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, rmSync, watch } from 'node:fs';
 import path from 'node:path';
-import { sshProblem } from './ssh-problem.ts';
+import type { Readable } from 'node:stream';
+import { unlessAborted } from '../interruption.ts';
+import { portProblem, sshProblem } from './ssh-problem.ts';
 
 /** Windows' client can't be shared, see ControlMaster in ssh_config(5). */
 export const canShare = process.platform !== 'win32';
@@ -51,16 +53,9 @@ export class Connection {
     rmSync(this.#socket, { force: true });
     this.#said = '';
     const child = startSsh([
-      ...[
-        '-M',
-        '-N',
-        '-S',
-        escaped(this.#socket),
-        '-o',
-        'ControlPersist=no',
-        '-o',
-        'ClearAllForwardings=yes',
-      ],
+      ...['-M', '-N', '-S', escaped(this.#socket), '-o', 'ControlPersist=no'],
+      // What it says of ports and tunnels is read here, whatever somebody's configuration keeps quiet.
+      ...['-o', 'ClearAllForwardings=yes', '-o', 'LogLevel=INFO'],
       ...nothingElse,
       ...keepUp,
       ...this.#there,
@@ -106,19 +101,33 @@ export class Connection {
     return saysThatTunnelsAreForbidden(this.#said);
   }
 
-  /** @returns whether the port could be bound */
-  async forward(forward: readonly string[]): Promise<boolean> {
-    const asked = startSsh([
-      '-F',
-      'none',
-      ...this.shared,
-      '-O',
-      'forward',
-      ...forward,
-      this.#there.at(-1) ?? '',
-    ]);
-    const [code] = await once(asked, 'close');
-    return code === 0;
+  /**
+   * @returns whether the port could be had, and was not somebody's
+   * @throws ConnectionError where ssh refuses for another reason; what the signal was aborted with
+   */
+  async forward(forward: readonly string[], interrupted: AbortSignal): Promise<boolean> {
+    // The process that asks knows nothing but yes and no; why is said by the one that has the connection.
+    let said = '';
+    const listen = (chunk: Buffer) => {
+      said += chunk;
+    };
+    const { stderr } = this.#child ?? {};
+    stderr?.on('data', listen);
+    const there = this.#there.at(-1) ?? '';
+    const asked = startSsh(['-F', 'none', ...this.shared, '-O', 'forward', ...forward, there]);
+    try {
+      const [code] = await unlessAborted(once(asked, 'close'), interrupted);
+      if (code === 0) return true;
+      // It comes through another pipe, and ends so.
+      const patience = AbortSignal.timeout(1000);
+      while (this.isUp && !patience.aborted && !/\bfailed\s*$/.test(said))
+        await once(stderr as Readable, 'data', { signal: patience }).catch(() => {});
+    } finally {
+      stderr?.off('data', listen);
+      if (isRunning(asked)) asked.kill('SIGKILL');
+    }
+    if (/Address already in use/.test(said)) return false;
+    throw portProblem(said);
   }
 
   /** Resolves when it is gone. */
@@ -139,7 +148,7 @@ export function saysThatTunnelsAreForbidden(said: string): boolean {
 }
 
 /** A percent sign begins a token in what ssh expands. */
-function escaped(text: string): string {
+export function escaped(text: string): string {
   return text.replaceAll('%', '%%');
 }
 

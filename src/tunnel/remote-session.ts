@@ -2,8 +2,9 @@
 import * as z from 'zod';
 import { ConfigurationError, ConnectionError, type PersonError, RemoteError } from '../errors.ts';
 import { shown } from '../values.ts';
+import { canShare } from './connection.ts';
 import { remoteWord } from './remote-word.ts';
-import type { Ended, RemoteProcess, SshClient } from './ssh-client.ts';
+import type { Ended, SshClient } from './ssh-client.ts';
 import { sshProblem } from './ssh-problem.ts';
 
 /** What is taken of the object that start-jupyter prints there with `--json`. */
@@ -34,30 +35,99 @@ export interface RemoteProgram {
   readonly program: string;
 }
 
-/** Starts start-jupyter there. */
+/** What start-jupyter printed there. */
+export interface Answer {
+  /** Undefined where this version does not understand it. */
+  readonly report: RemoteReport | undefined;
+}
+
+export interface RemoteEnd extends Ended {
+  /** Whether the shell there got as far as start-jupyter. */
+  readonly hasBegun: boolean;
+  /** It was not waited for any longer. */
+  readonly isGivenUp: boolean;
+  readonly answer: Answer | undefined;
+  /** What was printed before start-jupyter was run, last. */
+  readonly noise: string;
+}
+
+export interface RemoteRun {
+  /** Undefined where it ends without one. */
+  readonly answer: Promise<Answer | undefined>;
+  readonly ended: Promise<RemoteEnd>;
+}
+
+/** A line in front of the answer: start-up files of the shell there may print what they like before it. */
+const answerFollows = 'start-jupyter-answers';
+
+/** Milliseconds that start-up files are given; those that load modules from a slow file system take a while. */
+const startUpTime = 120_000;
+
+/** Starts start-jupyter there. `echo` and `;` mean the same to sh, bash, zsh, csh, tcsh and fish. */
 export function startThere(
   { client, program }: RemoteProgram,
   args: readonly string[],
-  onLine?: (line: string) => void,
-): RemoteProcess {
-  return client.start([program, ...args.map(remoteWord)], onLine);
+  onComplaint?: (line: string) => void,
+): RemoteRun {
+  const first = Promise.withResolvers<Answer | undefined>();
+  let hasBegun = false;
+  let isGivenUp = false;
+  let answer: Answer | undefined;
+  let noise = '';
+  const onOutput = (line: string) => {
+    if (hasBegun) {
+      if (answer !== undefined || !line.startsWith('{')) return;
+      answer = { report: readReport(line) };
+      first.resolve(answer);
+    } else if (line.endsWith(answerFollows)) {
+      hasBegun = true;
+      clearTimeout(patience);
+    } else noise = line;
+  };
+  const command = [`echo ${answerFollows};`, program, ...args.map(remoteWord)];
+  const process = client.start(command, { onOutput, ...(onComplaint && { onComplaint }) });
+  const giveUp = () => {
+    isGivenUp = true;
+    process.kill();
+  };
+  // Where connections can't be shared, somebody may still be typing a password.
+  const patience = canShare ? setTimeout(giveUp, startUpTime) : undefined;
+  const ended = process.ended.then((end) => {
+    clearTimeout(patience);
+    first.resolve(answer);
+    return { ...end, hasBegun, isGivenUp, answer, noise };
+  });
+  return { answer: first.promise, ended };
 }
 
 /**
  * What it said of a session.
  * @throws RemoteError with its own words and exit code; ConnectionError, ConfigurationError where it never ran
  */
-export function reportOf(
-  { destination, program }: RemoteProgram,
-  { exitCode, stdout, stderr }: Ended,
-): RemoteReport {
-  const report = readReport(stdout.split('\n')[0]);
+export function reportOf({ destination, program }: RemoteProgram, end: RemoteEnd): RemoteReport {
+  const { exitCode, stderr } = end;
+  const report = end.answer?.report;
   if (report !== undefined && exitCode === 0) return report;
+  if (end.isGivenUp)
+    throw new ConnectionError(
+      `The shell at ${destination} did not get as far as start-jupyter within ${startUpTime / 60_000} minutes.`,
+      `One of its start-up files may wait for something: "ssh ${destination} true" must end by itself.`,
+      { final: false },
+    );
   if (exitCode === 255) throw sshProblem(destination, stderr);
+  if (!end.hasBegun) {
+    const said = lastLine(stderr) || end.noise;
+    throw new ConnectionError(
+      `The shell at ${destination} ended before it had run start-jupyter${said === '' ? '' : ` (${shown(said, 160)})`}.`,
+      `One of its start-up files may end it, or the account is for other things only: try "ssh ${destination} true".`,
+      { final: false },
+    );
+  }
+  const isOwnComplaint = /^start-jupyter: /m.test(stderr);
   if (
     exitCode === 127 ||
     exitCode === 126 ||
-    (report === undefined && /not found|Unknown command/i.test(stderr))
+    (report === undefined && !isOwnComplaint && /not found|Unknown command/i.test(stderr))
   )
     throw new ConfigurationError(
       `There is no start-jupyter at ${destination} (${shown(lastLine(stderr) || program, 160)}).`,
@@ -66,9 +136,9 @@ export function reportOf(
   throw complaintOf(destination, exitCode, stderr, report);
 }
 
-export function readReport(line: string | undefined): RemoteReport | undefined {
+function readReport(line: string): RemoteReport | undefined {
   try {
-    return reportSchema.parse(JSON.parse(line ?? ''));
+    return reportSchema.parse(JSON.parse(line));
   } catch {
     return undefined;
   }
@@ -87,7 +157,7 @@ function complaintOf(
     return exitCode === 0
       ? new ConnectionError(
           `What ${destination} answered was no session: ${shown(lastLine(stderr), 160)}`,
-          'A start-up file of the shell there may print something; it must not where there is no terminal.',
+          'The start-jupyter there may be older than this one: both should be of the same version.',
           { final: true },
         )
       : new RemoteError(

@@ -19,6 +19,7 @@ import {
   unshared,
 } from './connection.ts';
 import { sshProblem } from './ssh-problem.ts';
+import { Survivor } from './survivor.ts';
 
 export interface SshEnd {
   /** As `ssh` takes it: a name of its configuration, `user@host`, `ssh://user@host:port`. */
@@ -29,6 +30,8 @@ export interface SshEnd {
 
 /** Where a tunnel leads. */
 export interface TunnelEnd {
+  /** Of this machine's loopback, see {@link SshClient.loopback}. */
+  readonly localAddress: Loopback;
   readonly localPort: number;
   readonly address: string;
   readonly port: number;
@@ -36,17 +39,26 @@ export interface TunnelEnd {
   readonly node: string | undefined;
 }
 
+export type Loopback = '127.0.0.1' | '::1';
+
 export interface Ended {
   /** 255: ssh's own failure. */
   readonly exitCode: number;
-  readonly stdout: string;
   readonly stderr: string;
+}
+
+/** Who is told what a command says, line by line. */
+export interface Listener {
+  readonly onOutput?: (line: string) => void;
+  readonly onComplaint?: (line: string) => void;
 }
 
 /** A command that runs at the other end. */
 export interface RemoteProcess {
-  readonly firstLine: Promise<string | undefined>;
+  /** Resolves when all that it said was heard. */
   readonly ended: Promise<Ended>;
+  /** Ends this side of it. */
+  kill(): void;
 }
 
 export class SshClient {
@@ -92,31 +104,31 @@ export class SshClient {
   }
 
   /** @param command words for the shell there, see `remoteWord` */
-  start(command: readonly string[], onLine: (line: string) => void = () => {}): RemoteProcess {
-    const child = startSsh([
-      ...(canShare ? this.#login.shared : unshared),
-      ...nothingElse,
-      ...keepUp,
-      ...['-o', 'ClearAllForwardings=yes'],
-      ...this.#there(),
-      command.join(' '),
-    ]);
-    let stdout = '';
+  start(command: readonly string[], { onOutput, onComplaint }: Listener = {}): RemoteProcess {
+    const child = startSsh([...this.#commandOptions(), ...this.#there(), command.join(' ')]);
     let stderr = '';
-    const lines = createInterface({ input: child.stdout as NodeJS.ReadableStream });
-    const firstLine = new Promise<string | undefined>((resolve) => {
-      lines.once('line', resolve);
-      lines.once('close', () => resolve(undefined));
-    });
-    lines.on('line', (line) => {
-      stdout += `${line}\n`;
-    });
+    createInterface({ input: child.stdout as NodeJS.ReadableStream }).on('line', (line) => onOutput?.(line));
     createInterface({ input: child.stderr as NodeJS.ReadableStream }).on('line', (line) => {
       stderr = `${stderr}${line}\n`.slice(-16_384);
-      onLine(line);
+      onComplaint?.(line);
     });
-    const ended = once(child, 'close').then(([code]) => ({ exitCode: Number(code ?? 255), stdout, stderr }));
-    return { firstLine, ended };
+    return {
+      ended: once(child, 'close').then(([code]) => ({ exitCode: Number(code ?? 255), stderr })),
+      kill: () => void child.kill(),
+    };
+  }
+
+  /** Who ends the session and the connection when this program is killed. */
+  survivor(): Survivor {
+    const unasked = ['-o', 'BatchMode=yes', '-o', 'ConnectTimeout=20'];
+    return new Survivor(this.#directory, [...unasked, ...this.#commandOptions(), ...this.#there()]);
+  }
+
+  /** The end of a tunnel on this machine: where only IPv6 is allowed for a host, ssh listens on nothing else (AddressFamily in ssh_config(5)). */
+  async loopback(node: string | undefined): Promise<Loopback> {
+    // On to a node goes a connection that looks no address up, and has no such limit.
+    if (node !== undefined && canShare) return '127.0.0.1';
+    return (await this.#settings()).get('addressfamily') === 'inet6' ? '::1' : '127.0.0.1';
   }
 
   /**
@@ -124,19 +136,20 @@ export class SshClient {
    * @returns whether the local port could be had
    * @throws ConnectionError; what the signal was aborted with
    */
-  async forward({ localPort, address, port, node }: TunnelEnd, interrupted: AbortSignal): Promise<boolean> {
-    const forward = ['-L', `127.0.0.1:${localPort}:${address}:${port}`];
-    if (!canShare) return await this.#forwardAlone(localPort, forward, node, interrupted);
-    if (node === undefined) return await this.#login.forward(forward);
+  async forward(end: TunnelEnd, interrupted: AbortSignal): Promise<boolean> {
+    const { localAddress, localPort, address, port, node } = end;
+    const forward = ['-L', `${inUrl(localAddress)}:${localPort}:${address}:${port}`];
+    if (!canShare) return await this.#forwardAlone(end, forward, interrupted);
+    if (node === undefined) return await this.#login.forward(forward, interrupted);
     if (!this.#node?.isUp) {
       const name = `${node} (through ${this.#end.destination})`;
       this.#node = new Connection(name, path.join(this.#directory, 'n'), [
-        ...['-o', `ProxyCommand=${this.#login.proxyCommand}`],
+        ...['-o', `ProxyCommand=${this.#login.proxyCommand}`, '-o', 'AddressFamily=any'],
         ...(await this.#to(node)),
       ]);
       await this.#node.open(interrupted);
     }
-    return await this.#node.forward(forward);
+    return await this.#node.forward(forward, interrupted);
   }
 
   /** Whether the other end refused to let anything through the tunnel. */
@@ -155,12 +168,11 @@ export class SshClient {
   }
 
   async #forwardAlone(
-    localPort: number,
+    { localAddress, localPort, node }: TunnelEnd,
     forward: readonly string[],
-    node: string | undefined,
     interrupted: AbortSignal,
   ): Promise<boolean> {
-    if (!(await isFree(localPort))) return false;
+    if (!(await isFree(localAddress, localPort))) return false;
     const { jump, destination } = this.#end;
     const through = ['-J', [jump, destination].filter((host) => host !== undefined).join(',')];
     this.#forwarder?.kill();
@@ -174,7 +186,7 @@ export class SshClient {
       this.#forwarderSaid = `${this.#forwarderSaid}${chunk}`.slice(-16_384);
     });
     // It takes connections once it has been let in, however long somebody takes to type a password.
-    while (isRunning(forwarder) && !(await takesConnections(localPort))) {
+    while (isRunning(forwarder) && !(await takesConnections(localAddress, localPort))) {
       await sleep(200);
       interrupted.throwIfAborted();
     }
@@ -188,23 +200,43 @@ export class SshClient {
     return [...(jump === undefined ? [] : ['-J', jump]), destination];
   }
 
-  /** On to a compute node. Nodes of several clusters have the same names: their keys are kept apart. */
-  async #to(node: string): Promise<string[]> {
+  #commandOptions(): string[] {
+    return [
+      ...(canShare ? this.#login.shared : unshared),
+      ...nothingElse,
+      ...keepUp,
+      ...['-o', 'ClearAllForwardings=yes'],
+    ];
+  }
+
+  /** What the configuration of this machine's user says of the login node, by keys in lower case. */
+  async #settings(): Promise<ReadonlyMap<string, string>> {
     const asked = startSsh(['-G', this.#end.destination]);
     const settings = new Map<string, string>();
     for await (const line of createInterface({ input: asked.stdout as NodeJS.ReadableStream })) {
       const [key = '', ...value] = line.split(' ');
       if (!settings.has(key)) settings.set(key, value.join(' '));
     }
+    return settings;
+  }
+
+  /** On to a compute node. Nodes of several clusters have the same names: their keys are kept apart. */
+  async #to(node: string): Promise<string[]> {
+    const settings = await this.#settings();
     const [host, user] = [settings.get('hostname'), settings.get('user')];
     if (host === undefined || user === undefined) throw sshProblem(this.#end.destination, '');
     return ['-o', `HostKeyAlias=${node}.${host}`, `${user}@${node}`];
   }
 }
 
-function takesConnections(port: number): Promise<boolean> {
+/** An address of this machine's loopback, as it stands in a URL and in what ssh is to forward. */
+export function inUrl(address: Loopback): string {
+  return address === '::1' ? '[::1]' : address;
+}
+
+function takesConnections(address: Loopback, port: number): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = net.connect(port, '127.0.0.1');
+    const socket = net.connect(port, address);
     socket.once('connect', () => {
       socket.destroy();
       resolve(true);
@@ -213,10 +245,10 @@ function takesConnections(port: number): Promise<boolean> {
   });
 }
 
-function isFree(port: number): Promise<boolean> {
+function isFree(address: Loopback, port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const server = net.createServer();
     server.once('error', () => resolve(false));
-    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+    server.listen(port, address, () => server.close(() => resolve(true)));
   });
 }

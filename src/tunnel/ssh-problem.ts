@@ -65,3 +65,13 @@ export function sshProblem(destination: string, said: string): ConnectionError {
     { final: known?.final ?? false },
   );
 }
+
+/** @param said what ssh wrote about a port of this machine that it can't take, though nobody has it */
+export function portProblem(said: string): ConnectionError {
+  const [first = ''] = said.trim().split('\n');
+  return new ConnectionError(
+    `ssh can't listen on this machine for the tunnel${first === '' ? '' : `: ${shown(first.trim().replace(/\.$/, ''), 200)}`}.`,
+    'Another port may do (--port N, from 1024 on); else look at what ~/.ssh/config says of this host.',
+    { final: true },
+  );
+}

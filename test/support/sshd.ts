@@ -15,6 +15,8 @@ export interface SshConnection {
 }
 
 export interface SshServer {
+  /** Of this machine's loopback. */
+  readonly address: string;
   readonly port: number;
   /** Whom to log in as. */
   readonly user: string;
@@ -38,6 +40,8 @@ export interface ServerSettings {
   readonly settings?: readonly string[];
   /** What follows them there: lines from the first `Match` on. */
   readonly matchBlock?: string;
+  /** Of this machine's loopback; 127.0.0.1 unless it is given. */
+  readonly address?: string;
   /** An account that this server alone knows; only root can have one. */
   readonly account?: string;
 }
@@ -69,6 +73,7 @@ afterAll(() => Promise.all(started.splice(0).map((server) => server.stop())));
 export async function startSshServer({
   settings = [],
   matchBlock = '',
+  address = '127.0.0.1',
   account,
 }: ServerSettings = {}): Promise<SshServer> {
   const directory = temporaryDirectory();
@@ -125,7 +130,7 @@ export async function startSshServer({
       ended: isRunning(child) ? once(child, 'exit') : Promise.resolve(),
     });
   });
-  server.listen(0, '127.0.0.1');
+  server.listen(0, address);
   await once(server, 'listening');
   const dropAll = () => {
     for (const connection of connections) connection.drop();
@@ -138,6 +143,7 @@ export async function startSshServer({
     },
   });
   return {
+    address,
     port: (server.address() as net.AddressInfo).port,
     user: account ?? os.userInfo().username,
     connections,
@@ -200,7 +206,7 @@ export function sshClient(
   );
   const blocks = Object.entries(hosts).map(
     ([name, { server }]) =>
-      `Host ${name}\n  HostName 127.0.0.1\n  Port ${server.port}\n  HostKeyAlias ${name}\n`,
+      `Host ${name}\n  HostName ${server.address}\n  Port ${server.port}\n  HostKeyAlias ${name}\n`,
   );
   writeFileSync(
     file('config'),

@@ -43,7 +43,7 @@ const answer = (script: string) => appendFileSync(path.join(directory, 'answer')
 const isAsked = () => existsSync(path.join(directory, 'calls'));
 const forward = (localPort: number) =>
   client.forward(
-    { localPort, address: '10.0.0.1', port: 8888, node: undefined },
+    { localAddress: '127.0.0.1', localPort, address: '10.0.0.1', port: 8888, node: undefined },
     AbortSignal.timeout(15_000),
   );
 
