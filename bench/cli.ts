@@ -18,12 +18,14 @@ const { values, positionals } = parseArgs({
     json: { type: 'boolean', default: false },
     small: { type: 'boolean', default: false },
     only: { type: 'string', default: Object.keys(proxies).join(',') },
+    engine: { type: 'string', default: 'node' },
     rounds: { type: 'string' },
     'no-logs': { type: 'boolean', default: false },
     'node-option': { type: 'string', multiple: true, default: [] },
   },
 });
-const { json, small } = values;
+const { json, small, engine, 'node-option': nodeOptions } = values;
+const how = { engine: engine === 'haproxy' ? engine : 'node', nodeOptions } as const;
 const report = new Report(json ? () => undefined : console.log);
 const [name, ...parts] = positionals;
 const logs = !values['no-logs'];
@@ -34,20 +36,20 @@ const benches: Record<string, () => Promise<void>> = {
     const size = small
       ? { sites: 50, most: 60, requests: 200, waiting: 20, rounds: 1, seconds: 0.2 }
       : { sites: 20_000, most: 50_000, requests: 5000, waiting: 1000, rounds: 12, seconds: 2 };
-    return benchSites(size, report, values['node-option']);
+    return benchSites(size, report, how);
   },
   websockets: () => {
     const size = small
       ? { sites: 20, sockets: 50, busy: 10, messages: 5, quiet: 500 }
       : { sites: 20_000, sockets: 5000, busy: 200, messages: 100, quiet: 5000 };
-    return benchWebSockets(size, report, values['node-option']);
+    return benchWebSockets(size, report, how);
   },
   rivals: () => {
     const size = small
       ? { rounds, seconds: 0.2, live: 20, idle: 100, settle: 200, logs }
       : { rounds, seconds: 1.5, live: 20_000, idle: 10_000, settle: 3000, logs };
     const chosen = rivalBenches.filter((part) => parts.length === 0 || parts.includes(part));
-    return benchRivals(chosen, names, size, report, values['node-option']);
+    return benchRivals(chosen, names, size, report, nodeOptions);
   },
 };
 
@@ -56,9 +58,11 @@ const isClear =
   (name === undefined || Object.hasOwn(benches, name)) &&
   parts.every((part) => allowed.includes(part)) &&
   names.every((one) => Object.hasOwn(proxies, one)) &&
+  ['node', 'haproxy'].includes(engine) &&
   rounds >= 1;
 if (!isClear) {
   console.error(`Usage: npm run bench [-- ${Object.keys(benches).join('|')}] [--small] [--json] [--node-option OPTION]...
+  sites, websockets [--engine node|haproxy]
   rivals [${rivalBenches.join('|')}]... [--rounds N] [--no-logs] [--only NAME,...]
   with the names ${Object.keys(proxies).join(', ')}`);
   process.exit(2);

@@ -16,6 +16,7 @@ import {
   type Notebook,
   quantile,
   range,
+  type SatelliteOptions,
   SatelliteProcess,
   scratch,
   startNotebooks,
@@ -47,16 +48,12 @@ const LOAD = 1000;
 const REPEATS = 5;
 
 /** Many live sites: what one costs, what a request costs beside so many, and what stalls the others. */
-export async function benchSites(
-  size: SitesSize,
-  report: Report,
-  nodeOptions: readonly string[],
-): Promise<void> {
+export async function benchSites(size: SitesSize, report: Report, how: SatelliteOptions): Promise<void> {
   await installLoad(report.say);
   const notebooks = await startNotebooks(Math.min(NODES, size.sites));
   const folder = scratch();
   const state = path.join(folder, 'state.sqlite');
-  const proxy = await SatelliteProcess.start(state, { nodeOptions });
+  const proxy = await SatelliteProcess.start(state, how);
   report.add('start with an empty state', proxy.startTime, 'ms');
   // What the first requests bring into memory belongs to no site.
   const first = await makeSites(proxy, notebooks, Math.ceil(size.sites / 20));
@@ -85,7 +82,7 @@ export async function benchSites(
   tokens.push(...more.tokens);
   await proxy.stop();
   report.add('state file', statSync(state).size / tokens.length, 'B/site');
-  const again = await SatelliteProcess.start(state, { nodeOptions });
+  const again = await SatelliteProcess.start(state, how);
   report.add('start with all these sites in the state', again.startTime, 'ms');
   const visitor = again.client(tokens[0] as string, '127.3.0.1');
   expectStatus(await visitor.ask('GET', '/'), 200, 'after the restart');
@@ -95,7 +92,7 @@ export async function benchSites(
   const restarted = await again.memory();
   report.add('memory of the process after that, resident', restarted.rss / 2 ** 20, 'MB');
   // Not with the one that was there before: what it has done by then, the others haven't.
-  await compareWithFew(again, tokens, notebooks, size, report, nodeOptions);
+  await compareWithFew(again, tokens, notebooks, size, report, how);
 }
 
 /**
@@ -108,11 +105,11 @@ async function compareWithFew(
   notebooks: readonly Notebook[],
   size: SitesSize,
   report: Report,
-  nodeOptions: readonly string[],
+  how: SatelliteOptions,
 ): Promise<void> {
   const few = Math.min(FEW, size.sites);
   const small = async (name: string) => {
-    const other = await SatelliteProcess.start(path.join(scratch(), 'state.sqlite'), { nodeOptions });
+    const other = await SatelliteProcess.start(path.join(scratch(), 'state.sqlite'), how);
     return side(name, other, (await makeSites(other, notebooks, few)).tokens);
   };
   const side = (name: string, of: SatelliteProcess, its: readonly string[]) => ({

@@ -40,8 +40,8 @@ export interface Measure {
 export const CONNECTIONS = 32;
 /** WebSockets on which messages go back and forth. */
 export const BUSY_SOCKETS = 32;
-/** What V8 takes for the last of its optimizations, and more. */
-const WARM_UP = { requests: 10_000, connections: CONNECTIONS };
+/** So many requests, or bytes in their answers: what V8 takes for the last of its optimizations, and more. */
+const WARM_UP = { requests: 10_000, bytes: 2e8 };
 /** Of a first turn without it, which shows how many there can be in the next. */
 const FIRST_REQUESTS = 640;
 
@@ -64,7 +64,11 @@ export function requests(name: string, body: Buffer, seconds: number): Measure {
       busy: used / ((count / answers.perSecond) * 1000),
     };
   };
-  return { turn, warmUp: (contestant) => request(contestant, file, WARM_UP), end: () => undefined };
+  const warmUp = (contestant: Contestant): Promise<unknown> => {
+    const most = Math.min(WARM_UP.requests, Math.ceil(WARM_UP.bytes / body.length));
+    return request(contestant, file, { requests: most, connections: CONNECTIONS });
+  };
+  return { turn, warmUp, end: () => undefined };
 }
 
 /**

@@ -11,6 +11,7 @@ import {
   makeSites,
   quantile,
   range,
+  type SatelliteOptions,
   SatelliteProcess,
   scratch,
   startNotebooks,
@@ -36,10 +37,10 @@ const PACE_MS = 100;
 export async function benchWebSockets(
   size: WebSocketsSize,
   report: Report,
-  nodeOptions: readonly string[],
+  how: SatelliteOptions,
 ): Promise<void> {
   const notebooks = await startNotebooks(Math.min(100, size.sites));
-  const proxy = await SatelliteProcess.start(path.join(scratch(), 'state.sqlite'), { nodeOptions });
+  const proxy = await SatelliteProcess.start(path.join(scratch(), 'state.sqlite'), how);
   const { tokens } = await makeSites(proxy, notebooks, size.sites);
   report.add('sites, each redeemed through the management protocol over TLS', tokens.length, '');
   // What the first connection brings with it belongs to none.
