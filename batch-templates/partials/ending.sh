@@ -30,7 +30,11 @@ end() {
     request_limit=8 # both must be over when KILL comes: after half a minute, with Slurm
     if [[ -z $kept_link || ($kept_link == new && -z ${site_is_open-}) ]]; then
       tell_proxy "$1" "$2"
-      http GET "/destroytoken.cgi?token=$proxy_token"
+      if [[ -e $secrets/claimed ]]; then
+        http POST "/api/v1/tokens/$proxy_token/destroy" "{\"jupyterToken\":\"$jupyter_token\"}"
+      else
+        http GET "/destroytoken.cgi?token=$proxy_token"
+      fi
     fi
   fi
   [[ -z $manage_socket ]] || rm -f "$manage_socket" # a sign for who holds its connection open

@@ -127,7 +127,8 @@ except OSError as error:
 tell_proxy() {
   # Of a link that stays, the page says what is true when nobody says anything.
   [[ -z $manage_url || ${phases_unwanted-} || $kept_link == open ]] && return
-  local reason
+  local reason proof=
   reason=$(backslashed "$(one_line "${2-}")")
-  http PUT "/api/v1/tokens/$proxy_token/phase" "{\"phase\":\"$1\",\"reason\":\"$reason\"}" || phases_unwanted=yes
+  [[ ! -e $secrets/claimed ]] || proof=",\"jupyterToken\":\"$jupyter_token\""
+  http PUT "/api/v1/tokens/$proxy_token/phase" "{\"phase\":\"$1\",\"reason\":\"$reason\"$proof}" || phases_unwanted=yes
 }

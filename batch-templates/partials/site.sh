@@ -1,9 +1,9 @@
 # ---- The site: opened once Jupyter answers and refuses strangers; closed when Jupyter ends ------------------------------
 
 # One try to open the site. Where the proxy asks visitors who they are, it brings the Jupyter token here with each of them,
-# and wants to see first that this is where it belongs.
+# and wants to see first that this is where it belongs; so it does where others come from the same address (claimed).
 redeem() {
-  if [[ -e $secrets/gated ]]; then
+  if [[ -e $secrets/gated || -e $secrets/claimed ]]; then
     http POST "/api/v1/tokens/$proxy_token/redeem" "{\"port\":${site_port:-$port},\"jupyterToken\":\"$jupyter_token\"}"
   else
     http GET "/redeemtoken.cgi?token=$proxy_token&port=${site_port:-$port}"

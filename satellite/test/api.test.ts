@@ -1,6 +1,19 @@
+import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import { api, ask, DOMAIN, issue, LOGIN, NODE1, NODE2, OUTSIDE, redeemed, satellite } from './support.ts';
+import {
+  api,
+  ask,
+  DOMAIN,
+  issue,
+  LOGIN,
+  NODE1,
+  NODE2,
+  OUTSIDE,
+  redeemed,
+  satellite,
+  scratch,
+} from './support.ts';
 
 const UNKNOWN = 'no-such-name';
 
@@ -17,11 +30,12 @@ describe('tokens', () => {
       state: 'pending',
       expiresAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
       gated: false,
+      claimed: false,
     });
     expect(siteUrl(token)).toBe(issued.json().site);
 
     const pending = (await api(port, 'GET', `/tokens/${token}`, undefined, OUTSIDE)).json();
-    const { gated: _, ...common } = issued.json();
+    const { gated: _, claimed: __, ...common } = issued.json();
     expect(pending).toEqual({ ...common, job: null, phase: null, reason: null });
 
     const mapped = await api(port, 'POST', `/tokens/${token}.${DOMAIN}/redeem`, { port: 8888 }, NODE1);
@@ -85,6 +99,57 @@ describe('tokens', () => {
     const late = await redeem();
     expect([late.status, late.json().error]).toEqual([410, expect.objectContaining({ code: 'gone' })]);
   });
+
+  test.each([false, true])(
+    'a claimed one is changed by nobody else on its host (after a restart: %s)',
+    async (again) => {
+      const state = join(await scratch(), 'state.sqlite');
+      const first = await satellite({ state });
+      const owner = { jupyterToken: 'o'.repeat(48) };
+      const { token, claimed } = (await api(first.port, 'POST', '/tokens', owner)).json();
+      expect(claimed).toBe(true);
+      if (again) await first.close();
+      const { port } = again ? await satellite({ state }) : first;
+      const call = (method: string, path: string, body: object) =>
+        api(port, method, `/tokens/${token}/${path}`, body, NODE1);
+      const changes: [string, string, object][] = [
+        ['PUT', 'job', { jobId: '4711' }],
+        ['PUT', 'phase', { phase: 'failed', reason: 'not true' }],
+        ['POST', 'redeem', { port: 9000 }],
+        ['POST', 'renew', {}],
+        ['POST', 'destroy', {}],
+      ];
+      const refusals = async () => {
+        for (const [method, path, body] of changes)
+          for (const proof of [{}, { jupyterToken: 's'.repeat(48) }]) {
+            const { status, body: said } = await call(method, path, { ...body, ...proof });
+            expect([path, status, JSON.parse(said).error.code]).toEqual([path, 403, 'not-yours']);
+          }
+        expect((await api(port, 'DELETE', `/tokens/${token}`, undefined, NODE1)).status).toBe(403);
+        for (const path of [
+          'redeemtoken.cgi?port=9000',
+          'destroytoken.cgi?x=1',
+          'linktoken.cgi?jobid=4711',
+        ]) {
+          const { body } = await ask(port, { path: `/${path}&token=${token}`, from: NODE1 });
+          expect(body).toMatch(/^Oops! /);
+        }
+      };
+      await refusals();
+      expect((await call('POST', 'redeem', { port: 9000, ...owner })).status).toBe(200);
+      await refusals();
+      expect((await api(port, 'GET', `/tokens/${token}`)).json()).toMatchObject({
+        state: 'mapped',
+        job: null,
+        phase: null,
+      });
+      expect((await call('POST', 'renew', owner)).status).toBe(200);
+      expect((await call('PUT', 'phase', { phase: 'ended', ...owner })).status).toBe(200);
+      // The other rules stand: the address, too, must be the one that redeemed it.
+      expect((await api(port, 'POST', `/tokens/${token}/destroy`, owner, NODE2)).status).toBe(403);
+      expect((await call('POST', 'destroy', owner)).status).toBe(204);
+    },
+  );
 
   test('a redeemed token lives on while the address that redeemed it says so', async () => {
     const { port } = await satellite({ tokenTtl: '1h' });

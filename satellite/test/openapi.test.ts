@@ -50,6 +50,8 @@ test('everything that it describes can happen', async () => {
   const state = `${await scratch()}/state.sqlite`;
   const asksWho = { trustedProxies: ['192.0.2.1'], auth: { header: 'X-Remote-User' } };
   const { port } = await satellite({ state, limits: { headerTime: '300ms' }, ...asksWho });
+  // 17 MB may take a while.
+  const patient = await satellite();
   const limited = await satellite({ limits: { unknownNamesPerMinute: 1, tokensPerMinute: 1 } });
   const seen = new Set<string>();
   const call = async (
@@ -78,6 +80,9 @@ test('everything that it describes can happen', async () => {
   const ungated = await issue(limited.port);
   await api(limited.port, 'GET', `/tokens/${UNKNOWN}`);
   const good: Record<string, unknown> = {
+    '/tokens': { jupyterToken: 'x'.repeat(48) },
+    '/tokens/{token}/destroy': {},
+    '/tokens/{token}/renew': {},
     '/tokens/{token}/redeem': { port: 9000 },
     '/tokens/{token}/job': { jobId: '1' },
     '/tokens/{token}/phase': { phase: 'jupyter' },
@@ -107,8 +112,9 @@ test('everything that it describes can happen', async () => {
         await call(method, path, token, { jobId: '2' });
       }
       if (body !== undefined) {
-        await call(method, path, pending, { nonsense: true });
-        await call(method, path, pending, 'x'.repeat(path === '/jobs' ? 17 << 20 : 100_000));
+        await call(method, path, pending, { jupyterToken: 5 });
+        const large = 'x'.repeat(path === '/jobs' ? 17 << 20 : 100_000);
+        await call(method, path, await issue(patient.port), large, LOGIN, patient.port);
         await slow(method, path);
         const headers = { 'Content-Type': 'text/plain' };
         const { status } = await ask(port, {

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { setImmediate } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import type { JobRecord } from '../src/tokens/record.ts';
@@ -84,4 +85,18 @@ test('what stood on a change that failed is looked at anew', async () => {
   expect(tokens.find(token)).toMatchObject(expected);
   expect(store.load().tokens).toEqual([expect.objectContaining(expected)]);
   await tokens.close();
+});
+
+test('a state of before tokens had claims is taken over', async () => {
+  const file = join(await scratch(), 'state.sqlite');
+  await new SqliteStore(file).close();
+  const older = new DatabaseSync(file);
+  older.exec('ALTER TABLE tokens DROP COLUMN claim');
+  older.exec("INSERT INTO tokens (token, state, issuedAt) VALUES ('one-two-three', 'pending', 1)");
+  older.close();
+  const store = new SqliteStore(file);
+  expect(store.load().tokens).toEqual([
+    expect.objectContaining({ token: 'one-two-three', state: 'pending', claim: null }),
+  ]);
+  await store.close();
 });

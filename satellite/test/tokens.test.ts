@@ -149,6 +149,7 @@ describe('how long a token lives', () => {
         host: null,
         port: null,
         jobId: null,
+        claim: null,
         phase: null,
         reason: null,
         ...record,

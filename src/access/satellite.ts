@@ -28,6 +28,15 @@ export interface IssuedToken {
   readonly site: string;
   /** The proxy itself asks who visits: the Jupyter token stays there, and somebody must say whose session it is. */
   readonly gated: boolean;
+  /** Nobody but who knows its Jupyter token may change anything about it. */
+  readonly claimed: boolean;
+}
+
+/** A token in the hands of the session that it belongs to. */
+export interface HeldToken {
+  readonly token: string;
+  /** The Jupyter token that it was issued with, where the proxy wants to see that before anything changes. */
+  readonly proof?: string | undefined;
 }
 
 /** Whose session it is, and to whom else it is open, at a proxy that asks who visits. */
@@ -109,13 +118,15 @@ export class SatelliteClient {
 
   /**
    * A new token: over the JSON API, or as the original gives it out.
+   * @param claim the session's Jupyter token, where others share the address that it is redeemed from
    * @throws ProxyError where the proxy can't be reached, refuses, or answers nonsense
    */
-  async issueToken(): Promise<IssuedToken> {
-    const answer = await this.#send('POST', '/api/v1/tokens');
+  async issueToken(claim?: string): Promise<IssuedToken> {
+    const answer = await this.#send('POST', '/api/v1/tokens', proofOf(claim));
     if (answer.status === 201) {
-      const { token, site, gated } = parseObject(answer.body);
-      if (isToken(token) && isSite(site, token)) return { token, site, gated: gated === true };
+      const { token, site, gated, claimed } = parseObject(answer.body);
+      if (isToken(token) && isSite(site, token))
+        return { token, site, gated: gated === true, claimed: claimed === true };
       throw this.#nonsense();
     }
     if (answer.status !== 404 && answer.status !== 405) throw this.#refusal(answer);
@@ -132,6 +143,7 @@ export class SatelliteClient {
         token,
         site: `${manage.protocol}//${token}.${manage.host.replace(/^manage\./, '')}/`,
         gated: false,
+        claimed: false,
       };
     }
     throw /^Oops!/.test(answer.body) ? this.#refusal(answer) : this.#nonsense();
@@ -178,8 +190,8 @@ export class SatelliteClient {
   }
 
   /** Why a session that ends before it was live did so, for its waiting page. Best effort: an original has no such thing. */
-  async reportPhase(token: string, phase: 'ended' | 'failed', reason: string): Promise<void> {
-    await this.#send('PUT', `/api/v1/tokens/${token}/phase`, { phase, reason });
+  async reportPhase({ token, proof }: HeldToken, phase: 'ended' | 'failed', reason: string): Promise<void> {
+    await this.#send('PUT', `/api/v1/tokens/${token}/phase`, { phase, reason, ...proofOf(proof) });
   }
 
   /**
@@ -187,8 +199,8 @@ export class SatelliteClient {
    * @returns how long it lives now, in milliseconds; 'gone' where it does no more; undefined where nothing can be said
    * @throws ProxyError where the proxy can't be reached
    */
-  async renewToken(token: string): Promise<number | 'gone' | undefined> {
-    const answer = await this.#send('POST', `/api/v1/tokens/${token}/renew`);
+  async renewToken({ token, proof }: HeldToken): Promise<number | 'gone' | undefined> {
+    const answer = await this.#send('POST', `/api/v1/tokens/${token}/renew`, proofOf(proof));
     const { expiresAt, error } = parseObject(answer.body);
     const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
     if (answer.status === 410 || code === 'unknown-token') return 'gone';
@@ -198,7 +210,11 @@ export class SatelliteClient {
   }
 
   /** Gives a token back. One that is mapped can be destroyed by its own compute node only; that refusal is no error here. */
-  async destroyToken(token: string): Promise<void> {
+  async destroyToken({ token, proof }: HeldToken): Promise<void> {
+    if (proof !== undefined) {
+      await this.#send('POST', `/api/v1/tokens/${token}/destroy`, proofOf(proof));
+      return;
+    }
     const answer = await this.#send('DELETE', `/api/v1/tokens/${token}`);
     if (answer.status === 404 || answer.status === 405)
       await this.#send('GET', `/destroytoken.cgi?token=${token}`);
@@ -404,4 +420,16 @@ function transportProblem(error: unknown): string {
   if (/CERT|SELF_SIGNED|UNABLE_TO_|ERR_TLS|SSL/.test(code))
     return `its certificate is not trusted (${message})`;
   return transportProblems[code] ?? shown(message);
+}
+
+function proofOf(jupyterToken: string | undefined): { jupyterToken: string } | undefined {
+  return jupyterToken === undefined ? undefined : { jupyterToken };
+}
+
+/** How a session, or what is kept of its link, holds its token. */
+export function heldToken(
+  { claimed }: { readonly claimed: boolean },
+  { proxyToken, jupyterToken }: { readonly proxyToken: string; readonly jupyterToken: string },
+): HeldToken {
+  return { token: proxyToken, ...(claimed && { proof: jupyterToken }) };
 }

@@ -204,7 +204,7 @@ async function tokenFindings(client: SatelliteClient, proxy: ProxyAddress): Prom
     return [fail(title, error.message, / networks? /.test(error.message) ? outside : error.hint)];
   }
   const took = Math.round(performance.now() - started);
-  await client.destroyToken(issued.token);
+  await client.destroyToken(issued);
   const left = await client.tokenStatus(issued.token);
   const isBack = left === undefined || left.state === 'gone';
   return [

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import os from 'node:os';
 import { openAccess } from '../access/open.ts';
-import type { SatelliteClient } from '../access/satellite.ts';
+import { heldToken, type SatelliteClient } from '../access/satellite.ts';
 import { InterruptedError, SessionError } from '../errors.ts';
 import { type Observation, observeSession, sessionReport } from '../sessions/observe.ts';
 import { isOver, type SessionRecord } from '../sessions/session.ts';
@@ -38,10 +38,10 @@ export async function launchHere(launch: Launch): Promise<number> {
     if (ready !== undefined) {
       progress.end();
       await presentSession(launch, ready, 'Jupyter is ready:');
-      const proxyToken = ready.secrets?.proxyToken;
+      const { secrets } = ready;
       const gone =
-        client && proxyToken
-          ? renewUntilGone(client, proxyToken, over.signal).then(linkIsGone)
+        client && secrets
+          ? renewUntilGone(client, heldToken(record, secrets), over.signal).then(linkIsGone)
           : new Promise<never>(() => {});
       const visited =
         ready.record.tunnel && launch.settings.wait
@@ -116,7 +116,7 @@ async function noteVisitor(
 function linkIsGone(isGone: boolean): void {
   if (!isGone) return;
   throw new SessionError(
-    'The proxy does not know the link any more: nothing was heard from here for too long.',
+    'The proxy does not know the link any more: it was ended there, or nothing was heard from here for too long.',
     'Start again to get another one.',
   );
 }

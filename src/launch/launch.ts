@@ -2,7 +2,13 @@
 import { randomBytes } from 'node:crypto';
 import os from 'node:os';
 import type { OpenAccess } from '../access/open.ts';
-import { type IssuedToken, type SatelliteAddress, SatelliteClient } from '../access/satellite.ts';
+import {
+  type HeldToken,
+  heldToken,
+  type IssuedToken,
+  type SatelliteAddress,
+  SatelliteClient,
+} from '../access/satellite.ts';
 import { tunnelEndAnswers, tunnelPlan } from '../access/ssh.ts';
 import { jobScript } from '../batch/job-script.ts';
 import type { Settings } from '../config/layers.ts';
@@ -74,6 +80,7 @@ export async function prepareSession(
     ...(spec.keepLink === undefined ? {} : { keptLink: spec.keepLink }),
     caFile: proxy?.caFile ?? null,
     gated: link?.token.gated ?? false,
+    claimed: link?.token.claimed ?? false,
     timeLimit: spec.resources.timeLimit ?? null,
     submittedAt: new Date().toISOString(),
     outcome: null,
@@ -113,30 +120,32 @@ interface Link {
 /** A new link, or the one that was kept, where the proxy still knows it and lets this host renew it: it leads here. */
 async function linkOf(
   { keepLink }: LaunchSpec,
-  { manageUrl, jupyterPort: givenPort }: SatelliteAddress,
+  { manageUrl, jupyterPort: givenPort, socket }: SatelliteAddress,
   client: SatelliteClient,
   interrupted: AbortSignal,
   undo: AsyncDisposableStack,
 ): Promise<Link> {
   const known = keepLink === undefined ? undefined : readKeptLink(keepLink, manageUrl);
-  if (known !== undefined && typeof (await client.renewToken(known.proxyToken)) === 'number') {
-    const { proxyToken, site, gated, jupyterToken, jupyterPort } = known;
+  if (known !== undefined && typeof (await client.renewToken(heldToken(known, known))) === 'number') {
+    const { proxyToken, site, gated, claimed, jupyterToken, jupyterPort } = known;
     return {
-      token: { token: proxyToken, site, gated },
+      token: { token: proxyToken, site, gated, claimed },
       jupyterToken,
       jupyterPort: givenPort ?? jupyterPort,
       kept: 'open',
     };
   }
-  const token = await client.issueToken();
-  undo.defer(() => giveBack(client, token.token, interrupted));
-  interrupted.throwIfAborted();
   const jupyterToken = newJupyterToken();
+  // At the other end of a connection every session is redeemed from the same address.
+  const token = await client.issueToken(socket === undefined ? undefined : jupyterToken);
+  const { site, gated, claimed } = token;
+  const link = { proxyToken: token.token, jupyterToken, site, gated, claimed };
+  undo.defer(() => giveBack(client, heldToken(link, link), interrupted));
+  interrupted.throwIfAborted();
   if (token.gated) await client.setAccess(token.token, { jupyterToken, owner: accountName() });
   if (keepLink === undefined) return { token, jupyterToken, jupyterPort: givenPort, kept: undefined };
   const jupyterPort = givenPort ?? (await freePort());
-  const { site, gated } = token;
-  writeKeptLink(keepLink, { manageUrl, proxyToken: token.token, jupyterToken, site, gated, jupyterPort });
+  writeKeptLink(keepLink, { manageUrl, ...link, jupyterPort });
   return { token, jupyterToken, jupyterPort, kept: 'new' };
 }
 
@@ -166,7 +175,7 @@ export async function siteAnswers(
 }
 
 /** Nobody will redeem this token. A proxy that died meanwhile forgets it by itself in time. */
-async function giveBack(client: SatelliteClient, token: string, interrupted: AbortSignal): Promise<void> {
+async function giveBack(client: SatelliteClient, token: HeldToken, interrupted: AbortSignal): Promise<void> {
   try {
     await client.reportPhase(
       token,

@@ -1,5 +1,5 @@
 /** Keeps the token of a session alive that no scheduler reports: the proxy would forget it after a time. */
-import type { SatelliteClient } from '../access/satellite.ts';
+import type { HeldToken, SatelliteClient } from '../access/satellite.ts';
 import { PersonError } from '../errors.ts';
 import { pause } from './launch.ts';
 
@@ -13,7 +13,7 @@ const longest = 10 * 60_000;
  */
 export async function renewUntilGone(
   client: SatelliteClient,
-  token: string,
+  token: HeldToken,
   over: AbortSignal,
 ): Promise<boolean> {
   for (;;) {
@@ -29,7 +29,7 @@ export async function renewUntilGone(
 }
 
 /** A proxy that can't be reached at the moment may be there again the next time. */
-async function renewed(client: SatelliteClient, token: string): Promise<number | 'gone' | undefined> {
+async function renewed(client: SatelliteClient, token: HeldToken): Promise<number | 'gone' | undefined> {
   try {
     return await client.renewToken(token);
   } catch (error) {

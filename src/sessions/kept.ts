@@ -17,6 +17,7 @@ const keptLinkSchema = z.object({
   jupyterToken: z.string(),
   site: z.string(),
   gated: z.boolean(),
+  claimed: z.boolean().default(false),
   /** Where Jupyter listened: the link leads there, unless the other end of a connection has a port of its own. */
   jupyterPort: z.int(),
 });

@@ -204,7 +204,7 @@ async function outcomeWithoutReport(
 async function closeAtProxy(record: SessionRecord, outcome: Outcome): Promise<Outcome> {
   if (record.keptLink !== undefined) return outcome;
   const told = await withProxy<Outcome | undefined>(record, async (client, token) => {
-    const status = await client.tokenStatus(token);
+    const status = await client.tokenStatus(token.token);
     const state = status?.phase === 'ended' || status?.phase === 'failed' ? status.phase : undefined;
     if (state === undefined) await client.reportPhase(token, outcome.state, outcome.reason);
     await client.destroyToken(token);

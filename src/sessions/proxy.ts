@@ -1,4 +1,4 @@
-import { type SatelliteAddress, SatelliteClient } from '../access/satellite.ts';
+import { type HeldToken, heldToken, type SatelliteAddress, SatelliteClient } from '../access/satellite.ts';
 import { ProxyError } from '../errors.ts';
 import type { SessionRecord } from './session.ts';
 import { readSecrets } from './store.ts';
@@ -15,14 +15,14 @@ export function proxyOf({ manageUrl, caFile, manageSocket }: SessionRecord): Sat
  */
 export async function withProxy<T>(
   record: SessionRecord,
-  talk: (client: SatelliteClient, token: string) => Promise<T>,
+  talk: (client: SatelliteClient, token: HeldToken) => Promise<T>,
 ): Promise<T | undefined> {
   const secrets = readSecrets(record.id);
   const proxy = proxyOf(record);
   if (secrets === undefined || proxy === undefined) return undefined;
   const client = new SatelliteClient(proxy);
   try {
-    return await talk(client, secrets.proxyToken);
+    return await talk(client, heldToken(record, secrets));
   } catch (error) {
     if (!(error instanceof ProxyError)) throw error;
     return undefined;

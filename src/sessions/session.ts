@@ -41,6 +41,8 @@ export const sessionRecordSchema = z.looseObject({
   keptLink: z.string().optional(),
   /** The proxy asks who visits, so that the link holds no secret. */
   gated: z.boolean().default(false),
+  /** The proxy wants to see the Jupyter token before anything about the link changes: others come from the same address. */
+  claimed: z.boolean().default(false),
   /** Seconds; null: none. */
   timeLimit: z.number().nullable(),
   submittedAt: z.iso.datetime(),

@@ -107,6 +107,7 @@ export function createSession(record: SessionRecord, secrets: SessionSecrets, sc
     writePrivate(path.join(secretsDirectory, 'site-host'), hostname);
     writePrivate(path.join(secretsDirectory, 'site-path'), pathname);
     if (record.gated) writePrivate(path.join(secretsDirectory, 'gated'), '');
+    if (record.claimed) writePrivate(path.join(secretsDirectory, 'claimed'), '');
     writePrivate(scriptFile, script);
     writeRecord(record);
   } catch (error) {

@@ -5,7 +5,7 @@ import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import path from 'node:path';
 import { startSatellite } from 'satellite';
 import { describe, expect, it, onTestFinished, test } from 'vitest';
-import { SatelliteClient } from '../../src/access/satellite.ts';
+import { heldToken, SatelliteClient } from '../../src/access/satellite.ts';
 import { ConfigurationError, ProxyError } from '../../src/errors.ts';
 
 /** A client for a management host on this machine, whatever its name. */
@@ -81,11 +81,43 @@ describe('with our own Satellite', () => {
     expect(await client.tokenStatus(token)).toMatchObject({ state: 'pending' });
     expect(await client.siteAnswers(site)).toBe(false);
     await client.linkJob(token, '4711');
-    await client.reportPhase(token, 'failed', 'The job "failed".');
+    await client.reportPhase({ token }, 'failed', 'The job "failed".');
     expect(await client.tokenStatus(token)).toMatchObject({ phase: 'failed', reason: 'The job "failed".' });
-    await client.destroyToken(token);
+    await client.destroyToken({ token });
     expect((await client.tokenStatus(token))?.state ?? 'gone').toBe('gone');
     expect((await client.issueToken()).token).not.toBe(token);
+  });
+
+  it('lets nobody else on the same host change anything about a token that it has claimed', async () => {
+    const satellite = await startSatellite(
+      {
+        domain: 'sites.test',
+        listen: '127.0.0.1:0',
+        tls: 'off',
+        internalNetworks: ['127.0.0.0/8'],
+        state: ':memory:',
+      },
+      { log: () => {} },
+    );
+    onTestFinished(() => satellite.close());
+    const client = clientFor(satellite.address.port);
+    const jupyterToken = 'j'.repeat(48);
+    const { token, claimed } = await client.issueToken(jupyterToken);
+    expect(claimed).toBe(true);
+    const stranger = { token, proof: 's'.repeat(48) };
+    for (const other of [{ token }, stranger]) {
+      await client.reportPhase(other, 'failed', 'Not true.');
+      await client.destroyToken(other);
+    }
+    expect(await client.tokenStatus(token)).toEqual({
+      state: 'pending',
+      phase: undefined,
+      reason: undefined,
+    });
+    const owner = heldToken({ claimed }, { proxyToken: token, jupyterToken });
+    await client.reportPhase(owner, 'ended', 'It ended.');
+    await client.destroyToken(owner);
+    expect(await client.tokenStatus(token)).toMatchObject({ state: 'gone', reason: 'It ended.' });
   });
 
   it('is told why it is refused from outside of the cluster', async () => {
@@ -171,14 +203,14 @@ describe('with the original', () => {
 
   it('lets the redeeming host keep its right to destroy', async () => {
     const { client, requests } = await originalProxy({ '/destroytoken.cgi': original('destroy-other-host') });
-    await client.destroyToken('agreeing-paying-parole');
+    await client.destroyToken({ token: 'agreeing-paying-parole' });
     expect(requests.at(-1)).toBe('GET /destroytoken.cgi?token=agreeing-paying-parole');
   });
 
   it('does without what the original does not have', async () => {
     const { client } = await originalProxy({});
     expect(await client.tokenStatus('agreeing-paying-parole')).toBeUndefined();
-    await client.reportPhase('agreeing-paying-parole', 'ended', 'It ended.');
+    await client.reportPhase({ token: 'agreeing-paying-parole' }, 'ended', 'It ended.');
   });
 });
 

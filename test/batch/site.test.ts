@@ -8,10 +8,13 @@ import { temporaryDirectory } from '../support/directories.ts';
 const partial = path.resolve(import.meta.dirname, '../../batch-templates/partials/site.sh');
 
 /** Runs open_site against these answers: what `http` returns (2: an error status, 1: none at all) and what was said. */
-function openSite(gated: boolean, answers: readonly (readonly [status: number, said: string])[]) {
+function openSite(
+  marks: readonly ('gated' | 'claimed')[],
+  answers: readonly (readonly [status: number, said: string])[],
+) {
   const secrets = path.join(temporaryDirectory(), 'secrets');
   mkdirSync(secrets);
-  if (gated) writeFileSync(path.join(secrets, 'gated'), '');
+  for (const mark of marks) writeFileSync(path.join(secrets, mark), '');
   const program = `
     answers=("$@")
     http() {
@@ -47,12 +50,12 @@ const error = [2, ''] as const;
 
 it('as the original has it, without its own secret', () => {
   const first = 'asked GET /redeemtoken.cgi?token=one-two-three&port=8888';
-  expect(openSite(false, [[0, 'Success!']])).toEqual({ first, end: OPEN, asked: 1 });
+  expect(openSite([], [[0, 'Success!']])).toEqual({ first, end: OPEN, asked: 1 });
 });
 
-it('with the Jupyter token where the proxy brings that to it', () => {
+it.each(['gated', 'claimed'] as const)('with the Jupyter token where it is %s', (mark) => {
   const first = 'asked POST /api/v1/tokens/one-two-three/redeem {"port":8888,"jupyterToken":"s3cret"}';
-  expect(openSite(true, [[0, '{"state":"mapped"}']])).toEqual({ first, end: OPEN, asked: 1 });
+  expect(openSite([mark], [[0, '{"state":"mapped"}']])).toEqual({ first, end: OPEN, asked: 1 });
 });
 
 it.each([
@@ -69,5 +72,5 @@ it.each([
     expect.stringMatching(/^failed: The proxy manage.test can't be reached/),
   ],
 ] as const)('%s', (_what, gated, answers, end) => {
-  expect(openSite(gated, answers)).toMatchObject({ end, asked: answers.length });
+  expect(openSite(gated ? ['gated'] : [], answers)).toMatchObject({ end, asked: answers.length });
 });

@@ -137,6 +137,11 @@ describe(`from a workstation through ssh${note}`, () => {
     expect((await satellite.ask(api, withToken)).status).toBe(200);
     expect((await satellite.ask(api)).status).toBe(403);
     expect(satellite.tokensInUse()).toHaveLength(1);
+    // Every workstation comes from the address that has redeemed it: its name alone must not be enough.
+    const manage = url.replace(words, 'manage');
+    const destroyed = await satellite.ask(new URL(`/destroytoken.cgi?token=${words}`, manage).href);
+    expect(destroyed.body).toMatch(/^Oops! Only who knows its Jupyter token/);
+    expect((await satellite.ask(api, withToken)).status).toBe(200);
     // Neither of the two tokens is anywhere that others can read.
     const running = processesWithHome(how.home.path);
     for (const secret of [jupyterToken, words])

@@ -41,6 +41,7 @@ export function sessionRecord(id: string, changed: Partial<SessionRecord> = {}):
     manageUrl: 'http://127.0.0.1:1',
     caFile: null,
     gated: false,
+    claimed: false,
     timeLimit: 1800,
     submittedAt: '2026-11-21T21:00:00.000Z',
     outcome: null,

@@ -4,7 +4,9 @@ import * as z from 'zod';
 import { NotYoursError } from '../auth/access.ts';
 import { comesFromPage } from '../gate/browser.ts';
 import type { Client } from '../gate/client.ts';
+import { hasBody } from '../http.ts';
 import { jobIdFrom } from '../jobs/id.ts';
+import { claimOf, isProven } from '../tokens/claim.ts';
 import { phases, type TokenRecord } from '../tokens/record.ts';
 import type { JobReport } from '../tokens/registry.ts';
 import { readBody } from './body.ts';
@@ -65,18 +67,22 @@ const jupyterToken = z
   .string()
   .regex(/^[A-Za-z0-9_-]{16,256}$/, 'must be 16 to 256 letters, digits, - and _');
 
+const proof = z.object({ jupyterToken: jupyterToken.optional() });
+
 export const bodies = {
-  redeem: z.object({
+  issue: proof,
+  renew: proof,
+  destroy: proof,
+  redeem: proof.extend({
     port: z.int(WRONG_PORT).min(MIN_PORT, WRONG_PORT).max(MAX_PORT, WRONG_PORT),
-    jupyterToken: jupyterToken.optional(),
   }),
-  job: z.object({ jobId }),
+  job: proof.extend({ jobId }),
   access: z.object({
     jupyterToken,
     owner: account.optional(),
     sharedWith: z.array(account).max(MAX_SHARED).optional(),
   }),
-  phase: z.object({ phase: z.enum(phases), reason: reasonText.nullish() }),
+  phase: proof.extend({ phase: z.enum(phases), reason: reasonText.nullish() }),
   jobs: z.array(z.unknown()),
 };
 
@@ -106,6 +112,7 @@ export interface Route {
 export const routes: readonly Route[] = [
   { path: '/tokens', methods: { POST: issue } },
   { path: '/tokens/{token}', methods: { GET: show, DELETE: destroy } },
+  { path: '/tokens/{token}/destroy', methods: { POST: destroy } },
   { path: '/tokens/{token}/redeem', methods: { POST: redeem } },
   { path: '/tokens/{token}/renew', methods: { POST: renew } },
   // Old wget can only POST; both operations are idempotent either way.
@@ -171,9 +178,11 @@ const NO_CONTENT: Reply = { status: 204, type: 'application/json', body: '' };
 async function issue(call: Call): Promise<Reply> {
   requireInternal(call);
   if (!mayIssue(call.management, call.client.address)) throw tooMany();
-  const record = await call.management.registry.issue();
+  const { jupyterToken } = await readProof(call, bodies.issue);
+  const record = await call.management.registry.issue(jupyterToken && claimOf(jupyterToken));
   const { token, site, state, expiresAt } = describe(call.management, record);
-  return json(201, { token, site, state, expiresAt, gated: call.management.accesses !== undefined });
+  const gated = call.management.accesses !== undefined;
+  return json(201, { token, site, state, expiresAt, gated, claimed: record.claim !== null });
 }
 
 function show({ management, token, client }: Call): Reply {
@@ -186,9 +195,12 @@ function show({ management, token, client }: Call): Reply {
   return json(200, isStranger ? { ...told, job: null, phase: null, reason: null } : told);
 }
 
+/** With DELETE for tokens that anybody may give back; a body belongs to POST. */
 async function destroy(call: Call): Promise<Reply> {
   requireInternal(call);
-  const outcome = await call.management.registry.destroy(requireToken(call), call.client.address);
+  const token = requireToken(call);
+  const { jupyterToken } = call.request.method === 'POST' ? await readProof(call, bodies.destroy) : {};
+  const outcome = await call.management.registry.destroy(token, call.client.address, jupyterToken);
   // Gone is what was asked for.
   if (!outcome.ok && outcome.why !== 'gone') throw refusal(outcome);
   return NO_CONTENT;
@@ -202,28 +214,31 @@ async function redeem(call: Call): Promise<Reply> {
     throw new ApiError(403, 'not-yours', `${NOT_YOURS_TO_OPEN}.`);
   const fault = targetFault(call.management, call.client.address, port);
   if (fault !== undefined) throw new ApiError(400, fault.code, `${fault.message}.`);
-  return answer(call, await call.management.registry.redeem(token, call.client.address, port));
+  return answer(call, await call.management.registry.redeem(token, call.client.address, port, jupyterToken));
 }
 
 async function renew(call: Call): Promise<Reply> {
   requireInternal(call);
-  return answer(call, await call.management.registry.renew(requireToken(call), call.client.address));
+  const token = requireToken(call);
+  const { jupyterToken } = await readProof(call, bodies.renew);
+  return answer(call, await call.management.registry.renew(token, call.client.address, jupyterToken));
 }
 
 async function link(call: Call): Promise<Reply> {
   requireInternal(call);
   const token = requireToken(call);
-  const body = await readJson(call, bodies.job, MAX_BODY_BYTES);
-  return answer(call, await call.management.registry.link(token, body.jobId, call.client.address));
+  const { jobId, jupyterToken } = await readJson(call, bodies.job, MAX_BODY_BYTES);
+  return answer(call, await call.management.registry.link(token, jobId, call.client.address, jupyterToken));
 }
 
 async function setPhase(call: Call): Promise<Reply> {
   requireInternal(call);
   const token = requireToken(call);
-  const { phase, reason } = await readJson(call, bodies.phase, MAX_BODY_BYTES);
+  const { phase, reason, jupyterToken } = await readJson(call, bodies.phase, MAX_BODY_BYTES);
+  const { registry } = call.management;
   return answer(
     call,
-    await call.management.registry.setPhase(token, call.client.address, phase, reason || null),
+    await registry.setPhase(token, call.client.address, phase, reason || null, jupyterToken),
   );
 }
 
@@ -238,6 +253,7 @@ async function setAccess(call: Call): Promise<Reply> {
   const record = registry.find(token);
   if (record === undefined) throw unknownToken();
   if (record.state === 'gone') throw refusal({ ok: false, why: 'gone' });
+  if (!isProven(record, jupyterToken)) throw refusal({ ok: false, why: 'not-yours' });
   try {
     const access = await accesses.put(record, jupyterToken, { owner, sharedWith });
     return json(200, { owner: access.owner, sharedWith: access.sharedWith });
@@ -325,6 +341,8 @@ function refusal({ why }: Extract<Outcome, { ok: false }>): ApiError {
       return new ApiError(409, 'already-linked', 'This token is linked to another job.');
     case 'other-host':
       return new ApiError(403, 'other-host', 'Only the host that redeemed this token may do that.');
+    case 'not-yours':
+      return new ApiError(403, 'not-yours', 'Only who knows its Jupyter token may do that.');
   }
 }
 
@@ -378,6 +396,11 @@ function requireJson({ headers }: IncomingMessage): void {
   const isPlain = /^(identity)?$/.test(headers['content-encoding'] ?? '');
   if (isJson && isUtf8 && isPlain) return;
   throw new ApiError(415, 'unsupported-type', 'The body must be JSON in UTF-8 (application/json).');
+}
+
+/** A body that may be left out. */
+async function readProof(call: Call, schema: typeof proof): Promise<z.output<typeof proof>> {
+  return hasBody(call.request) ? readJson(call, schema, MAX_BODY_BYTES) : {};
 }
 
 async function readJson<T>({ request, management }: Call, schema: z.ZodType<T>, limit: number): Promise<T> {

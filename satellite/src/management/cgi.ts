@@ -141,7 +141,8 @@ async function redeemtoken({ management, request, query, client }: Call): Promis
   if (token !== undefined && !mayRedeem(management, token, undefined)) return oops(NOT_YOURS_TO_OPEN);
   const outcome =
     token === undefined ? undefined : await management.registry.redeem(token, client.address, port);
-  return outcome?.ok ? html('Success!\n') : oops('Unknown nonce or nonce already used');
+  if (outcome?.ok) return html('Success!\n');
+  return oops(outcome?.why === 'not-yours' ? NOT_YOURS_TO_OPEN : 'Unknown nonce or nonce already used');
 }
 
 async function destroytoken({ management, request, query, client }: Call): Promise<Reply> {
@@ -153,6 +154,7 @@ async function destroytoken({ management, request, query, client }: Call): Promi
   const token = tokenFrom(given);
   const outcome = token === undefined ? undefined : await management.registry.destroy(token, client.address);
   if (outcome?.ok) return html('Success! Token destroyed.\n');
+  if (outcome?.why === 'not-yours') return oops('Only who knows its Jupyter token may end this session');
   return outcome?.why === 'other-host'
     ? oops('Nonce must be destroyed from host it was redeemed on')
     : oops('Unknown nonce or nonce already destroyed');

@@ -13,7 +13,7 @@ interface Description {
 }
 
 const FORBIDDEN =
-  'The client is in the wrong network, is not the host that redeemed the token, or is a page in a browser.';
+  'The client is in the wrong network, is not the host that redeemed the token, does not know its Jupyter token, or is a page in a browser.';
 const onToken: Answers = {
   403: FORBIDDEN,
   404: 'There is no such token.',
@@ -50,9 +50,12 @@ const phase: Description = {
 /** By method and path, as in the table of routes. */
 const descriptions: Readonly<Record<string, Description>> = {
   'POST /tokens': {
-    summary: 'Issue a token.',
+    summary:
+      'Issue a token. With a Jupyter token, only who knows that may redeem, link, renew, report on and destroy it, beside the other rules: for sessions whose address others share.',
+    body: bodies.issue,
     answers: {
       201: 'IssuedToken',
+      ...withBody,
       403: FORBIDDEN,
       429: 'The client has had too many tokens in the last minute.',
       ...written,
@@ -71,6 +74,11 @@ const descriptions: Readonly<Record<string, Description>> = {
     summary: 'Give a token back; also if it is gone already.',
     answers: { 204: 'The token is gone.', ...onToken, ...written },
   },
+  'POST /tokens/{token}/destroy': {
+    summary: 'The same, with the Jupyter token that it was issued with.',
+    body: bodies.destroy,
+    answers: { 204: 'The token is gone.', ...withBody, ...onToken, ...written },
+  },
   'POST /tokens/{token}/redeem': {
     summary:
       'Point the site at this port of the client’s address, once. Where the proxy asks who visits and knows whose session it is, that takes its Jupyter token.',
@@ -87,7 +95,8 @@ const descriptions: Readonly<Record<string, Description>> = {
   'POST /tokens/{token}/renew': {
     summary:
       'Count the time of a redeemed token anew, from the address that redeemed it. For sessions that no scheduler reports.',
-    answers: { 200: 'Token', ...onToken, 410: 'The token is gone.', ...written },
+    body: bodies.renew,
+    answers: { 200: 'Token', ...withBody, ...onToken, 410: 'The token is gone.', ...written },
   },
   'PUT /tokens/{token}/job': link,
   'POST /tokens/{token}/job': link,
@@ -136,7 +145,7 @@ const issued = {
 };
 
 const schemas: Readonly<Record<string, object>> = {
-  IssuedToken: object({ ...issued, gated: { type: 'boolean' } }),
+  IssuedToken: object({ ...issued, gated: { type: 'boolean' }, claimed: { type: 'boolean' } }),
   Access: object({ owner: text, sharedWith: { type: 'array', items: text } }),
   Token: object({
     ...issued,
@@ -191,7 +200,7 @@ function operation({ summary, body, answers }: Description, { path }: Route): ob
     }),
     ...(body && {
       requestBody: {
-        required: true,
+        required: !body.safeParse({}).success,
         content: {
           'application/json': { schema: z.toJSONSchema(body, { io: 'input', unrepresentable: 'any' }) },
         },

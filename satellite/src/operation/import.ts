@@ -112,6 +112,7 @@ function tokenOf(row: ProxyRow, { internalNetworks }: SatelliteConfig, skew: num
     host: null,
     port: null,
     jobId: jobIdFrom(row.jobid ?? '') ?? null,
+    claim: null,
     phase: null,
     reason: null,
   };

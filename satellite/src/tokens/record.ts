@@ -19,6 +19,8 @@ export interface TokenRecord {
   readonly host: string | null;
   readonly port: number | null;
   readonly jobId: string | null;
+  /** Where only who knows its Jupyter token may change anything: what that is known by. */
+  readonly claim: string | null;
   readonly phase: Phase | null;
   /** Why the session ended or failed, in words for people. */
   readonly reason: string | null;

@@ -1,4 +1,5 @@
 import { jobStage, jobState } from '../jobs/states.ts';
+import { isProven } from './claim.ts';
 import { type TokenEvent, transitions } from './machine.ts';
 import type { GoneBy, JobRecord, Phase, TokenRecord, TokenState } from './record.ts';
 import { type Changes, ConflictError, type News, retried, type TokenStore } from './store.ts';
@@ -7,7 +8,10 @@ import { drawToken } from './words.ts';
 /** What was asked of a token, done or refused. */
 export type Outcome =
   | { readonly ok: true; readonly record: TokenRecord }
-  | { readonly ok: false; readonly why: 'unknown' | 'gone' | 'redeemed' | 'other-host' | 'linked' };
+  | {
+      readonly ok: false;
+      readonly why: 'unknown' | 'gone' | 'redeemed' | 'other-host' | 'linked' | 'not-yours';
+    };
 
 /** One line of a job report. */
 export type JobReport = Omit<JobRecord, 'reportedAt'>;
@@ -23,7 +27,8 @@ const refused = (why: Extract<Outcome, { ok: false }>['why']): Outcome => ({ ok:
 /**
  * All tokens and jobs, in memory for the data path and in the store for good. Every change is committed before its
  * promise resolves and before anybody sees it. Where other proxies share the store, what they change is taken in as they
- * commit it; who was faster has won, and the other one looks again at what he wanted.
+ * commit it; who was faster has won, and the other one looks again at what he wanted. A token that was issued with a claim
+ * is changed only by who proves it with the Jupyter token.
  */
 export class TokenRegistry {
   readonly #store: TokenStore;
@@ -167,12 +172,12 @@ export class TokenRegistry {
     this.#listeners.add(listener);
   }
 
-  /** A new pending token. */
-  issue(): Promise<TokenRecord> {
-    return retried(() => this.#issue());
+  /** A new pending token; `claim` says who may change anything about it, beside the other rules. */
+  issue(claim: string | null = null): Promise<TokenRecord> {
+    return retried(() => this.#issue(claim));
   }
 
-  async #issue(): Promise<TokenRecord> {
+  async #issue(claim: string | null): Promise<TokenRecord> {
     let token = drawToken();
     while (this.#latest(token)) token = drawToken();
     const record: TokenRecord = {
@@ -185,6 +190,7 @@ export class TokenRegistry {
       host: null,
       port: null,
       jobId: null,
+      claim,
       phase: null,
       reason: null,
     };
@@ -193,10 +199,11 @@ export class TokenRegistry {
   }
 
   /** Points the site at host and port, once. */
-  redeem(token: string, host: string, port: number): Promise<Outcome> {
+  redeem(token: string, host: string, port: number, jupyterToken?: string): Promise<Outcome> {
     return retried(async () => {
       const record = this.#current(token);
       if (record === undefined) return refused('unknown');
+      if (!isProven(record, jupyterToken)) return refused('not-yours');
       if (record.state === 'gone') return refused('gone');
       if (!can(record, 'redeem')) return refused('redeemed');
       return this.#change({ ...record, state: 'mapped', redeemedAt: this.now(), host, port });
@@ -207,10 +214,11 @@ export class TokenRegistry {
    * Counts the time of a mapped token anew: whoever redeemed it lives. For sessions that no scheduler reports, such as one at
    * the other end of an ssh connection.
    */
-  renew(token: string, byHost: string): Promise<Outcome> {
+  renew(token: string, byHost: string, jupyterToken?: string): Promise<Outcome> {
     return retried(async () => {
       const record = this.#current(token);
       if (record === undefined) return refused('unknown');
+      if (!isProven(record, jupyterToken)) return refused('not-yours');
       if (record.state === 'gone') return refused('gone');
       if (record.host !== byHost) return refused('other-host');
       return this.#change({ ...record, redeemedAt: this.now() });
@@ -218,10 +226,11 @@ export class TokenRegistry {
   }
 
   /** Gives a token back. A mapped one belongs to the host that redeemed it. */
-  destroy(token: string, byHost: string): Promise<Outcome> {
+  destroy(token: string, byHost: string, jupyterToken?: string): Promise<Outcome> {
     return retried(async () => {
       const record = this.#current(token);
       if (record === undefined) return refused('unknown');
+      if (!isProven(record, jupyterToken)) return refused('not-yours');
       if (record.host !== null && record.host !== byHost) return refused('other-host');
       if (record.goneBy === 'destroyed') return refused('gone');
       return this.#change(this.#gone(record, 'destroy', 'destroyed'));
@@ -232,10 +241,11 @@ export class TokenRegistry {
    * Ties a token to a job, once; again for the same job is fine. A mapped token's link may still come from the login
    * host that submitted the job, but ends it at once only in the hands of the host that redeemed it.
    */
-  link(token: string, jobId: string, byHost: string): Promise<Outcome> {
+  link(token: string, jobId: string, byHost: string, jupyterToken?: string): Promise<Outcome> {
     return retried(async () => {
       const record = this.#current(token);
       if (record === undefined) return refused('unknown');
+      if (!isProven(record, jupyterToken)) return refused('not-yours');
       if (record.jobId === jobId) return { ok: true, record };
       if (record.jobId !== null) return refused('linked');
       if (record.state === 'gone') return refused('gone');
@@ -251,10 +261,17 @@ export class TokenRegistry {
    * Notes how far the session's start has come, or why it is over. Where the scheduler's report has ended the token, the
    * job's own last words may come after it, once.
    */
-  setPhase(token: string, byHost: string, phase: Phase, reason: string | null): Promise<Outcome> {
+  setPhase(
+    token: string,
+    byHost: string,
+    phase: Phase,
+    reason: string | null,
+    jupyterToken?: string,
+  ): Promise<Outcome> {
     return retried(async () => {
       const record = this.#current(token);
       if (record === undefined) return refused('unknown');
+      if (!isProven(record, jupyterToken)) return refused('not-yours');
       if (record.host !== null && record.host !== byHost) return refused('other-host');
       if (record.phase === phase && record.reason === reason) return { ok: true, record };
       const last = phase === 'ended' || phase === 'failed';

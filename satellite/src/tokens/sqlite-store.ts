@@ -14,10 +14,14 @@ import {
 
 const SCHEMA_VERSION = 1;
 
+/** The last column of the tokens, which came later, too. */
+const LATER_COLUMN = 'claim';
+
 const SCHEMA = `
   CREATE TABLE tokens (
     token TEXT PRIMARY KEY, state TEXT NOT NULL, issuedAt INTEGER NOT NULL, redeemedAt INTEGER, goneAt INTEGER,
-    goneBy TEXT, host TEXT, port INTEGER, jobId TEXT, phase TEXT, reason TEXT
+    goneBy TEXT, host TEXT, port INTEGER, jobId TEXT, phase TEXT, reason TEXT,
+    ${LATER_COLUMN} TEXT
   ) STRICT, WITHOUT ROWID;
   CREATE TABLE jobs (
     id TEXT PRIMARY KEY, state TEXT NOT NULL, position INTEGER, estimatedStart INTEGER, reason TEXT,
@@ -126,13 +130,15 @@ export class SqliteStore implements TokenStore {
       if (version === 0) db.exec(`BEGIN; ${SCHEMA} ${LATER} COMMIT;`);
       else checkPages(db);
       db.exec(LATER);
+      if (!columns(db).get('tokens')?.endsWith(`,${LATER_COLUMN}`))
+        db.exec(`ALTER TABLE tokens ADD COLUMN ${LATER_COLUMN} TEXT`);
       touch(db);
       this.#checkFiles();
       const last = db.prepare('SELECT time, wall, uptime, boot FROM clock').get() as Anchor | undefined;
       this.clock = new Clock(last, Number(db.prepare(NEWEST).get()?.time ?? 0));
       this.#putToken = db.prepare(
         `INSERT OR REPLACE INTO tokens VALUES
-         (:token, :state, :issuedAt, :redeemedAt, :goneAt, :goneBy, :host, :port, :jobId, :phase, :reason)`,
+         (:token, :state, :issuedAt, :redeemedAt, :goneAt, :goneBy, :host, :port, :jobId, :phase, :reason, :claim)`,
       );
       this.#putJob = db.prepare(
         'INSERT OR REPLACE INTO jobs VALUES (:id, :state, :position, :estimatedStart, :reason, :reportedAt)',
@@ -331,7 +337,9 @@ function look(path: string, withLog: boolean): void {
     const isOurs =
       version === SCHEMA_VERSION &&
       [...columns(ours)].every(
-        ([table, known]) => (tables.get(table) ?? (laterTables.has(table) && known)) === known,
+        ([table, known]) =>
+          (tables.get(table) ?? (laterTables.has(table) && known)) === known ||
+          `${tables.get(table)},${LATER_COLUMN}` === known,
       );
     if (applicationId !== 0 || !(isNew || isOurs)) {
       throw Object.assign(new Error('it is the database of another program'), { errcode: NOT_A_DATABASE });

@@ -106,6 +106,7 @@ describe.skipIf(leftOut)(`a state in PostgreSQL${leftOut ? ` (left out: ${obstac
       host: null,
       port: null,
       jobId: '4711',
+      claim: null,
       phase: 'failed',
       reason: 'it’s "so" \\ ünïcödé 🦉\nand more',
     };
