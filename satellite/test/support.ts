@@ -111,7 +111,7 @@ async function start(
   );
   // Where a test is about visitors who are strangers they stay so.
   if (directory && !config.limits?.unknownNamesPerMinute) {
-    const runtime = new RuntimeApi(join(directory, 'runtime.sock'));
+    const runtime = new RuntimeApi(join(config.haproxy?.directory ?? directory, 'runtime.sock'));
     runtimes.set(started.address.port, (command) => runtime.ask(command));
   }
   return { ...started, port: started.address.port };

@@ -29,6 +29,9 @@ export interface HaproxyFiles {
   readonly sites: string;
 }
 
+/** A visitor's address: IPv4 as such, also on a socket for both. */
+const SRC = 'src,ipmask(32,128)';
+
 /** Stick tables and maps by the names that the runtime API knows. */
 export const TABLES = {
   visits: 'visits',
@@ -52,12 +55,12 @@ const ODD_FIELDS =
 
 /** What is said of a request, in the form of satellite's log: see Front and loggablePath(). */
 const REQUEST_LINE =
-  '{"time":"%[date,utime(%Y-%m-%dT%H:%M:%SZ)]","event":"request","kind":"%[var(txn.kind)]","client":"%ci",' +
+  '{"time":"%[date,utime(%Y-%m-%dT%H:%M:%SZ)]","event":"request","client":"%[src,ipmask(32,128)]",' +
   '"host":"%[var(txn.host),field(1,-),json(utf8s)]-…","method":"%[method,json(utf8s)]","path":"%[var(txn.path),json(utf8s)]",' +
   '"status":%ST,"ms":%Ta,"haproxy":"%ts"}';
 /** What is said of a connection on which no request could be read. */
 const ERROR_LINE =
-  '{"time":"%[date,utime(%Y-%m-%dT%H:%M:%SZ)]","event":"unreadable","client":"%ci","code":"%[fc_err_str,json(utf8s)]"}';
+  '{"time":"%[date,utime(%Y-%m-%dT%H:%M:%SZ)]","event":"unreadable","client":"%[src,ipmask(32,128)]","code":"%[fc_err_str,json(utf8s)]"}';
 const SHORT_PATH = 'path,regsub("([a-z]{1,9})((-|%2d)[a-z]{1,9}){2,5}","\\1-…",gi)';
 
 /** One entry of the map of live sites. No part of it has an @. */
@@ -78,7 +81,7 @@ export function haproxyConfiguration(plan: HaproxyPlan): string {
   const isSecure = certificates.length > 0;
   const proto = isSecure ? 'https' : 'http';
   const toSatellite = `server satellite unix@${files.satellite} send-proxy-v2 proxy-v2-options ssl,authority`;
-  const isFront = trustedProxies.length > 0 ? `  acl is_front src ${trustedProxies.join(' ')}\n` : '';
+  const isFront = trustedProxies.length > 0 ? `  acl is_front ${SRC} ${trustedProxies.join(' ')}\n` : '';
   const noFront = trustedProxies.length > 0 ? ' !is_front' : '';
 
   return `# Written by satellite; it is written anew at each start.
@@ -158,7 +161,7 @@ ${isSecure ? '  tcp-request session set-var(sess.name) ssl_fc_sni,lower\n' : ''}
   acl has_upgrade req.hdr(upgrade) -m found
   acl is_websocket req.fhdr(upgrade) -m str -i websocket
   # Somebody's first visit to a site is satellite's, which counts who guesses names.
-  acl is_visitor src,concat(@,txn.id),in_table(${TABLES.visits}) -m bool
+  acl is_visitor ${SRC},concat(@,txn.id),in_table(${TABLES.visits}) -m bool
 ${isSecure ? '  acl is_name var(txn.host),field(1,:),strcmp(sess.name) eq 0\n' : ''}  http-request set-var(txn.plain) int(1) if is_live${noFront}${isSecure ? ' is_name' : ''} is_path !has_fragment is_version !is_odd !has_zero is_visitor
   http-request unset-var(txn.plain) if has_connection !is_connection
   # Chunks may have trailers behind them, which HAProxy would pass on.
@@ -169,8 +172,6 @@ ${isSecure ? '  acl is_name var(txn.host),field(1,:),strcmp(sess.name) eq 0\n' :
   acl is_plain var(txn.plain) -m found
   # The rest is in satellite's own log.
   http-request set-log-level silent unless is_plain
-  http-request set-var(txn.kind) str(site) if is_plain
-  http-request set-var(txn.kind) str(websocket) if is_plain has_upgrade
   http-request set-var(txn.path) path if is_plain
   http-request set-var(txn.path) '${SHORT_PATH}' if is_plain { path -m sub -- - %2d %2D }
   # Behind an upgrade that was refused nobody's request begins.
@@ -207,14 +208,14 @@ backend ${name}
   http-request del-header te
   # A notebook may answer before it has read a body, and take the rest of that for a request: nobody else's is to follow.
   http-request set-header Connection close if { method POST PUT PATCH }
-  http-request add-header X-Forwarded-For %[src]
+  http-request add-header X-Forwarded-For %[${SRC}]
   http-request add-header X-Forwarded-Proto ${proto}
   http-request add-header X-Forwarded-Host %[req.hdr(host)]
   http-request add-header X-Forwarded-Port ${isSecure ? 443 : 80} unless { var(txn.host) -m sub : }
   http-request add-header X-Forwarded-Port %[var(txn.host),field(2,:)] if { var(txn.host) -m sub : }
-  http-request add-header X-Real-IP %[src]
-  http-request add-header Forwarded "for=%[src];proto=${proto};host=\\"%[req.hdr(host)]\\"" unless { src -m sub : }
-  http-request add-header Forwarded "for=\\"[%[src]]\\";proto=${proto};host=\\"%[req.hdr(host)]\\"" if { src -m sub : }
+  http-request add-header X-Real-IP %[${SRC}]
+  http-request add-header Forwarded "for=%[${SRC}];proto=${proto};host=\\"%[req.hdr(host)]\\"" unless { ${SRC} -m sub : }
+  http-request add-header Forwarded "for=\\"[%[${SRC}]]\\";proto=${proto};host=\\"%[req.hdr(host)]\\"" if { ${SRC} -m sub : }
   http-response return status 502 content-type text/plain string "The connection to the compute node broke off.\\n" unless { status 100:599 }
   http-response del-header keep-alive
   http-response del-header proxy- -m beg

@@ -49,6 +49,8 @@ export class HaproxyEngine implements Engine {
   readonly #runtime: RuntimeApi;
   readonly #sites: HaproxySites;
   #process: HaproxyProcess | undefined;
+  #isStale = false;
+  #isTelling = false;
   #isClosed = false;
 
   /** Throws a ConfigError where HAProxy is missing or too old, or its folder can't be used. */
@@ -144,6 +146,11 @@ export class HaproxyEngine implements Engine {
     this.#options.inside.drop(token);
   }
 
+  /** Takes in what HAProxy has counted; done by itself every few seconds. */
+  countNow(): Promise<void> {
+    return this.#sites.countNow();
+  }
+
   /** What followCertificates() tells of new ones, which are for new connections. */
   follows(certificates: { readonly all: readonly Pem[] }): { setSecureContext(): void } {
     return {
@@ -197,26 +204,30 @@ export class HaproxyEngine implements Engine {
   }
 
   #spellings(token: string): string[] {
-    const { host, port } = { host: `${token}.${this.#options.config.domain}`, port: this.address.port };
-    return [host, `${host}:${port}`];
+    const { certificates, config } = this.#options;
+    const host = `${token}.${config.domain}`;
+    const { port } = this.address;
+    // What browsers leave out they may write all the same, which is for satellite to read.
+    return port === (certificates.length > 0 ? 443 : 80) ? [host] : [host, `${host}:${port}`];
   }
 
+  /** Once at a time, however many have seen that it is needed. */
   async #tellAll(): Promise<void> {
-    let patience = 0;
-    while (!this.#isClosed) {
+    this.#isStale = true;
+    if (this.#isTelling) return;
+    this.#isTelling = true;
+    for (let tries = 0; this.#isStale && !this.#isClosed && tries < MOST_TRIES; tries += 1) {
+      this.#isStale = false;
       try {
         await this.#sites.reconcile();
-        return;
       } catch (error) {
-        patience += 1;
+        this.#isStale = true;
         this.#options.log({ event: 'haproxy-unreachable', message: (error as Error).message });
-        if (patience >= MOST_TRIES) {
-          this.#process?.kill();
-          return;
-        }
-        await pause(RETRY_MS);
+        await pause(RETRY_MS, undefined, { ref: false });
       }
     }
+    this.#isTelling = false;
+    if (this.#isStale && !this.#isClosed) this.#process?.kill();
   }
 
   #lost(error: Error): void {

@@ -211,8 +211,11 @@ export class HaproxySites {
 
   async #endOpen(ids: readonly number[]): Promise<void> {
     const { runtime } = this.#options;
-    const asked = ids.map((id) => `show table ${TABLES.connections} data.gpt0 eq ${id}`);
-    const clients = new Set(tableEntries(await runtime.askAll(asked)).map((entry) => entry.get('key')));
+    const all = tableEntries(await runtime.ask(`show table ${TABLES.connections} data.gpt0 gt 0`));
+    const wanted = new Set(ids);
+    const clients = new Set(
+      all.filter((entry) => wanted.has(Number(entry.get('gpt0')))).map((entry) => entry.get('key')),
+    );
     if (clients.size === 0) return;
     const notebooks: ReadonlySet<string | undefined> = new Set(Object.values(backends));
     const streams = (await runtime.ask('show sess')).split('\n').flatMap((line) => {

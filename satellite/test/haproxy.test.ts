@@ -1,0 +1,459 @@
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { chmod, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { createServer as createHttpServer } from 'node:http';
+import { connect as connectHttp2 } from 'node:http2';
+import { createServer, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { describe, expect, test } from 'vitest';
+import { parseConfig } from '../src/config.ts';
+import { HaproxyEngine } from '../src/dataplane/haproxy/engine.ts';
+import { expectAnnouncement } from '../src/dataplane/haproxy/proxy-protocol.ts';
+import { RuntimeApi } from '../src/dataplane/haproxy/runtime.ts';
+import { NodeEngine } from '../src/dataplane/node/engine.ts';
+import type { LogEntry } from '../src/index.ts';
+import { ConfigError } from '../src/index.ts';
+import { Traffic } from '../src/operation/traffic.ts';
+import { selfSignedCertificate } from '../src/tls.ts';
+import { serve } from './integration/program.ts';
+import {
+  api,
+  ask,
+  cleanup,
+  DOMAIN,
+  listenOn,
+  NODE1,
+  notebook,
+  OUTSIDE,
+  redeemed,
+  satellite,
+  satelliteOver,
+  scratch,
+  secureWire,
+  siteHost,
+  visit,
+  type Wire,
+  wire,
+} from './support.ts';
+
+/* What is HAProxy's alone. What both engines do is in the files that the project `haproxy` runs for both. */
+
+/** What has been logged, and a way to wait for more of it. */
+function journal() {
+  const entries: LogEntry[] = [];
+  const waiting = new Set<() => void>();
+  return {
+    entries,
+    log: (entry: LogEntry): void => {
+      entries.push(entry);
+      for (const check of waiting) check();
+    },
+    /** The first entry that matches, from the one with this index on. */
+    when: (matches: (entry: LogEntry) => boolean, from = 0): Promise<LogEntry> =>
+      new Promise((resolve) => {
+        const check = (): void => {
+          const found = entries.slice(from).find(matches);
+          if (!found) return;
+          waiting.delete(check);
+          resolve(found);
+        };
+        waiting.add(check);
+        check();
+      }),
+  };
+}
+
+const isEvent =
+  (event: string) =>
+  (entry: LogEntry): boolean =>
+    entry.event === event;
+
+/** A folder in which HAProxy's sockets have short names. */
+async function folder(): Promise<string> {
+  const made = await mkdtemp(join(tmpdir(), 'hap-'));
+  cleanup(() => rm(made, { recursive: true, force: true }));
+  return made;
+}
+
+const runtimeIn = (directory: string): RuntimeApi => new RuntimeApi(join(directory, 'runtime.sock'));
+
+const pidIn = async (directory: string): Promise<number> =>
+  Number(/^Pid: (\d+)$/m.exec(await runtimeIn(directory).ask('show info'))?.[1]);
+
+const upgrade = (token: string): string =>
+  `GET /api/kernels/1/channels HTTP/1.1\r\nHost: ${siteHost(token)}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`;
+
+/** A notebook that says its own name, and echoes WebSockets. */
+async function echoing(name = 'the notebook') {
+  const upstream = await notebook((request, response) => response.end(`${name} ${request.url}`));
+  upstream.on('upgrade', ({ headers }, socket) => {
+    socket.on('error', () => undefined);
+    // RFC 6455 section 4.2.2; over HTTP/2 the key is HAProxy's.
+    const accept = createHash('sha1').update(
+      `${headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`,
+    );
+    socket.write(
+      `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: ${accept.digest('base64')}\r\n\r\n`,
+    );
+    socket.pipe(socket);
+  });
+  return upstream;
+}
+
+async function tunnel(port: number, token: string): Promise<Wire> {
+  const client = await wire(port);
+  await client.send(upgrade(token)).until(/ 101 /);
+  return client;
+}
+
+/** HAProxy with nothing behind it that would take what it hands over. */
+async function bare(directory: string, traffic: Traffic, listen = '127.0.0.1:0') {
+  const { log, ...rest } = journal();
+  const config = parseConfig({
+    domain: DOMAIN,
+    tls: 'off',
+    engine: 'haproxy',
+    listen,
+    haproxy: { directory },
+  });
+  const inside = new NodeEngine(config.limits, traffic, undefined);
+  const parts = { config, traffic, log, inside, hsts: undefined, logFd: undefined, certificates: [] };
+  const engine = new HaproxyEngine(parts);
+  await engine.start(config.listen);
+  cleanup(async () => {
+    engine.close();
+    await engine.end();
+  });
+  return { engine, ...rest };
+}
+
+/** Waits until HAProxy knows so many sites. */
+async function known(directory: string, sites: number): Promise<void> {
+  for (;;) {
+    const text = await runtimeIn(directory).ask(`show map ${directory}/sites.map`);
+    // Each has two spellings.
+    if (text.trim().split('\n').filter(Boolean).length === 2 * sites) return;
+    await pause(5);
+  }
+}
+
+/** Waits until HAProxy serves a site to us by itself. */
+async function isDirect(directory: string, port: number, token: string): Promise<void> {
+  const runtime = runtimeIn(directory);
+  const entry = new RegExp(` ${siteHost(token)} (\\d+)@`);
+  for (;;) {
+    await visit(port, token);
+    const [, id] = entry.exec(await runtime.ask(`show map ${directory}/sites.map`)) ?? [];
+    if (id && (await runtime.ask(`show table requests key ${id}`)).includes('http_req_cnt')) return;
+  }
+}
+
+describe('a site', () => {
+  test('is served by satellite first, and by HAProxy from then on; both say so in one form', async () => {
+    const { entries, log, when } = journal();
+    const { port } = await satellite({ limits: { unknownNamesPerMinute: 100 } }, { log });
+    const token = await redeemed(port, (await echoing()).port);
+    const path = '/lab/tree/one-two-three?token=secret';
+    expect((await visit(port, token, { path })).body).toBe(`the notebook ${path}`);
+    const first = await when(({ path }) => String(path).startsWith('/lab'));
+    expect(first).not.toHaveProperty('haproxy');
+    // It hears of the visitor within a moment.
+    let bySelf: LogEntry | undefined;
+    while (bySelf === undefined) {
+      await visit(port, token, { path });
+      bySelf = entries.find(({ haproxy }) => haproxy !== undefined);
+    }
+    expect({ ...bySelf, ms: 0, haproxy: undefined }).toEqual({ ...first, ms: 0, haproxy: undefined });
+    expect(bySelf).toMatchObject({ path: '/lab/tree/one-…', haproxy: '--' });
+    expect(JSON.stringify(entries)).not.toMatch(new RegExp(`secret|${token}`));
+    // Others are still to be looked at.
+    const before = entries.length;
+    await visit(port, token, { from: '127.0.0.77', path: '/other' });
+    expect(await when(({ client }) => client === '127.0.0.77', before)).not.toHaveProperty('haproxy');
+  });
+
+  test('that needs more than HAProxy does is never told to it', async () => {
+    const directory = await folder();
+    const { port } = await satellite({
+      siteStyle: 'path',
+      haproxy: { directory },
+      limits: { unknownNamesPerMinute: 100 },
+    });
+    const token = await redeemed(port, (await echoing()).port);
+    for (let i = 0; i < 3; i += 1)
+      expect((await ask(port, { host: DOMAIN, from: OUTSIDE, path: `/${token}/x` })).body).toBe(
+        `the notebook /${token}/x`,
+      );
+    expect(await runtimeIn(directory).ask(`show map ${directory}/sites.map`)).toBe('\n');
+  });
+
+  test('counts for its operator what HAProxy has carried', async () => {
+    const directory = await folder();
+    const traffic = new Traffic();
+    const { engine } = await bare(directory, traffic);
+    const upstream = await echoing();
+    const token = 'one-two-three';
+    traffic.visit(token, '127.0.0.1');
+    engine.place(token, NODE1, upstream.port);
+    await known(directory, 1);
+    const { port } = engine.address;
+    expect((await visit(port, token, { path: '/x' })).body).toBe('the notebook /x');
+    const open = await tunnel(port, token);
+    await engine.countNow();
+    expect(traffic.seen(token)).toMatchObject({ requests: 3, openWebSockets: 1, openRequests: 0 });
+    expect(traffic.totals().bytesOut).toBeGreaterThan(100);
+    open.socket.destroy();
+    while (traffic.totals().openWebSockets > 0) await engine.countNow();
+  });
+
+  test('takes WebSockets over HTTP/2, and loses them with its token', async () => {
+    const directory = await folder();
+    const { port } = await satelliteOver('HTTP/2', { haproxy: { directory } });
+    const token = await redeemed(port, (await echoing()).port);
+    const socket = await secureWire(port, siteHost(token));
+    const session = connectHttp2(`https://${siteHost(token)}:${port}`, { createConnection: () => socket });
+    session.on('error', () => undefined);
+    cleanup(() => session.destroy());
+    await once(session, 'remoteSettings');
+    const stream = session.request({
+      ':method': 'CONNECT',
+      ':protocol': 'websocket',
+      ':scheme': 'https',
+      ':authority': siteHost(token),
+      ':path': '/api/kernels/1/channels',
+      'sec-websocket-version': '13',
+    });
+    stream.on('error', () => undefined);
+    const [headers] = await once(stream, 'response');
+    expect(headers[':status']).toBe(200);
+    stream.write('over HTTP/2');
+    expect(String((await once(stream, 'data'))[0])).toBe('over HTTP/2');
+    expect(await runtimeIn(directory).ask('show sess')).toContain('be=websockets');
+    const closed = once(stream, 'close');
+    await api(port, 'DELETE', `/tokens/${token}`, undefined, NODE1);
+    await closed;
+  });
+
+  test('has an address of IPv6 to speak of', async () => {
+    for (const [listen, from, seen] of [
+      ['[::1]:0', '::1', '::1'],
+      ['[::]:0', '127.0.0.1', '127.0.0.1'],
+    ] as const) {
+      const directory = await folder();
+      const traffic = new Traffic();
+      const { engine } = await bare(directory, traffic, listen);
+      const upstream = await notebook((request, response) => response.end(JSON.stringify(request.headers)));
+      traffic.visit('one-two-three', from);
+      engine.place('one-two-three', NODE1, upstream.port);
+      await known(directory, 1);
+      const client = await wire(engine.address.port, from, from);
+      client.send(`GET / HTTP/1.1\r\nHost: ${siteHost('one-two-three')}\r\nConnection: close\r\n\r\n`);
+      const text = await client.ended();
+      expect(JSON.parse(text.slice(text.indexOf('{')))).toMatchObject({
+        'x-forwarded-for': seen,
+        'x-real-ip': seen,
+        forwarded: `for=${seen.includes(':') ? `"[${seen}]"` : seen};proto=http;host="${siteHost('one-two-three')}"`,
+      });
+    }
+  });
+});
+
+describe('HAProxy', () => {
+  test('that is killed comes back on its port, and knows its sites again', async () => {
+    const directory = await folder();
+    const { log, when, entries } = journal();
+    const { port } = await satellite({ haproxy: { directory } }, { log });
+    const [token, gone] = [await redeemed(port, (await echoing()).port), await redeemed(port, 9000)];
+    await visit(port, token);
+    const before = entries.length;
+    process.kill(await pidIn(directory), 'SIGKILL');
+    await when(isEvent('haproxy-ended'), before);
+    const told = await when(isEvent('haproxy-reconciled'), before);
+    expect(told).toMatchObject({ sites: 1 });
+    expect((await visit(port, token)).body).toBe('the notebook /');
+    expect((await visit(port, token)).body).toBe('the notebook /');
+    expect(await runtimeIn(directory).ask('show table requests')).toMatch(/http_req_cnt=[12]/);
+    expect((await visit(port, gone)).status).toBe(503);
+  });
+
+  test('goes on when satellite is killed, and the next one takes it over with all that is open', async () => {
+    const state = join(await folder(), 's');
+    const directory = `${state}.haproxy`;
+    const first = await serve('--listen', '127.0.0.1:0', '--engine', 'haproxy', '--state', state);
+    cleanup(() =>
+      pidIn(directory).then(
+        (pid) => process.kill(pid, 'SIGKILL'),
+        () => undefined,
+      ),
+    );
+    const { port } = first;
+    const upstream = await echoing();
+    const [token, other] = [await redeemed(port, upstream.port), await redeemed(port, upstream.port)];
+    for (const [name, mode] of [
+      ['', 0o700],
+      ['runtime.sock', 0o600],
+      ['satellite.sock', 0o600],
+      ['haproxy.cfg', 0o600],
+    ] as const)
+      expect((await stat(join(directory, name))).mode & 0o777, name).toBe(mode);
+    for (const one of [token, other]) await isDirect(directory, port, one);
+    const [kept, ended] = [await tunnel(port, token), await tunnel(port, other)];
+    const pid = await pidIn(directory);
+    first.child.kill('SIGKILL');
+    // Not "close": HAProxy goes on writing where its satellite did.
+    await once(first.child, 'exit');
+
+    await kept.send('while nobody looks').until(/while nobody looks/);
+    expect((await visit(port, token, { path: '/x' })).body).toBe('the notebook /x');
+    const manage = await ask(port);
+    expect([manage.status, manage.headers['retry-after']]).toEqual([503, '2']);
+
+    const { log, when } = journal();
+    const second = await satellite({ state, haproxy: {} }, { log });
+    expect(second.port).toBe(port);
+    expect(await when(isEvent('haproxy-reconciled'))).toMatchObject({ sites: 2, added: 0, removed: 0 });
+    expect(await pidIn(directory)).toBe(pid);
+    expect((await api(port, 'DELETE', `/tokens/${other}`, undefined, NODE1)).status).toBe(204);
+    await ended.ended();
+    await kept.send('afterwards').until(/afterwards/);
+    await second.close();
+    await kept.ended();
+    expect(() => process.kill(pid, 0)).toThrow('ESRCH');
+  });
+
+  test('of another configuration is ended for one of this', async () => {
+    const directory = await folder();
+    const file = join(directory, 'old.cfg');
+    await writeFile(join(directory, 'haproxy.json'), JSON.stringify({ written: 'old' }));
+    await writeFile(
+      file,
+      `global\n description old\n stats socket ${directory}/runtime.sock level admin\ndefaults\n timeout connect 1s\n timeout client 1s\n timeout server 1s\nlisten none\n bind unix@${directory}/none\n`,
+    );
+    const old = spawn('haproxy', ['-db', '-f', file], { stdio: 'ignore' });
+    cleanup(() => old.kill('SIGKILL'));
+    const ended = once(old, 'exit');
+    while (!(await pidIn(directory).catch(() => 0))) await pause(10);
+    const { port } = await satellite({ haproxy: { directory } });
+    await ended;
+    expect((await api(port, 'POST', '/tokens')).status).toBe(201);
+  });
+
+  test('learns of twenty thousand sites at once, and forgets those that are over', async () => {
+    const directory = await folder();
+    const traffic = new Traffic();
+    const { engine, when, entries } = await bare(directory, traffic);
+    const names = Array.from({ length: 20_000 }, (_, i) => `a${i.toString(36)}-b-c`);
+    for (const name of names) engine.place(name, '10.21.0.11', 8888);
+    process.kill(await pidIn(directory), 'SIGKILL');
+    const from = entries.length;
+    const told = await when(
+      ({ event, sites }) => event === 'haproxy-reconciled' && sites === names.length,
+      from,
+    );
+    expect(told).toMatchObject({ added: 2 * names.length });
+    for (const name of names.slice(0, 50)) engine.drop(name);
+    await known(directory, names.length - 50);
+  });
+
+  test('shows a new certificate when there is one', async () => {
+    const files = await folder();
+    const make = async (): Promise<string> => {
+      const { cert, fingerprint } = selfSignedCertificate(DOMAIN, undefined);
+      await writeFile(join(files, 'both.pem'), cert);
+      return fingerprint;
+    };
+    const shown = async (port: number): Promise<string> => {
+      const socket = await secureWire(port, `manage.${DOMAIN}`);
+      return socket.getPeerCertificate().fingerprint256;
+    };
+    const old = await make();
+    const { log } = journal();
+    const both = join(files, 'both.pem');
+    const proxy = await satellite({ tls: { cert: both, key: both } }, { log });
+    expect(await shown(proxy.port)).toBe(old);
+    const renewed = await make();
+    proxy.reload();
+    while ((await shown(proxy.port)) === old) await pause(10);
+    expect(await shown(proxy.port)).toBe(renewed);
+  });
+
+  test.each([
+    ['is missing', undefined, /can't be run: there is no such command\. Install HAProxy/],
+    [
+      'is too old',
+      'echo HAProxy version 2.2.9 2021/01/01',
+      /HAProxy 2\.2\.9 is too old; 2\.4 or later is needed/,
+    ],
+    ['is something else', 'echo hello', /does not say that it is HAProxy/],
+    [
+      'does not take its configuration',
+      '[ "$1" = -v ] && exec haproxy -v; echo "[ALERT]    (7) : config : it is not to be" >&2; exit 1',
+      /it does not start: config : it is not to be$/,
+    ],
+    ['dies at once', '[ "$1" = -v ] && exec haproxy -v; exit 7', /it does not start: it ended with code 7$/],
+  ])('that %s is complained about in words', async (_what, script, message) => {
+    const program = join(await scratch(), 'program');
+    if (script !== undefined) {
+      await writeFile(program, `#!/bin/sh\n${script}\n`);
+      await chmod(program, 0o755);
+    }
+    const directory = await folder();
+    const started = satellite({ haproxy: { program, directory } });
+    await expect(started).rejects.toThrow(ConfigError);
+    await expect(started).rejects.toThrow(message);
+  });
+
+  test('can not be asked to end somebody else', async () => {
+    const directory = await folder();
+    const stranger = createServer((socket: Socket) => {
+      socket.on('error', () => undefined);
+      socket.once('data', () => socket.end(`Name: HAProxy\nPid: ${process.pid}\ndescription: mine\n`));
+    });
+    stranger.listen(join(directory, 'runtime.sock'));
+    await once(stranger, 'listening');
+    cleanup(() => stranger.close());
+    await expect(satellite({ haproxy: { directory } })).rejects.toThrow(/belongs to another HAProxy/);
+  });
+
+  test('leaves nothing behind', async () => {
+    const before = (await readdir(tmpdir())).filter((name) => name.startsWith('satellite-'));
+    const proxy = await satellite({ haproxy: {} });
+    await proxy.close();
+    const after = (await readdir(tmpdir())).filter((name) => /^satellite-[^t]/.test(name));
+    expect(after.filter((name) => !before.includes(name))).toEqual([]);
+  });
+});
+
+test('a connection that does not begin as one of HAProxy’s is nobody’s', async () => {
+  const heard: Socket[] = [];
+  const server = createHttpServer();
+  server.on('connection', (socket: Socket) => heard.push(socket));
+  expectAnnouncement(server, () => undefined);
+  const port = await listenOn(server, 0, '127.0.0.1');
+  const header = Buffer.from('\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24', 'latin1');
+  for (const bytes of [
+    'GET / HTTP/1.1\r\nHost: a\r\n\r\n',
+    'PROXY TCP4 1.2.3.4 1.2.3.4 1 2\r\n',
+    // Too short for its addresses; a local one.
+    `${header.subarray(0, 14).toString('latin1')}\0\x02ab`,
+    `${header.subarray(0, 12).toString('latin1')}\x20\0\0\0`,
+  ])
+    expect(await (await wire(port)).send(bytes).ended()).toBe('');
+  expect(heard).toEqual([]);
+  const address = `\x20\x01\x0d\xb8${'\0'.repeat(11)}\x07`;
+  const client = await wire(port);
+  // In pieces, and with a request right behind it.
+  const asked = once(server, 'request');
+  client.send(header.toString('latin1'));
+  await pause(20);
+  client.send(`${address}${address}\x12\x34\x01\xbbGET / HTTP/1.1\r\n`);
+  await pause(20);
+  client.send('Host: a\r\n\r\n');
+  const [request, response] = (await asked) as [{ socket: Socket }, { end(text: string): void }];
+  expect([request.socket.remoteAddress, request.socket.remotePort]).toEqual(['2001:db8::7', 0x1234]);
+  response.end('heard');
+  await client.until(/heard/);
+});
