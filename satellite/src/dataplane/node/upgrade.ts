@@ -1,12 +1,11 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http';
-import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { connect as connectTls } from 'node:tls';
 import type { Limits } from '../../config.ts';
 import type { SiteTraffic } from '../../operation/traffic.ts';
 import type { Failure, Target, Visit } from '../engine.ts';
 import { failureOf } from './exchange.ts';
 import { requestHeaders, responseHeaders } from './headers.ts';
+import { HandshakeStream, NotebookSocket } from './notebook-socket.ts';
 import { Redactor } from './redactor.ts';
 
 /** RFC 9112 section 6.3: these have no body, and no framing. */
@@ -39,7 +38,13 @@ export function relayUpgrade(
   onOpen: () => void,
   onFailure: (failure: Failure) => void,
 ): Tunnel {
-  let upstream: Socket | undefined;
+  const notebook = new NotebookSocket(target);
+  const upstream = notebook.socket;
+  const handshake = new HandshakeStream(notebook);
+  upstream.once(target.tls ? 'secureConnect' : 'connect', () => upstream.setTimeout(answerTime));
+  upstream.setTimeout(connectTime, () => {
+    upstream.destroy(Object.assign(new Error('the notebook did not answer in time'), { code: 'ETIMEDOUT' }));
+  });
   const outgoing = httpRequest({
     method: request.method,
     path: visit.url ?? request.url,
@@ -51,21 +56,11 @@ export function relayUpgrade(
       request.headers.upgrade ?? '',
     ],
     setHost: false,
-    createConnection: () => {
-      const socket = connectTo(target);
-      upstream = socket;
-      socket.once(target.tls ? 'secureConnect' : 'connect', () => socket.setTimeout(answerTime));
-      socket.setTimeout(connectTime, () => {
-        socket.destroy(
-          Object.assign(new Error('the notebook did not answer in time'), { code: 'ETIMEDOUT' }),
-        );
-      });
-      return socket;
-    },
+    createConnection: () => handshake,
   });
   const end = (): void => {
     outgoing.destroy();
-    upstream?.destroy();
+    upstream.destroy();
     client.destroy();
   };
   const leave = (): void => {
@@ -76,34 +71,35 @@ export function relayUpgrade(
   client.on('error', end);
   client.on('close', leave);
 
-  outgoing.on('upgrade', (response, socket, upstreamHead) => {
+  outgoing.on('upgrade', (response, _handshake, upstreamHead) => {
     answered = true;
     client.off('error', end);
     client.off('close', leave);
-    socket.removeAllListeners('timeout');
-    socket.setTimeout(0);
-    socket.setKeepAlive(true, KEEPALIVE_MS);
+    handshake.letGo();
+    upstream.removeAllListeners('timeout');
+    upstream.setTimeout(0);
+    upstream.setKeepAlive(true, KEEPALIVE_MS);
     client.write(
       headOf(response, visit, ['Connection', 'Upgrade', 'Upgrade', response.headers.upgrade ?? '']),
       'latin1',
     );
     if (upstreamHead.length > 0) client.write(upstreamHead);
-    if (head.length > 0) socket.write(head);
+    if (head.length > 0) upstream.write(head);
     site.bytesOut += upstreamHead.length;
     site.bytesIn += head.length;
-    splice(client, socket, site);
+    splice(client, notebook, site);
     onOpen();
-    tunnel.end = endOf(client, socket);
+    tunnel.end = endOf(client, upstream);
   });
   outgoing.on('response', (response) => {
     answered = true;
     const { statusCode = 0 } = response;
     if (statusCode < 200 || statusCode > 599) {
-      upstream?.destroy();
+      upstream.destroy();
       onFailure('broken');
       return;
     }
-    upstream?.setTimeout(0);
+    upstream.setTimeout(0);
     client.on('close', end);
     // Without a length, only our own chunks can tell a body that has ended from one that broke off.
     const chunked =
@@ -139,21 +135,17 @@ export function relayUpgrade(
   return tunnel;
 }
 
-function connectTo({ host, port, tls }: Target): Socket {
-  const options = { host, port, allowHalfOpen: true, noDelay: true };
-  return tls ? connectTls({ ...options, ...tls, ALPNProtocols: ['http/1.1'] }) : connect(options);
-}
-
 /** What Duplex.pipe() would do both ways, with a third of its listeners and closures. */
-function splice(client: Duplex, upstream: Socket, site: SiteTraffic): void {
+function splice(client: Duplex, notebook: NotebookSocket, site: SiteTraffic): void {
+  const { socket: upstream } = notebook;
   client.on('data', (chunk: Buffer) => {
     site.bytesIn += chunk.length;
     if (!upstream.write(chunk)) client.pause();
   });
-  upstream.on('data', (chunk: Buffer) => {
+  notebook.receive = (chunk) => {
     site.bytesOut += chunk.length;
-    if (!client.write(chunk)) upstream.pause();
-  });
+    return client.write(chunk);
+  };
   upstream.on('drain', () => client.resume());
   client.on('drain', () => upstream.resume());
   // The end of a direction is passed on as a half-close; an abort ends the other one too.
@@ -170,7 +162,7 @@ function splice(client: Duplex, upstream: Socket, site: SiteTraffic): void {
 }
 
 /** A function of its own, so that it holds nothing but the two. */
-function endOf(client: Duplex, upstream: Socket): () => void {
+function endOf(client: Duplex, upstream: Duplex): () => void {
   return () => {
     upstream.destroy();
     client.destroy();
