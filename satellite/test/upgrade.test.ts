@@ -12,6 +12,8 @@ import {
   NODE1,
   redeemed,
   satellite,
+  satelliteOver,
+  secureWire,
   shareHaproxy,
   siteHost,
   type Wire,
@@ -22,7 +24,7 @@ import {
 shareHaproxy();
 
 /** A live site on a notebook that hands every connection which says something to the test. */
-async function live() {
+async function live({ tls = false } = {}) {
   const arrivals: ((wire: Wire) => void)[] = [];
   const waiting: Wire[] = [];
   const target = await listenOn(
@@ -40,15 +42,17 @@ async function live() {
       );
     }),
   );
-  const { port } = await satellite();
+  const { port } = await satelliteOver(tls ? 'HTTP/2' : 'HTTP/1.1');
   const token = await redeemed(port, target);
+  const visit = async (): Promise<Wire> =>
+    tls ? new WireOf(await secureWire(port, siteHost(token), { protocols: ['http/1.1'] })) : wire(port);
   const next = (): Promise<Wire> =>
     new Promise((resolve) => {
       const upstream = waiting.shift();
       if (upstream) resolve(upstream);
       else arrivals.push(resolve);
     });
-  return { port, token, next };
+  return { port, token, visit, next };
 }
 
 const upgrade = (token: string, path = '/api/kernels/1/channels'): string =>
@@ -69,7 +73,7 @@ const SWITCHING =
   'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n';
 
 async function spliced(site: Awaited<ReturnType<typeof live>>) {
-  const client = await wire(site.port);
+  const client = await site.visit();
   client.send(upgrade(site.token));
   const upstream = await site.next();
   upstream.send(SWITCHING);
@@ -144,6 +148,60 @@ describe('a WebSocket', () => {
     client.socket.resume();
     const text = await client.ended();
     expect(text.length - text.indexOf('\r\n\r\n') - 4).toBe(sent * piece.length);
+  });
+
+  test.each([false, true])('holds a visitor back whose notebook does not read (TLS: %s)', async (tls) => {
+    const { client, upstream } = await spliced(await live({ tls }));
+    upstream.socket.pause();
+    const piece = 'x'.repeat(1024 * 1024);
+    let sent = 0;
+    let moving = true;
+    while (moving) {
+      sent += 1;
+      expect(sent).toBeLessThan(200);
+      if (client.socket.write(piece, 'latin1')) continue;
+      moving = await Promise.race([
+        once(client.socket, 'drain').then(() => true),
+        new Promise<boolean>((resolve) => setTimeout(resolve, 500, false)),
+      ]);
+    }
+    client.socket.end();
+    upstream.socket.resume();
+    const text = await upstream.ended();
+    expect(text.length - text.indexOf('\r\n\r\n') - 4).toBe(sent * piece.length);
+  });
+
+  test('keeps the order of what is sent before the notebook has answered', async () => {
+    const site = await live();
+    const client = await wire(site.port);
+    client.send(`${upgrade(site.token)}0`);
+    const upstream = await site.next();
+    for (let i = 1; i < 10; i += 1) {
+      client.send(String(i));
+      await new Promise(setImmediate);
+    }
+    upstream.send(`${SWITCHING}welcome`);
+    await client.until(/welcome$/);
+    client.socket.end('then this', 'latin1');
+    expect(await upstream.ended()).toMatch(/\r\n\r\n0123456789then this$/);
+    upstream.socket.end(' and goodbye', 'latin1');
+    expect(await client.ended()).toMatch(/\r\n\r\nwelcome and goodbye$/);
+  });
+
+  test('has nothing of another’s while it waits', async () => {
+    const site = await live();
+    const [waiting, moving] = [await spliced(site), await spliced(site)];
+    waiting.client.socket.pause();
+    const size = 8 * 1024 * 1024;
+    // More than the connections hold, so that some of it stays in the proxy while the other's passes.
+    waiting.upstream.socket.end('w'.repeat(size), 'latin1');
+    moving.upstream.socket.end('m'.repeat(size), 'latin1');
+    const arrived = async ({ client }: typeof moving) => (await client.ended()).split('\r\n\r\n')[1] ?? '';
+    expect((await arrived(moving)).replace(/^m+$/, '').length).toBe(0);
+    waiting.client.socket.resume();
+    const late = await arrived(waiting);
+    expect(late.length).toBe(size);
+    expect(late.replaceAll('w', '').slice(0, 100)).toBe('');
   });
 
   test('ends at once when its token is destroyed', async () => {
