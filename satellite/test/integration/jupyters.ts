@@ -59,14 +59,19 @@ export async function install(from: readonly string[]): Promise<string> {
   return join(place, 'bin/python');
 }
 
-/** Starts one in a folder, on a port of NODE1; gives the port, what it says, and what ends it. */
-export async function startJupyter({ from, module, settings }: Jupyter, token: string, home: string) {
+/** Starts one in a folder, on a free port; gives the port, what it says, and what ends it. */
+export async function startJupyter(
+  { from, module, settings }: Jupyter,
+  token: string,
+  home: string,
+  address = NODE1,
+) {
   const python = await install(from);
-  const port = await freePort();
+  const port = await freePort(address);
   const child = spawn(
     python,
     [
-      ...['-m', module, '--no-browser', '--allow-root', `--ip=${NODE1}`, `--port=${port}`],
+      ...['-m', module, '--no-browser', '--allow-root', `--ip=${address}`, `--port=${port}`],
       ...[`--${settings}.allow_remote_access=True`, `--${settings}.trust_xheaders=True`],
     ],
     {

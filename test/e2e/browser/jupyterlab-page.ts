@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import type { Locator, Page } from 'playwright-core';
+import type { FrameLocator, Locator, Page } from 'playwright-core';
 import {
   answerTimeout,
   type JupyterPage,
@@ -15,20 +15,27 @@ import { askShell, TerminalOutput } from './terminal-output.ts';
 /** JupyterLab 4 in English, with its file browser open: as a new user finds it. */
 export class JupyterLabPage implements JupyterPage {
   readonly page: Page;
+  readonly #frame: Page | FrameLocator;
 
-  constructor(page: Page) {
+  /** @param frame where it is, if not the page itself */
+  constructor(page: Page, frame: Page | FrameLocator = page) {
     this.page = page;
+    this.#frame = frame;
   }
 
   async waitUntilReady(timeout = readyTimeout): Promise<void> {
-    await waitUntilShown('JupyterLab', this.page.locator('.jp-FileBrowser .jp-DirListing-content'), timeout);
-    await waitUntilShown('The work area', this.page.locator('.jp-MainAreaWidget:visible').first(), timeout);
-    await this.page.locator('#jupyterlab-splash').waitFor({ state: 'hidden', timeout });
+    await waitUntilShown(
+      'JupyterLab',
+      this.#frame.locator('.jp-FileBrowser .jp-DirListing-content'),
+      timeout,
+    );
+    await waitUntilShown('The work area', this.#frame.locator('.jp-MainAreaWidget:visible').first(), timeout);
+    await this.#frame.locator('#jupyterlab-splash').waitFor({ state: 'hidden', timeout });
   }
 
   async runCell(code: string): Promise<string> {
     await this.#launch('.jp-LauncherCard[data-category="Notebook"]');
-    const notebook = this.page.locator('.jp-NotebookPanel:visible');
+    const notebook = this.#frame.locator('.jp-NotebookPanel:visible');
     await this.#waitForKernel(notebook);
     return runFirstCell(
       notebook.locator('.jp-Cell'),
@@ -40,16 +47,16 @@ export class JupyterLabPage implements JupyterPage {
   async terminal(command: string): Promise<string> {
     const output = new TerminalOutput(this.page);
     await this.#launch('.jp-LauncherCard[title="Start a new terminal session"]');
-    return askShell(this.page.locator('.jp-Terminal:visible'), output, command);
+    return askShell(this.#frame.locator('.jp-Terminal:visible'), output, command);
   }
 
   async upload(path: string): Promise<void> {
-    const button = this.page.locator('.jp-FileBrowser [data-jp-item-name="uploader"]');
+    const button = this.#frame.locator('.jp-FileBrowser [data-jp-item-name="uploader"]');
     const [chooser] = await Promise.all([this.page.waitForEvent('filechooser'), button.click()]);
     await chooser.setFiles(path);
 
-    const uploaded = this.page.locator('.jp-toast-message', { hasText: `Uploaded ${basename(path)} (` });
-    const dialog = this.page.locator('.jp-Dialog');
+    const uploaded = this.#frame.locator('.jp-toast-message', { hasText: `Uploaded ${basename(path)} (` });
+    const dialog = this.#frame.locator('.jp-Dialog');
     const outcome = uploaded.or(dialog).first();
     await waitUntilShown('The end of the upload', outcome, transferTimeout);
     const largeFile = dialog.filter({ hasText: 'Large file size warning' });
@@ -67,7 +74,7 @@ export class JupyterLabPage implements JupyterPage {
 
   async download(name: string, to: string): Promise<void> {
     // The list refreshes itself only every ten seconds.
-    await this.page.locator('.jp-FileBrowser [data-jp-item-name="refresh"]').click();
+    await this.#frame.locator('.jp-FileBrowser [data-jp-item-name="refresh"]').click();
     await this.#entry(name).click({ button: 'right' });
     await saveDownload(this.#menuItem('filebrowser:download'), to);
   }
@@ -80,7 +87,7 @@ export class JupyterLabPage implements JupyterPage {
 
   /** What is typed into the first cell of the notebook that is shown. */
   get firstEditor(): Locator {
-    return this.page.locator('.jp-NotebookPanel:visible .jp-Cell .cm-content').first();
+    return this.#frame.locator('.jp-NotebookPanel:visible .jp-Cell .cm-content').first();
   }
 
   /** Adds to the end of the first cell. */
@@ -92,7 +99,7 @@ export class JupyterLabPage implements JupyterPage {
 
   /** From now on closes, as a person would, what Lab says where one of its own requests met a connection that broke. */
   async closeConnectionErrors(): Promise<void> {
-    const dialog = this.page.locator('.jp-Dialog', { hasText: 'Server Connection Error' });
+    const dialog = this.#frame.locator('.jp-Dialog', { hasText: 'Server Connection Error' });
     await this.page.addLocatorHandler(dialog, () => dialog.locator('.jp-mod-accept').click());
   }
 
@@ -102,26 +109,26 @@ export class JupyterLabPage implements JupyterPage {
    */
   async #waitForKernel(notebook: Locator): Promise<void> {
     await waitUntilShown('The notebook', notebook, answerTimeout);
-    const tab = this.page.locator(`#${await notebook.getAttribute('aria-labelledby')}`);
+    const tab = this.#frame.locator(`#${await notebook.getAttribute('aria-labelledby')}`);
     const name = await visibleText(tab.locator('.lm-TabBar-tabLabel'));
-    const kernel = this.page.locator(`#jp-main-statusbar [title="Change kernel for ${name}"]`);
+    const kernel = this.#frame.locator(`#jp-main-statusbar [title="Change kernel for ${name}"]`);
     await waitUntilShown('An idle kernel', kernel.filter({ hasText: /\| Idle$/ }), answerTimeout);
   }
 
   /** Clicks a card of the launcher, opening one where none is shown. */
   async #launch(card: string): Promise<void> {
-    const launcher = this.page.locator('.jp-Launcher:visible').first();
+    const launcher = this.#frame.locator('.jp-Launcher:visible').first();
     if (!(await launcher.isVisible())) {
-      await this.page.locator('.jp-FileBrowser [data-jp-item-name="new-launcher"]').click();
+      await this.#frame.locator('.jp-FileBrowser [data-jp-item-name="new-launcher"]').click();
     }
     await launcher.locator(card).first().click();
   }
 
   #entry(name: string): Locator {
-    return this.page.locator('.jp-FileBrowser .jp-DirListing-itemText').getByText(name, { exact: true });
+    return this.#frame.locator('.jp-FileBrowser .jp-DirListing-itemText').getByText(name, { exact: true });
   }
 
   #menuItem(command: string): Locator {
-    return this.page.locator(`.lm-Menu-item[data-command="${command}"]`);
+    return this.#frame.locator(`.lm-Menu-item[data-command="${command}"]`);
   }
 }

@@ -1,10 +1,14 @@
 /** A real browser where sites are paths of one host name, and where visitors are asked who they are. */
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import https from 'node:https';
+import type { AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { makeIssuedCertificate } from '../../../satellite/test/certificate.ts';
-import { collaborativeLab, install } from '../../../satellite/test/integration/jupyters.ts';
+import { collaborativeLab, install, startJupyter } from '../../../satellite/test/integration/jupyters.ts';
 import { line } from '../../../satellite/test/person.ts';
 import { freshHome, temporaryDirectory } from '../../support/directories.ts';
 import { type HereLaunch, launchHere, secretsOf } from '../../support/here.ts';
@@ -124,4 +128,49 @@ test('JupyterLab works for its owner, who signs in, and opens for nobody else', 
   const refused = await signIn('somebody-else');
   await refused.waitForURL(({ hostname }) => hostname === new URL(url).hostname);
   expect((await refused.reload())?.status()).toBe(403);
+});
+
+test('JupyterLab at a host that is named directly works in a frame of its portal, and shows in no other', async () => {
+  const { path: home } = freshHome();
+  const token = randomUUID();
+  const jupyter = await startJupyter(collaborativeLab, token, home, '127.0.0.1');
+  onTestFinished(() => jupyter.stop());
+  let framed = '';
+  const { ca, cert, key } = certificate;
+  // Of the same site as what they frame, as browsers see it: to others they deny the storage that JupyterLab needs.
+  const pages = https.createServer(
+    { cert: readFileSync(cert), key: readFileSync(key) },
+    (_request, response) => {
+      response.setHeader('content-type', 'text/html');
+      response.end(`<!doctype html><iframe src="${framed}" style="width: 100%; height: 95vh"></iframe>`);
+    },
+  );
+  pages.listen(0, '127.0.0.1');
+  onTestFinished(() => void pages.close());
+  await once(pages, 'listening');
+  const page = (name: string) => `https://${name}.sites.localhost:${(pages.address() as AddressInfo).port}`;
+  const config = path.join(temporaryDirectory(), 'satellite.yaml');
+  const rule = {
+    ...{ hosts: ['localhost'], networks: ['127.0.0.0/8', '::1/128'], ports: String(jupyter.port) },
+    frameAncestors: [page('portal')],
+  };
+  writeFileSync(config, JSON.stringify({ directHosts: [rule] }));
+  const satellite = await startSatelliteProcess('--tls-cert', cert, '--tls-key', key, '--config', config);
+  onTestFinished(() => satellite.stop());
+  framed = `https://localhost-${jupyter.port}.${satellite.endpoint}/lab?token=${token}`;
+  const browser = await openBrowser({ caFile: ca });
+  onTestFinished(() => browser.close());
+
+  const tab = await browser.newPage();
+  await tab.goto(page('portal'));
+  const lab = new JupyterLabPage(tab, tab.frameLocator('iframe'));
+  await lab.waitUntilReady();
+  expect(await lab.runCell('6*7')).toBe('42');
+  expect(await lab.terminal('echo $((6*7))')).toBe('42');
+
+  const other = await browser.newPage();
+  const refused = other.waitForEvent('console', (message) => message.text().includes('frame-ancestors'));
+  await other.goto(page('another'));
+  expect((await refused).text()).toContain(`frame-ancestors 'self' ${page('portal')}`);
+  expect(other.frames().map((frame) => new URL(frame.url()).protocol)).toEqual(['https:', 'chrome-error:']);
 });
