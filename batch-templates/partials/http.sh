@@ -25,7 +25,8 @@ http() {
   http_answer=$(limited_request 2>/dev/null)
   status=$?
   ((status <= 2)) || status=1
-  http_problem=$(tail -n 1 "$problem_file" 2>/dev/null)
+  http_problem=
+  [[ ! -s $problem_file ]] || http_problem=$(tail -n 1 "$problem_file" 2>/dev/null)
   http_problem=${http_problem%.}
   return $status
 }

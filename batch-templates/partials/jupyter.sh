@@ -259,20 +259,28 @@ jupyter_has_ended() {
 
 # wait_for_jupyter ATTEMPT: waits until Jupyter answers, on a port that our own process holds. Returns 1 when it ended instead.
 wait_for_jupyter() {
-  local deadline=$((SECONDS + 300)) status oddities=0
+  local deadline=$((SECONDS + 300)) status oddities=0 often=$((SECONDS + 20))
   (($1 > 1)) || phase jupyter
   while ((SECONDS < deadline)); do
     ! jupyter_has_ended || return 1
     # Whoever took the port may take connections and never answer: Jupyter's end must be noticed all the same.
-    status=$(status_of api 2)
+    status=
+    ! port_listens || status=$(status_of api 2)
     if [[ -n $status ]] && listener_is_ours; then
       [[ $status != 200 ]] || return 0
       # It listens and will not change its mind: something in the user's own configuration moves it.
-      ((++oddities < 30)) || fail "Jupyter answers on $(hostname), but with status $status where it should tell its version. Look through your own configuration in ~/.jupyter."
+      ((++oddities < 90)) || fail "Jupyter answers on $(hostname), but with status $status where it should tell its version. Look through your own configuration in ~/.jupyter."
     fi
-    sleep 0.1
+    # Somebody waits for the page to open; where it takes long anyway, looking often only takes time from Jupyter. (A
+    # pause by read -t would need no process, but ends that came meanwhile left children behind with bash 5.2.)
+    if ((SECONDS < often)); then sleep 0.03; else sleep 0.1; fi
   done
   fail "Jupyter did not answer on $address, port $port, within five minutes: $(last_words)"
+}
+
+# Whether anybody takes connections, without a process: it is asked many times a second.
+port_listens() {
+  { :; } 2>/dev/null 4<>"/dev/tcp/$address/$port"
 }
 
 # status_of PATH [SECONDS]: the HTTP status that Jupyter gives somebody without a token at this path below the site's;
@@ -300,6 +308,8 @@ listener_is_ours() {
     inode=''
   done </proc/net/tcp
   [[ -n $inode ]] || return 1
+  # Jupyter itself in most cases; looking through all processes of a busy node takes its time.
+  [[ -z $(find "/proc/$jupyter_pid/fd" -maxdepth 1 -lname "socket:\[$inode\]" 2>/dev/null) ]] || return 0
   holder=$(find /proc/[0-9]*/fd -maxdepth 1 -lname "socket:\[$inode\]" 2>/dev/null | head -n 1)
   pid=${holder#/proc/}
   pid=${pid%%/*}
