@@ -1,11 +1,16 @@
 /**
- * Measures the proxy: with many sites, with many WebSockets, and beside others (`npm run bench -- rivals`). What it finds
- * is in docs/performance.md. It stays on loopback. Without a name it does everything.
+ * Measures the proxy: with many sites, with many WebSockets, and beside others (`npm run bench -- rivals`); and the
+ * launcher: how it starts, and in the lab a launch and a browser that waits for one. What it finds is in
+ * docs/performance.md. It stays on this machine. Without a name it does everything.
  */
 import { parseArgs } from 'node:util';
 import { LabError } from '../lab/lab.ts';
 import { cleanUp } from './bench.ts';
 import { compareWithGoals } from './goals.ts';
+import { labProblem } from './launch/lab.ts';
+import { benchLaunch } from './launch/launch.ts';
+import { benchStart } from './launch/start.ts';
+import { benchWaiting } from './launch/waiting.ts';
 import { Report } from './report.ts';
 import { proxies } from './rivals/proxies.ts';
 import { benchRivals, rivalBenches } from './rivals.ts';
@@ -51,7 +56,16 @@ const benches: Record<string, () => Promise<void>> = {
     const chosen = rivalBenches.filter((part) => parts.length === 0 || parts.includes(part));
     return benchRivals(chosen, names, size, report, nodeOptions);
   },
+  start: () => benchStart(Number(values.rounds ?? (small ? 2 : 30)), report),
+  launch: () => benchLaunch(Number(values.rounds ?? (small ? 2 : 40)), report),
+  waiting: () => {
+    const size = small
+      ? { rounds: 1, together: 2, times: 1 }
+      : { rounds: Number(values.rounds ?? 20), together: 4, times: 5 };
+    return benchWaiting(size, report);
+  },
 };
+const inTheLab: ReadonlySet<string> = new Set(['launch', 'waiting']);
 
 const allowed: readonly string[] = name === 'rivals' ? rivalBenches : [];
 const isClear =
@@ -63,6 +77,7 @@ const isClear =
 if (!isClear) {
   console.error(`Usage: npm run bench [-- ${Object.keys(benches).join('|')}] [--small] [--json] [--node-option OPTION]...
   sites, websockets [--engine node|haproxy]
+  start|launch|waiting [--rounds N]; the last two in the lab
   rivals [${rivalBenches.join('|')}]... [--rounds N] [--no-logs] [--only NAME,...]
   with the names ${Object.keys(proxies).join(', ')}`);
   process.exit(2);
@@ -72,6 +87,12 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 }
 for (const [one, bench] of Object.entries(benches)) {
   if (name !== undefined && one !== name) continue;
+  const problem = inTheLab.has(one) ? labProblem() : undefined;
+  if (problem !== undefined) {
+    console.error(`${one} is left out. ${problem}`);
+    if (one === name) process.exit(1);
+    continue;
+  }
   try {
     await bench();
   } catch (error) {

@@ -24,6 +24,13 @@ const goals: readonly Goal[] = [
   { what: 'tokens issued, 64 at a time', atLeast: 3000 },
   { what: 'from the answer to a redemption to the first answer of the notebook, p99', atMost: 10 },
   { what: `1 KB, few sites and many, 10 sites: 50000 sites ÷ it`, atMost: 1.05 },
+  { what: 'a start, node -e 0: start-jupyter --version ÷ it', atMost: 1.3 },
+  { what: 'a start, node -e 0: the executable, --version ÷ it', atMost: 1.3 },
+  { what: 'files that --version reads beside those of Node.js', atMost: 5 },
+  { what: 'a launch, by hand: start-jupyter ÷ it', atMost: 1 },
+  { what: 'a launch for an account, by hand with an account: start-jupyter with an account ÷ it', atMost: 1 },
+  { what: "one at a time: until the browser has Jupyter's page, p95", atMost: 300 },
+  { what: "4 at a time: until the browser has Jupyter's page, p95", atMost: 300 },
 ];
 
 /** Those that a run says something about, each as a line. */

@@ -12,7 +12,7 @@ try {
     writeFileSync(file, script);
     return file;
   });
-  const files = [...rendered, ...globSync('lab/**/*.sh'), 'bin/start-jupyter', 'bin/satellite'];
+  const files = [...rendered, ...globSync('{lab,bench}/**/*.sh'), 'bin/start-jupyter', 'bin/satellite'];
   const result = spawnSync('shellcheck', ['--severity=info', '-x', '--source-path=SCRIPTDIR', ...files], {
     stdio: 'inherit',
   });
