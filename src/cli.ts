@@ -130,7 +130,7 @@ export function declare(schedulerArguments: readonly string[], done: Done): Comm
       if (!placeless.has(command.name())) workingDirectory();
     });
 
-  declareLaunch(program.argument('[COMMAND]').allowExcessArguments(), async (typed, [name]) => {
+  declareLaunch(program.argument('[COMMAND]'), async (typed, [name]) => {
     if (name !== undefined) throw program.unknownName(name);
     const { run } = await import('./commands/launch.ts');
     await done(run(typed, schedulerArguments));
@@ -269,7 +269,8 @@ export function declare(schedulerArguments: readonly string[], done: Done): Comm
     .action(async (shell, flags) =>
       done((await import('./commands/completion.ts')).run(shell, program, flags)),
     );
-  return program;
+  // What follows a command that nobody knows is no matter. Commands that are declared after this would take more, too.
+  return program.allowExcessArguments();
 }
 
 /** What says what is to be started and where; how it would be asked for or shown is no matter. */
