@@ -277,8 +277,7 @@ wait_for_jupyter() {
       # It listens and will not change its mind: something in the user's own configuration moves it.
       ((++oddities < 90)) || fail "Jupyter answers on $(hostname), but with status $status where it should tell its version. Look through your own configuration in ~/.jupyter."
     fi
-    # Somebody waits for the page to open; where it takes long anyway, looking often only takes time from Jupyter. (A
-    # pause by read -t would need no process, but ends that came meanwhile left children behind with bash 5.2.)
+    # Somebody waits for the page to open; where it takes long anyway, looking often only takes time from Jupyter.
     if ((SECONDS < often)); then sleep 0.03; else sleep 0.1; fi
   done
   fail "Jupyter did not answer on $address, port $port, within five minutes: $(last_words)"
