@@ -6,8 +6,16 @@ import type { Auth, Verdict } from './auth/auth.ts';
 import { SIGN_IN_LABEL } from './auth/label.ts';
 import type { SatelliteConfig } from './config.ts';
 import type { Engine, Failure, Target, Visit } from './dataplane/engine.ts';
+import type { Door, Passed } from './dataplane/node/lane/lane.ts';
 import { comesFromSibling, sharedOriginEdits } from './dataplane/shared-origin.ts';
-import { type Client, identifyClient } from './gate/client.ts';
+import {
+  type Claims,
+  type Client,
+  clientAt,
+  clientBehind,
+  identifyClient,
+  speaksForOthers,
+} from './gate/client.ts';
 import { type Destination, Destinations, type Stranger } from './gate/destination.ts';
 import { hostName } from './gate/host.ts';
 import { inspectRequest, type Refusal } from './gate/hygiene.ts';
@@ -613,6 +621,36 @@ export class Front {
     if (client === undefined) return { status: 400, message: 'The address of the client is unclear.' };
     return { destination, client };
   }
+
+  /** For requests that are passed on without becoming Node's: the same rules, as far as nothing has to be answered. */
+  readonly door: Door = {
+    peer: (socket) =>
+      speaksForOthers(socket, this.#parts.config.trustedProxies) ? undefined : clientAt(socket),
+    identify: (socket, claims: Claims = {}) =>
+      clientBehind(socket, claims, this.#parts.config.trustedProxies),
+    labelOf: (name) => (this.#parts.auth ? undefined : this.#destinations.siteLabel(name)),
+    admit: (label, { address }) => {
+      const { registry, traffic, management, config } = this.#parts;
+      const record = registry.find(label);
+      const target = record && targetOf(record);
+      if (target === undefined || !registry.isAnswering(label) || management.lookups.isSpent(address))
+        return undefined;
+      if (traffic.site(label).openRequests >= config.limits.requestsPerSite) return undefined;
+      traffic.visit(label, address);
+      return target;
+    },
+    account: ({ client, label, method, target }: Passed, status, started, isComplete) => {
+      this.#parts.traffic.request('site', status);
+      const host = shortToken(label);
+      const path = loggablePath(target);
+      const ms = Math.round(performance.now() - started);
+      this.#parts.log(
+        isComplete
+          ? { event: 'request', client, host, method, path, status, ms }
+          : { event: 'request', client, host, method, path, status, ms, brokenOff: true },
+      );
+    },
+  };
 
   /** Counts and logs what became of a request. */
   #account({ kind, ...about }: About, status: number, started: number, complete: boolean): void {

@@ -2,10 +2,36 @@
 export type LogEntry = { readonly event: string } & Readonly<Record<string, unknown>>;
 export type Log = (entry: LogEntry) => void;
 
-/** Writes entries to stderr, one line of JSON each, with the time first (ISO 8601, UTC). */
+/** How long a line may wait for others: each write costs as much as a request. */
+const WAIT_MS = 20;
+const MAX_WAITING = 64 * 1024;
+
+/** Lines that are still to be written. */
+let waiting = '';
+let time = '';
+let timeMs = 0;
+
+/** Writes entries to stderr, one line of JSON each, with the time first (ISO 8601, UTC). Those of a moment go together. */
 export const logToStderr: Log = (entry) => {
-  process.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), ...entry })}\n`);
+  const now = Date.now();
+  if (now !== timeMs) {
+    timeMs = now;
+    time = new Date(now).toISOString();
+  }
+  if (waiting === '') setTimeout(flush, WAIT_MS);
+  waiting += `{"time":"${time}",${JSON.stringify(entry).slice(1)}\n`;
+  if (waiting.length > MAX_WAITING) flush();
 };
+
+// Whatever ends the program: files and pipes are written to at once (Node's "process I/O"), nothing is lost.
+process.on('exit', flush);
+
+function flush(): void {
+  if (waiting === '') return;
+  const lines = waiting;
+  waiting = '';
+  process.stderr.write(lines);
+}
 
 /** A token's first word: enough to follow a session through the log, too little to visit it. */
 export function shortToken(token: string): string {
@@ -17,5 +43,8 @@ export function loggablePath(url: string): string {
   // Another form than a path holds a host, and may hold a password.
   if (!url.startsWith('/')) return '(not a path)';
   const end = url.search(/[?#]/);
-  return (end < 0 ? url : url.slice(0, end)).replace(/([a-z]{1,9})(?:(?:-|%2d)[a-z]{1,9}){2,5}/gi, '$1-…');
+  const path = end < 0 ? url : url.slice(0, end);
+  // Most have no hyphens at all.
+  if (!path.includes('-') && !path.includes('%')) return path;
+  return path.replace(/([a-z]{1,9})(?:(?:-|%2d)[a-z]{1,9}){2,5}/gi, '$1-…');
 }

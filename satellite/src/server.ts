@@ -252,6 +252,8 @@ export async function startSatellite(
     one.on('clientError', front.onUnreadable);
     one.setTimeout(config.limits.stallTime);
   }
+  // What HAProxy hands over is never an everyday request.
+  const lane = haproxy ? undefined : own.serve(server, front.door);
   const http2 = new Http2Sessions({
     limits: config.limits,
     connections,
@@ -284,6 +286,7 @@ export async function startSatellite(
   const unlisten = (): Promise<unknown> => {
     unlistened ??= Promise.all(servers.map(closed));
     http2.close();
+    lane?.stop();
     pages.close();
     return unlistened;
   };
@@ -294,7 +297,7 @@ export async function startSatellite(
     if (haproxy)
       await Promise.all([haproxy.drain(config.stopGrace), underWay.toEnd(config.stopGrace, () => false)]);
     void unlisten();
-    await underWay.toEnd(config.stopGrace, () => http2.isAwaited);
+    await underWay.toEnd(config.stopGrace, () => http2.isAwaited || lane?.isBusy === true);
     await closeOnce();
   };
   const close = async (): Promise<void> => {

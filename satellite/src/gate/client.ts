@@ -10,18 +10,42 @@ export interface Client {
   readonly port?: string;
 }
 
+/** What the nearest proxy says about its visitor, by the name of the field; each may come several times. */
+export type Claims = Readonly<
+  Partial<Record<'x-forwarded-for' | 'x-forwarded-proto' | 'x-forwarded-port', readonly string[]>>
+>;
+
 /**
  * Decides who the client is. The socket's peer, unless that is a trusted proxy: then X-Forwarded-For is walked from the
  * right, since only its right end was written by somebody we trust. Undefined (refuse) when a trusted proxy hands over
  * something that isn't a list of addresses.
  */
 export function identifyClient(request: IncomingMessage, trustedProxies: Networks): Client | undefined {
-  const peer = peerOf(request.socket);
+  const { socket } = request;
+  return speaksForOthers(socket, trustedProxies)
+    ? clientBehind(socket, request.headersDistinct, trustedProxies)
+    : clientAt(socket);
+}
+
+/** Is a trusted proxy at the other end? */
+export function speaksForOthers(socket: Socket, trustedProxies: Networks): boolean {
+  if (trustedProxies.isEmpty) return false;
+  const peer = peerOf(socket);
+  return peer !== undefined && trustedProxies.contains(peer);
+}
+
+/** The client at the other end itself; undefined where it is gone already. */
+export function clientAt(socket: Socket): Client | undefined {
+  const peer = peerOf(socket);
+  return peer === undefined ? undefined : { address: peer };
+}
+
+/** The client that a trusted proxy speaks for; undefined where that is unclear. */
+export function clientBehind(socket: Socket, claims: Claims, trustedProxies: Networks): Client | undefined {
+  const peer = peerOf(socket);
   if (peer === undefined) return undefined;
-  if (trustedProxies.isEmpty || !trustedProxies.contains(peer)) return { address: peer };
-  const { headersDistinct } = request;
-  const list = (name: string): string[] =>
-    headersDistinct[name]
+  const list = (name: keyof Claims): string[] =>
+    claims[name]
       ?.join(',')
       .split(',')
       .map((part) => part.trim()) ?? [];

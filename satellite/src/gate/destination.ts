@@ -41,6 +41,15 @@ export class Destinations {
     this.#routes = new Routes(config.routes);
   }
 
+  /** The label of a name that is a session's site and nothing else, whatever the path. */
+  siteLabel(name: string): string | undefined {
+    const { domain, siteStyle, directHosts } = this.#config;
+    if (siteStyle === 'path' || this.#routes.has(name)) return undefined;
+    const host = decideHost(name, domain);
+    if (host.kind !== 'site' || findDirectHost(directHosts, host.label)) return undefined;
+    return host.label;
+  }
+
   find(name: string | undefined, url: string): Destination | Stranger {
     const { domain, siteStyle, directHosts } = this.#config;
     const host = decideHost(name, domain);

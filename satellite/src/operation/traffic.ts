@@ -18,12 +18,28 @@ export interface SiteTraffic {
 /** What a request was about; `refused` ones never got that far. */
 export type RequestKind = 'site' | 'manage' | 'apex' | 'route' | 'direct' | 'refused' | 'websocket';
 
+interface RequestCount {
+  readonly kind: RequestKind;
+  /** `2xx` and the like. */
+  readonly status: string;
+  count: number;
+}
+
 const MAX_VISITORS = 200;
 
 /** Counts since the start. Knows sites by their tokens, so only totals may leave the process. */
 export class Traffic {
   readonly #sites = new Map<string, SiteTraffic>();
-  readonly #requests = new Map<string, { kind: RequestKind; status: string; count: number }>();
+  /** By kind, and the first digit of the status. */
+  readonly #requests: Record<RequestKind, RequestCount[]> = {
+    site: [],
+    manage: [],
+    apex: [],
+    route: [],
+    direct: [],
+    refused: [],
+    websocket: [],
+  };
   readonly #failures = new Map<string, number>();
   readonly #limited = new Map<string, number>();
   readonly #gone: Record<GoneBy, number> = { destroyed: 0, expired: 0, job: 0 };
@@ -83,11 +99,10 @@ export class Traffic {
   }
 
   request(kind: RequestKind, status: number): void {
-    const statusClass = `${Math.floor(status / 100)}xx`;
-    const key = `${kind} ${statusClass}`;
-    const entry = this.#requests.get(key);
+    const statusClass = Math.floor(status / 100);
+    const entry = this.#requests[kind][statusClass];
     if (entry) entry.count += 1;
-    else this.#requests.set(key, { kind, status: statusClass, count: 1 });
+    else this.#requests[kind][statusClass] = { kind, status: `${statusClass}xx`, count: 1 };
   }
 
   failure(why: string): void {
@@ -107,8 +122,8 @@ export class Traffic {
     if (site) this.#forget(token, site);
   }
 
-  get requests(): Iterable<{ kind: RequestKind; status: string; count: number }> {
-    return this.#requests.values();
+  get requests(): Iterable<RequestCount> {
+    return Object.values(this.#requests).flatMap((ofKind) => ofKind.filter((count) => count !== undefined));
   }
 
   get failures(): Iterable<[why: string, count: number]> {

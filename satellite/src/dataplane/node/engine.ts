@@ -1,4 +1,5 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Server as SecureServer } from 'node:https';
 import type { Duplex, Readable } from 'node:stream';
 import { buildConnector, Pool } from 'undici';
 import type { Limits } from '../../config.ts';
@@ -8,6 +9,7 @@ import type { Engine, Failure, Target, Visit } from '../engine.ts';
 import { Connections } from './connections.ts';
 import { Exchange } from './exchange.ts';
 import { requestHeaders } from './headers.ts';
+import { type Door, Lane } from './lane/lane.ts';
 import { relayUpgrade } from './upgrade.ts';
 
 /** Methods that may be sent a second time without harm (RFC 9110 section 9.2.2), and without a body to send again. */
@@ -27,6 +29,7 @@ export class NodeEngine implements Engine {
   readonly #hsts: string | undefined;
   readonly #pools = new Map<string, { readonly pool: Pool; readonly origin: string }>();
   readonly #connections = new Connections();
+  #lane: Lane | undefined;
 
   /** `hsts` is the value of Strict-Transport-Security in every answer; the notebook's own stays where it is undefined. */
   constructor(limits: Limits, traffic: Traffic, hsts: string | undefined) {
@@ -36,6 +39,12 @@ export class NodeEngine implements Engine {
     this.#hsts = hsts;
   }
 
+  /** Takes the everyday requests among what visitors of a server ask for; `request` gets all others. */
+  serve(server: Server | SecureServer, door: Door): Lane {
+    this.#lane = new Lane(server, door, this.#limits, this.#traffic, this.#hsts);
+    return this.#lane;
+  }
+
   request(
     request: IncomingMessage,
     response: ServerResponse,
@@ -43,6 +52,11 @@ export class NodeEngine implements Engine {
     visit: Visit,
     onFailure: (failure: Failure) => void,
   ): void {
+    const known = this.#lane?.failureOf(request);
+    if (known !== undefined) {
+      onFailure(known);
+      return;
+    }
     const method = request.method ?? 'GET';
     const withBody = hasBody(request);
     const headers = requestHeaders(request, visit);
@@ -103,6 +117,7 @@ export class NodeEngine implements Engine {
   }
 
   drop(token: string): void {
+    this.#lane?.drop(token);
     this.#connections.drop(token);
     const known = this.#pools.get(token);
     this.#pools.delete(token);
@@ -111,6 +126,7 @@ export class NodeEngine implements Engine {
   }
 
   close(): void {
+    this.#lane?.close();
     this.#connections.dropAll();
     for (const token of [...this.#pools.keys()]) this.drop(token);
   }

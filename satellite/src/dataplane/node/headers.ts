@@ -1,8 +1,9 @@
 import type { IncomingMessage } from 'node:http';
+import type { Client } from '../../gate/client.ts';
 import type { Visit } from '../engine.ts';
 
 /** RFC 9110 section 7.6.1: fields that belong to one connection. Both halves of a proxy drop them. */
-const hopByHop: ReadonlySet<string> = new Set([
+export const hopByHop: ReadonlySet<string> = new Set([
   'connection',
   'http2-settings',
   'keep-alive',
@@ -19,7 +20,7 @@ const hopByHop: ReadonlySet<string> = new Set([
 const forwarding = /^(?:x[-_]forwarded(?:[-_].*)?|x[-_]real[-_]ip|x[-_]scheme|forwarded)$/;
 
 /** Fields that Connection can't take away: they say where a message goes and where it ends. */
-const neverNamed: ReadonlySet<string> = new Set(['host', 'content-length']);
+export const neverNamed: ReadonlySet<string> = new Set(['host', 'content-length']);
 
 /** The fields that a message's Connection fields name, in lower case. */
 function namedByConnection(raw: readonly string[]): ReadonlySet<string> | undefined {
@@ -56,10 +57,16 @@ export function requestHeaders(request: IncomingMessage, { client, proto, edits 
     if (lower === 'host') host = value;
     headers.push(name, value);
   }
+  headers.push(...forwardedFields(client, proto, host));
+  return edits?.request?.(headers) ?? headers;
+}
+
+/** Who the visitor is, for the notebook, in all the ways that servers look for it. Flat: name, value, name, value. */
+export function forwardedFields(client: Client, proto: 'http' | 'https', host: string): string[] {
   const { address } = client;
   const port = client.port ?? /:(\d+)$/.exec(host)?.[1] ?? (proto === 'https' ? '443' : '80');
   const node = address.includes(':') ? `"[${address}]"` : address;
-  headers.push(
+  return [
     'X-Forwarded-For',
     address,
     'X-Forwarded-Proto',
@@ -72,8 +79,7 @@ export function requestHeaders(request: IncomingMessage, { client, proto, edits 
     address,
     'Forwarded',
     `for=${node};proto=${proto};host="${host}"`,
-  );
-  return edits?.request?.(headers) ?? headers;
+  ];
 }
 
 /** The trailer fields for the visitor: none that would say anew how long the message is or where it goes. */
