@@ -32,6 +32,11 @@ export function scratch(): string {
   return folder;
 }
 
+/** Does something at the end of the run, before what was there earlier is ended. */
+export function endWith(end: () => unknown): void {
+  endings.push(end);
+}
+
 /** Ends a process with the run. */
 export function endWithRun(child: ChildProcess): void {
   endings.push(() => ended(child));
@@ -79,6 +84,10 @@ export interface SatelliteOptions {
   /** Files; it makes a certificate of its own without them. */
   readonly certificate?: { readonly cert: string; readonly key: string };
   readonly engine?: Engine;
+  /** Where its log goes, if not beside the state. */
+  readonly log?: string;
+  /** More of its options. */
+  readonly more?: readonly string[];
   /** Can tell what memory it uses; an operator's can't. */
   readonly observed?: boolean;
   /** Turns its command into another that runs it. */
@@ -105,6 +114,7 @@ export class SatelliteProcess {
   /** Starts it on a state file, which may be one from before. */
   static async start(state: string, options: SatelliteOptions = {}): Promise<SatelliteProcess> {
     const { nodeOptions = [], certificate, engine, observed = true, within = (command) => command } = options;
+    const { log: logFile = `${state}.log`, more = [] } = options;
     const started = performance.now();
     const [program = '', ...args] = within([
       process.execPath,
@@ -119,8 +129,8 @@ export class SatelliteProcess {
       ...['--limits-tokens-per-minute', '10000000'],
       // One thread each.
       ...(engine === 'haproxy' ? ['--engine', engine, '--haproxy-threads', '1'] : []),
+      ...more,
     ]);
-    const logFile = `${state}.log`;
     const log = openSync(logFile, 'w');
     const child = spawn(program, args, { stdio: ['ignore', 'inherit', log, 'ipc'] });
     closeSync(log);

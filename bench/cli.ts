@@ -1,5 +1,5 @@
 /**
- * Measures the proxy: with many sites, with many WebSockets, and beside others (`npm run bench -- rivals`); and the
+ * Measures the proxy: with many sites, with many WebSockets, with a state that several share, and beside others; and the
  * launcher: how it starts, and in the lab a launch and a browser that waits for one. What it finds is in
  * docs/performance.md. It stays on this machine. Without a name it does everything.
  */
@@ -14,6 +14,7 @@ import { benchWaiting } from './launch/waiting.ts';
 import { Report } from './report.ts';
 import { proxies } from './rivals/proxies.ts';
 import { benchRivals, rivalBenches } from './rivals.ts';
+import { benchScaling } from './scaling.ts';
 import { benchSites } from './sites.ts';
 import { benchWebSockets } from './websockets.ts';
 
@@ -48,6 +49,12 @@ const benches: Record<string, () => Promise<void>> = {
       ? { sites: 20, sockets: 50, busy: 10, messages: 5, quiet: 500 }
       : { sites: 20_000, sockets: 5000, busy: 200, messages: 100, quiet: 5000 };
     return benchWebSockets(size, report, how);
+  },
+  scaling: () => {
+    const size = small
+      ? { sites: [10, 50], satellites: 2, requests: 200, tokens: 100, watched: 10 }
+      : { sites: [10, 1000, 100_000], satellites: 3, requests: 10_000, tokens: 10_000, watched: 500 };
+    return benchScaling(size, report, values['node-option']);
   },
   rivals: () => {
     const size = small

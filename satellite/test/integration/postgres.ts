@@ -2,11 +2,11 @@ import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { chmod, chown, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Client } from 'pg';
-import { freePort } from '../support.ts';
 
 const exec = promisify(execFile);
 
@@ -38,7 +38,8 @@ export class Postgres {
     this.#bin = bin;
   }
 
-  static async start(): Promise<Postgres> {
+  /** Durable as it comes, or faster: what is written is in the kernel's hands, which no test takes down. */
+  static async start({ isDurable = false } = {}): Promise<Postgres> {
     const bin = programs();
     if (bin === undefined) throw new Error('PostgreSQL is not installed');
     const folder = await mkdtemp(join(tmpdir(), 'satellite-postgres-'));
@@ -58,15 +59,14 @@ export class Postgres {
     const forName = ['-days', '2', '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'];
     await exec('openssl', [...made, ...forName, '-keyout', key, '-out', certificate]);
     if (isRoot) await chown(key, UNPRIVILEGED, UNPRIVILEGED);
-    server.port = await freePort('127.0.0.1');
-    // What is written is in the kernel's hands, which no test takes down. The rest is as it comes.
+    server.port = await freePort();
     await writeFile(
       join(server.#data, 'postgresql.auto.conf'),
       `listen_addresses = '127.0.0.1'
 port = ${server.port}
 ssl = on
 unix_socket_directories = '${folder}'
-fsync = off
+fsync = ${isDurable ? 'on' : 'off'}
 max_connections = 40
 `,
     );
@@ -134,9 +134,14 @@ max_connections = 40
     await this.#control('stop', '--mode', mode);
   }
 
+  /** Its first process, whose children are all the others. */
+  get pid(): number {
+    return Number(readFileSync(join(this.#data, 'postmaster.pid'), 'utf8').split('\n', 1)[0]);
+  }
+
   /** Stops or continues all of its processes. */
   async signal(signal: 'SIGSTOP' | 'SIGCONT'): Promise<void> {
-    const main = Number(readFileSync(join(this.#data, 'postmaster.pid'), 'utf8').split('\n', 1)[0]);
+    const main = this.pid;
     const children = await readdir('/proc').then((names) => names.filter((name) => /^\d+$/.test(name)));
     for (const pid of [main, ...children.map(Number).filter((pid) => parentOf(pid) === main)])
       process.kill(pid, signal);
@@ -160,6 +165,15 @@ max_connections = 40
     const log = await exec('tail', [this.log]).catch(() => ({ stdout: '' }));
     throw new Error(`${program} ended with ${code}: ${log.stdout}`);
   }
+}
+
+async function freePort(): Promise<number> {
+  const listener = createServer().listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  const { port } = listener.address() as AddressInfo;
+  listener.close();
+  await once(listener, 'close');
+  return port;
 }
 
 /** The name of a database in its address. */
