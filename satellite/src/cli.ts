@@ -36,7 +36,7 @@ import { importOriginal } from './operation/import.ts';
 import { askStatus, statusTable } from './operation/status.ts';
 import { notifySystemd, takeHandedSockets } from './operation/systemd.ts';
 import { startSatellite } from './server.ts';
-import { databaseFault, hasPassword, isDatabase } from './tokens/postgres-url.ts';
+import { databaseFault, databaseName, hasPassword, isDatabase } from './tokens/postgres-url.ts';
 
 const STDERR = 2;
 
@@ -101,6 +101,11 @@ function configOptions(): Option[] {
       ),
     ];
   });
+}
+
+/** As it may be shown. */
+function stateName(state: string): string {
+  return isDatabase(state) ? databaseName(state) : state;
 }
 
 function isPasswordIn(state: unknown): boolean {
@@ -228,7 +233,10 @@ program
   .action(async ({ config, json }: { config: string; json?: true }) => {
     const checked = parseConfig(readConfigFile(config));
     const { sites, state } = await askStatus(checked).catch((error: Error) =>
-      fail(EXIT.proxy, `No proxy answers: ${error.message}. Is it running, and as this user?`),
+      fail(
+        EXIT.proxy,
+        `No proxy answers for ${stateName(checked.state)}: ${error.message}. Is it running, and as this user?`,
+      ),
     );
     if (state.trouble !== null) process.stderr.write(`satellite: ${state.trouble}\n`);
     process.stdout.write(json ? `${JSON.stringify(sites)}\n` : statusTable(sites));

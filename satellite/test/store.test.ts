@@ -1,3 +1,4 @@
+import { closeSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { setImmediate } from 'node:timers/promises';
@@ -5,6 +6,7 @@ import { describe, expect, test } from 'vitest';
 import type { JobRecord } from '../src/tokens/record.ts';
 import { TokenRegistry } from '../src/tokens/registry.ts';
 import { SqliteStore } from '../src/tokens/sqlite-store.ts';
+import { DoubtError } from '../src/tokens/store.ts';
 import { scratch } from './support.ts';
 
 const jobs = (count: number, state = 'R'): JobRecord[] =>
@@ -32,10 +34,10 @@ describe('a report of a whole queue', () => {
     }
     await saved;
     expect(turns).toBeGreaterThan(20);
-    store.close();
+    await store.close();
     const again = new SqliteStore(file);
     expect(again.load().jobs).toHaveLength(10_000);
-    again.close();
+    await again.close();
   });
 
   test('is written to its end by a stop in the middle, with what came after it', async () => {
@@ -44,12 +46,12 @@ describe('a report of a whole queue', () => {
     const saved = [store.save({ jobs: jobs(10_000) })];
     for (let i = 0; i < 3; i += 1) await setImmediate();
     saved.push(store.save({ jobs: jobs(1, 'CD') }));
-    store.close();
+    await store.close();
     await Promise.all(saved);
     const again = new SqliteStore(file);
     const states = again.load().jobs.map(({ state }) => state);
     expect([states.length, states.filter((state) => state === 'CD').length]).toEqual([10_000, 1]);
-    again.close();
+    await again.close();
   });
 
   test('that fails near its end changes nothing, and holds up nothing that comes after it', async () => {
@@ -62,7 +64,7 @@ describe('a report of a whole queue', () => {
     await expect(failed).rejects.toThrow(/NOT NULL/);
     await later;
     expect(store.load().jobs.map(({ state }) => state)).toEqual(['PD', ...Array(9).fill('R')]);
-    store.close();
+    await store.close();
   });
 });
 
@@ -100,3 +102,30 @@ test('a state of before tokens had claims is taken over', async () => {
   ]);
   await store.close();
 });
+
+test('what the disk does not confirm is in doubt, and nothing is promised after it until a restart says what is there', async () => {
+  const file = join(await scratch(), 'state.sqlite');
+  const store = new SqliteStore(file);
+  await store.save({ jobs: jobs(1) });
+  // As a disk that fails: the store's own descriptor of its log is good for nothing any more.
+  for (const name of readdirSync('/proc/self/fd')) {
+    const isLog = linkOf(name) === `${file}-wal`;
+    const flags = isLog ? readFileSync(`/proc/self/fdinfo/${name}`, 'latin1') : '';
+    if (/^flags:\s+\d*0$/m.test(flags)) closeSync(Number(name));
+  }
+  await expect(store.save({ jobs: jobs(2) })).rejects.toThrow(DoubtError);
+  await expect(store.save({ jobs: jobs(3) })).rejects.toThrow(/Could not write the state/);
+  await expect(store.check()).rejects.toThrow(/Could not write the state/);
+  await store.close().catch(() => undefined);
+  const again = new SqliteStore(file);
+  expect(again.load().jobs.length).toBeLessThan(3);
+  await again.close();
+});
+
+function linkOf(descriptor: string): string | undefined {
+  try {
+    return readlinkSync(`/proc/self/fd/${descriptor}`);
+  } catch {
+    return undefined;
+  }
+}

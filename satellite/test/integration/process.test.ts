@@ -383,10 +383,10 @@ describe('satellite serve', () => {
       /stopGrace: "25d" is too long; write 24d at most[\s\S]*tokenTtl: "99999999999d" is too long; write 3650d at most/,
     ],
     [
-      'a state that is a database server',
+      'a state that is another database server',
       3,
-      ['serve', '--domain', 'x.test', '--tls', 'off', '--state', 'postgresql://me:secret@db.test/satellite'],
-      /^satellite: state: is no file; write the path of an SQLite file, or :memory:$/,
+      ['serve', '--domain', 'x.test', '--tls', 'off', '--state', 'mysql://me:secret@db.test/satellite'],
+      /^satellite: state: is no file; write the path of an SQLite file, postgresql:\/\/… or :memory:$/,
     ],
     [
       'a word for a time',
