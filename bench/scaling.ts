@@ -90,11 +90,11 @@ async function fill(state: string, notebooks: readonly Notebook[], count: number
   for (let i = 0; i < count; i += 5000) {
     const records = all.slice(i, i + 5000).map((token, j): TokenRecord => {
       const { address: host, port } = notebooks[(i + j) % notebooks.length] as Notebook;
-      const times = { issuedAt: now, redeemedAt: now, goneAt: null, goneBy: null };
+      const more = { issuedAt: now, redeemedAt: now, goneAt: null, goneBy: null, claim: null };
       return {
         token,
         state: 'mapped',
-        ...times,
+        ...more,
         host,
         port,
         jobId: String(jobOf(i + j)),

@@ -179,12 +179,16 @@ export async function startSatellite(
     registry.markAnswering(token);
     if (haproxy) placeIn(haproxy, registry.find(token));
   });
+  const probe = ({ token, state, host, port }: TokenRecord): void => {
+    if (state === 'mapped' && host !== null && port !== null) prober.start({ token, host, port });
+  };
+  // Redeemed at another satellite since this one has read the state.
+  for (const record of registry.live()) if (!registry.isAnswering(record.token)) probe(record);
   registry.onTransition((record, isOurs) => {
     traffic.transition(record, isOurs);
     if (isOurs) logTransition(record, log);
-    if (record.state === 'mapped' && record.host !== null && record.port !== null) {
-      prober.start({ token: record.token, host: record.host, port: record.port });
-    } else if (record.state === 'gone') {
+    probe(record);
+    if (record.state === 'gone') {
       prober.stop(record.token);
       engine.drop(record.token);
     }
