@@ -95,7 +95,7 @@ const migrations: readonly string[] = [
     SELECT * INTO v_meta FROM meta FOR UPDATE;
     DELETE FROM sessions WHERE id = p_last RETURNING * INTO v_last;
     INSERT INTO sessions (id, name) VALUES (p_session, p_name);
-    RETURN jsonb_build_object('seq', v_meta.seq, 'horizon', v_meta.horizon, 'batch', v_last.batch,
+    RETURN jsonb_build_object('version', v_meta.version, 'seq', v_meta.seq, 'horizon', v_meta.horizon, 'batch', v_last.batch,
       'result', v_last.result, 'now', now_ms());
   END $$;
 
@@ -111,16 +111,21 @@ const migrations: readonly string[] = [
   `,
 ];
 
+/** Throws where a newer program has written the schema. */
+export function checkVersion(version: number): void {
+  if (version <= SCHEMA_VERSION) return;
+  throw new Error(
+    `it was written by another version of satellite (schema ${version}, this one knows ${SCHEMA_VERSION})`,
+  );
+}
+
 /** Makes the schema or brings it up to date. Rejects with the server's error, or one of ours for a newer schema. */
 export async function migrate(client: Client): Promise<void> {
   await client.query('BEGIN');
   try {
     await client.query('SELECT pg_advisory_xact_lock($1)', [MIGRATION_LOCK]);
     const version = await versionOf(client);
-    if (version > SCHEMA_VERSION)
-      throw new Error(
-        `it was written by another version of satellite (schema ${version}, this one knows ${SCHEMA_VERSION})`,
-      );
+    checkVersion(version);
     for (const step of migrations.slice(version)) await client.query(step);
     if (version < SCHEMA_VERSION)
       await client.query('UPDATE satellite.meta SET version = $1', [SCHEMA_VERSION]);

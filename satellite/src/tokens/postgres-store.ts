@@ -5,7 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { Client, type QueryResult } from 'pg';
 import type { Log } from '../log.ts';
 import { DatabaseClock } from './database-clock.ts';
-import { migrate } from './postgres-schema.ts';
+import { checkVersion, migrate } from './postgres-schema.ts';
 import { clientConfig, databaseName } from './postgres-url.ts';
 import type { JobRecord, TokenRecord } from './record.ts';
 import {
@@ -37,6 +37,14 @@ const CHANNEL = 'satellite';
 const FETCH = `
   SELECT kind, id, value, changed FROM satellite.entries
   WHERE (changed, kind, id) > ($1, $2, $3) ORDER BY changed, kind, id LIMIT ${PAGE_ROWS}`;
+/**
+ * Whatever is usual there: what is answered has been written, and each statement sees what others have committed. From here on
+ * notifications are kept for this connection.
+ */
+const SETTINGS = `
+  SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
+  SET default_transaction_isolation = 'read committed';
+  LISTEN ${CHANNEL}`;
 const SAVE = 'SELECT satellite.save($1, $2, $3) AS result';
 const TOUCH = 'UPDATE satellite.sessions SET seen = now() WHERE id = $1';
 /** What satellite.save says to a connection that another one has taken the place of. */
@@ -139,6 +147,7 @@ export class PostgresStore implements TokenStore {
   #refreshedAt = Number.NEGATIVE_INFINITY;
   /** Why there is no connection. */
   #why = new Error('there is no connection');
+  #hasSchema = false;
   #isClosed = false;
 
   private constructor(state: string, log: Log) {
@@ -319,13 +328,10 @@ export class PostgresStore implements TokenStore {
     try {
       await client.connect();
       await within(client, PATIENCE_MS, async () => {
-        // Whatever is usual there: what is answered has been written, and each statement sees what others have committed.
-        await client.query(
-          "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
-        );
-        await client.query("SET default_transaction_isolation = 'read committed'");
-        await migrate(client);
-        await client.query(`LISTEN ${CHANNEL}`);
+        await client.query(SETTINGS);
+        // Once: a newer satellite may have taken the schema further since, which begin_session tells.
+        if (!this.#hasSchema) await migrate(client);
+        this.#hasSchema = true;
       });
       await this.#begin(client);
     } catch (error) {
@@ -347,6 +353,7 @@ export class PostgresStore implements TokenStore {
       ]),
     );
     const { result } = rows[0];
+    checkVersion(result.version);
     this.clock.tell(result.now, from);
     this.#session = session;
     this.#client = client;

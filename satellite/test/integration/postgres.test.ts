@@ -442,7 +442,7 @@ describe.skipIf(leftOut)(`a state in PostgreSQL${leftOut ? ` (left out: ${obstac
       }
     };
     const workers = [0, 1, 2, 3, 4, 5].map(worker);
-    for (let i = 0; i < 12; i += 1) {
+    for (let i = 0; i < 8; i += 1) {
       await more(answered, 8);
       await server.terminate(state);
     }
