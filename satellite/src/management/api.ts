@@ -398,17 +398,22 @@ function requireJson({ headers }: IncomingMessage): void {
   throw new ApiError(415, 'unsupported-type', 'The body must be JSON in UTF-8 (application/json).');
 }
 
-/** A body that may be left out. */
+/** A body that may be left out; over HTTP/2 that may only be known at its end. */
 async function readProof(call: Call, schema: typeof proof): Promise<z.output<typeof proof>> {
-  return hasBody(call.request) ? readJson(call, schema, MAX_BODY_BYTES) : {};
+  return hasBody(call.request) ? readJson(call, schema, MAX_BODY_BYTES, '{}') : {};
 }
 
-async function readJson<T>({ request, management }: Call, schema: z.ZodType<T>, limit: number): Promise<T> {
+async function readJson<T>(
+  { request, management }: Call,
+  schema: z.ZodType<T>,
+  limit: number,
+  whereEmpty = '',
+): Promise<T> {
   requireJson(request);
   const text = await readBody(request, limit, management.config.limits.headerTime);
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = JSON.parse(text || whereEmpty);
   } catch {
     throw new ApiError(400, 'bad-request', 'The body is not JSON.');
   }
