@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import path from 'node:path';
-import { startSatellite } from 'satellite';
+import { type Satellite, type SatelliteConfigInput, startSatellite } from 'satellite';
 import { describe, expect, it, onTestFinished, test } from 'vitest';
 import { heldToken, SatelliteClient } from '../../src/access/satellite.ts';
 import { ConfigurationError, ProxyError } from '../../src/errors.ts';
@@ -60,19 +60,25 @@ async function refusal(action: Promise<unknown>): Promise<ProxyError> {
   return error as ProxyError;
 }
 
+async function ourSatellite(settings: Partial<SatelliteConfigInput> = {}): Promise<Satellite> {
+  const satellite = await startSatellite(
+    {
+      domain: 'sites.test',
+      listen: '127.0.0.1:0',
+      tls: 'off',
+      internalNetworks: ['127.0.0.0/8'],
+      state: ':memory:',
+      ...settings,
+    },
+    { log: () => {} },
+  );
+  onTestFinished(() => satellite.close());
+  return satellite;
+}
+
 describe('with our own Satellite', () => {
   it('gets, links, reports on and gives back a token', async () => {
-    const satellite = await startSatellite(
-      {
-        domain: 'sites.test',
-        listen: '127.0.0.1:0',
-        tls: 'off',
-        internalNetworks: ['127.0.0.0/8'],
-        state: ':memory:',
-      },
-      { log: () => {} },
-    );
-    onTestFinished(() => satellite.close());
+    const satellite = await ourSatellite();
     const client = clientFor(satellite.address.port);
 
     expect((await client.identify()).version).toMatch(/^\d+\.\d+/);
@@ -89,17 +95,7 @@ describe('with our own Satellite', () => {
   });
 
   it('lets nobody else on the same host change anything about a token that it has claimed', async () => {
-    const satellite = await startSatellite(
-      {
-        domain: 'sites.test',
-        listen: '127.0.0.1:0',
-        tls: 'off',
-        internalNetworks: ['127.0.0.0/8'],
-        state: ':memory:',
-      },
-      { log: () => {} },
-    );
-    onTestFinished(() => satellite.close());
+    const satellite = await ourSatellite();
     const client = clientFor(satellite.address.port);
     const jupyterToken = 'j'.repeat(48);
     const { token, claimed } = await client.issueToken(jupyterToken);
@@ -121,17 +117,7 @@ describe('with our own Satellite', () => {
   });
 
   it('is told why it is refused from outside of the cluster', async () => {
-    const satellite = await startSatellite(
-      {
-        domain: 'sites.test',
-        listen: '127.0.0.1:0',
-        tls: 'off',
-        internalNetworks: ['10.21.0.0/16'],
-        state: ':memory:',
-      },
-      { log: () => {} },
-    );
-    onTestFinished(() => satellite.close());
+    const satellite = await ourSatellite({ internalNetworks: ['10.21.0.0/16'] });
     const { message } = await refusal(clientFor(satellite.address.port).issueToken());
     expect(message).toMatch(/refuses: \S/);
     expect(message).toContain('manage.sites.test');
@@ -152,19 +138,7 @@ it('looks for Jupyter below the path of a site that has one', async () => {
 });
 
 it('says whose session it is where visitors are asked, and shares it as its owner alone can', async () => {
-  const satellite = await startSatellite(
-    {
-      domain: 'sites.test',
-      listen: '127.0.0.1:0',
-      tls: 'off',
-      internalNetworks: ['127.0.0.0/8'],
-      trustedProxies: ['192.0.2.1'],
-      auth: { header: 'X-Remote-User' },
-      state: ':memory:',
-    },
-    { log: () => {} },
-  );
-  onTestFinished(() => satellite.close());
+  const satellite = await ourSatellite({ trustedProxies: ['192.0.2.1'], auth: { header: 'X-Remote-User' } });
   const client = clientFor(satellite.address.port);
   const { token, gated } = await client.issueToken();
   expect(gated).toBe(true);
