@@ -29,9 +29,6 @@ export interface HaproxyFiles {
   readonly sites: string;
 }
 
-/** A visitor's address: IPv4 as such, also on a socket for both. */
-const SRC = 'src,ipmask(32,128)';
-
 /** Stick tables and maps by the names that the runtime API knows. */
 export const TABLES = {
   visits: 'visits',
@@ -63,8 +60,9 @@ const ERROR_LINE =
   '{"time":"%[date,utime(%Y-%m-%dT%H:%M:%SZ)]","event":"unreadable","client":"%[src,ipmask(32,128)]","code":"%[fc_err_str,json(utf8s)]"}';
 const SHORT_PATH = 'path,regsub("([a-z]{1,9})((-|%2d)[a-z]{1,9}){2,5}","\\1-…",gi)';
 
-/** One entry of the map of live sites. No part of it has an @. */
-export const siteEntry = (id: number, host: string, port: number): string => `${id}@${host}@${port}`;
+/** One entry of the map of live sites, with the port that its visitors use. No part of it has an @. */
+export const siteEntry = (id: number, host: string, port: number, visited: number): string =>
+  `${id}@${host}@${port}@${visited}`;
 
 const plain = (status: number, text: string, fields = ''): string =>
   `  http-error status ${status} content-type text/plain ${fields}string "${text}\\n"\n`;
@@ -81,8 +79,8 @@ export function haproxyConfiguration(plan: HaproxyPlan): string {
   const isSecure = certificates.length > 0;
   const proto = isSecure ? 'https' : 'http';
   const toSatellite = `server satellite unix@${files.satellite} send-proxy-v2 proxy-v2-options ssl,authority`;
-  const isFront = trustedProxies.length > 0 ? `  acl is_front ${SRC} ${trustedProxies.join(' ')}\n` : '';
-  const noFront = trustedProxies.length > 0 ? ' !is_front' : '';
+  const isFront =
+    trustedProxies.length > 0 ? `  acl is_front src,ipmask(32,128) ${trustedProxies.join(' ')}\n` : '';
 
   return `# Written by satellite; it is written anew at each start.
 global
@@ -133,21 +131,27 @@ frontend visitors
       ? ` ssl ${certificates.map((file) => `crt ${file}`).join(' ')} alpn ${plan.http2 ? 'h2,http/1.1' : 'http/1.1'}`
       : ' proto h1'
   }
-${isFront}  tcp-request connection track-sc0 src,ipmask(32,64) table clients${noFront === '' ? '' : ` if${noFront}`}
+${isFront}  tcp-request connection track-sc0 src,ipmask(32,64) table clients${isFront === '' ? '' : ' if !is_front'}
   tcp-request connection reject if { sc0_conn_cur gt ${limits.connectionsPerClient} }
   # Which site a connection has last asked for: what is open for a site is found by that.
   tcp-request session set-var(sess.port) src_port
   tcp-request session track-sc1 src,concat(:,sess.port) table ${TABLES.connections}
+  # IPv4 as such, also on a socket for both; and as RFC 7239 section 6 wants it.
+  tcp-request session set-var(sess.client) src,ipmask(32,128)
+  tcp-request session set-var(sess.node) var(sess.client),concat()
+  tcp-request session set-var(sess.node) 'str(),concat("\\"[",sess.client,"]\\"")' if { var(sess.client) -m sub : }
 ${isSecure ? '  tcp-request session set-var(sess.name) ssl_fc_sni,lower\n' : ''}
   # Names with everything that belongs to them, by their bytes: what isn't in the map is satellite's to read.
   http-request set-var(txn.host) req.hdr(host),lower
   http-request set-var(txn.site) var(txn.host),map_str(${files.sites})
   http-request set-var(txn.id) var(txn.site),field(1,@)
   acl is_live var(txn.site) -m found
+  # Somebody's first visit to a site is satellite's, which counts who guesses names.
+  acl is_visitor var(sess.client),concat(@,txn.id),in_table(${TABLES.visits}) -m bool
+${isSecure ? '  acl is_name var(txn.host),field(1,:),strcmp(sess.name) eq 0\n' : ''}  acl is_version req.ver 1.1 2.0
   acl is_path url_beg /
   acl is_path fc_http_major 2
   acl has_fragment url -m sub "#"
-  acl is_version req.ver 1.1 2.0
   acl is_odd req.hdr_names -m reg '${ODD_FIELDS}'
   acl has_zero req.hdrs -m reg '\\x00'
   acl has_connection req.fhdr(connection) -m found
@@ -160,37 +164,27 @@ ${isSecure ? '  tcp-request session set-var(sess.name) ssl_fc_sni,lower\n' : ''}
   acl is_get method GET
   acl has_upgrade req.hdr(upgrade) -m found
   acl is_websocket req.fhdr(upgrade) -m str -i websocket
-  # Somebody's first visit to a site is satellite's, which counts who guesses names.
-  acl is_visitor ${SRC},concat(@,txn.id),in_table(${TABLES.visits}) -m bool
-${isSecure ? '  acl is_name var(txn.host),field(1,:),strcmp(sess.name) eq 0\n' : ''}  http-request set-var(txn.plain) int(1) if is_live${noFront}${isSecure ? ' is_name' : ''} is_path !has_fragment is_version !is_odd !has_zero is_visitor
-  http-request unset-var(txn.plain) if has_connection !is_connection
+
+  use_backend satellite unless is_live is_visitor${isSecure ? ' is_name' : ''} is_version is_path
+${isFront === '' ? '' : '  use_backend satellite if is_front\n'}  use_backend satellite if has_fragment or is_odd or has_zero
+  use_backend satellite if has_connection !is_connection
   # Chunks may have trailers behind them, which HAProxy would pass on.
-  http-request unset-var(txn.plain) if has_chunks
-  http-request unset-var(txn.plain) unless takes_body is_length or takes_none !has_length
-  http-request unset-var(txn.plain) if has_upgrade !is_websocket
-  http-request unset-var(txn.plain) if has_upgrade !is_get
-  acl is_plain var(txn.plain) -m found
-  # The rest is in satellite's own log.
-  http-request set-log-level silent unless is_plain
-  http-request set-var(txn.path) path if is_plain
-  http-request set-var(txn.path) '${SHORT_PATH}' if is_plain { path -m sub -- - %2d %2D }
-  # Behind an upgrade that was refused nobody's request begins.
-  http-request set-var(txn.upgrade) int(1) if has_upgrade
-  http-after-response set-header Connection close if { var(txn.upgrade) -m found } !{ status 101 }
-  http-request sc-set-gpt0(1) var(txn.id) if is_plain
-  http-request track-sc2 var(txn.id) table ${TABLES.sockets} if is_plain has_upgrade
-  http-request track-sc2 var(txn.id) table ${TABLES.requests} if is_plain !has_upgrade
-  http-request return status 503 content-type text/plain hdr Retry-After 1 string "This site has too many WebSockets open.\\n" if is_plain has_upgrade { sc2_conn_cur gt ${limits.webSocketsPerSite} }
-  http-request return status 503 content-type text/plain hdr Retry-After 1 string "This site has too many requests under way.\\n" if is_plain !has_upgrade { sc2_conn_cur gt ${limits.requestsPerSite} }
-  use_backend ${WEBSOCKETS} if is_plain has_upgrade
-  use_backend ${PAGES} if is_plain is_get { req.hdr(accept) -m beg text/html }
-  use_backend ${NOTEBOOKS} if is_plain
-  default_backend satellite
+  use_backend satellite if has_chunks
+  use_backend satellite unless takes_none !has_length or takes_body is_length
+  use_backend satellite if has_upgrade !is_websocket or has_upgrade !is_get
+  use_backend ${WEBSOCKETS} if has_upgrade
+  use_backend ${PAGES} if is_get { req.hdr(accept) -m beg text/html }
+  default_backend ${NOTEBOOKS}
 
 backend satellite
   # One connection here for each of a visitor's: what satellite counts is what there is.
   http-reuse never
+  # What comes of it is in satellite's own log.
+  http-request set-log-level silent
+  http-request set-var(txn.upgrade) int(1) if { req.hdr(upgrade) -m found }
   http-response del-header keep-alive
+  # Behind an upgrade that was refused nobody's request begins.
+  http-after-response set-header Connection close if { var(txn.upgrade) -m found } !{ status 101 }
   ${toSatellite}
 ${[PAGES, WEBSOCKETS, NOTEBOOKS].map((name) => notebooks(name)).join('')}
 ${table('clients', 'ip', 100_000, '1m', 'conn_cur')}
@@ -200,27 +194,33 @@ ${table(TABLES.requests, 'integer', 200_000, '1h', 'conn_cur,http_req_cnt,bytes_
 ${table(TABLES.sockets, 'integer', 200_000, '1h', 'conn_cur,http_req_cnt,bytes_in_cnt,bytes_out_cnt')}`;
 
   function notebooks(name: string): string {
+    const isSockets = name === WEBSOCKETS;
+    const most = isSockets ? limits.webSocketsPerSite : limits.requestsPerSite;
+    const tooMany = `This site has too many ${isSockets ? 'WebSockets open' : 'requests under way'}.`;
     return `
 backend ${name}
+  http-request set-var(txn.path) path
+  http-request set-var(txn.path) '${SHORT_PATH}' if { path -m sub -- - %2d %2D }
+  http-request sc-set-gpt0(1) var(txn.id)
+  http-request track-sc2 var(txn.id) table ${isSockets ? TABLES.sockets : TABLES.requests}
+  http-request return status 503 content-type text/plain hdr Retry-After 1 string "${tooMany}\\n" if { sc2_conn_cur gt ${most} }
   http-request set-dst var(txn.site),field(2,@)
   http-request set-dst-port var(txn.site),field(3,@)
   # Whoever brings one of these has been sent to satellite.
   http-request del-header te
   # A notebook may answer before it has read a body, and take the rest of that for a request: nobody else's is to follow.
   http-request set-header Connection close if { method POST PUT PATCH }
-  http-request add-header X-Forwarded-For %[${SRC}]
+  http-request add-header X-Forwarded-For %[var(sess.client)]
   http-request add-header X-Forwarded-Proto ${proto}
   http-request add-header X-Forwarded-Host %[req.hdr(host)]
-  http-request add-header X-Forwarded-Port ${isSecure ? 443 : 80} unless { var(txn.host) -m sub : }
-  http-request add-header X-Forwarded-Port %[var(txn.host),field(2,:)] if { var(txn.host) -m sub : }
-  http-request add-header X-Real-IP %[${SRC}]
-  http-request add-header Forwarded "for=%[${SRC}];proto=${proto};host=\\"%[req.hdr(host)]\\"" unless { ${SRC} -m sub : }
-  http-request add-header Forwarded "for=\\"[%[${SRC}]]\\";proto=${proto};host=\\"%[req.hdr(host)]\\"" if { ${SRC} -m sub : }
+  http-request add-header X-Forwarded-Port %[var(txn.site),field(4,@)]
+  http-request add-header X-Real-IP %[var(sess.client)]
+  http-request add-header Forwarded "for=%[var(sess.node)];proto=${proto};host=\\"%[req.hdr(host)]\\""
   http-response return status 502 content-type text/plain string "The connection to the compute node broke off.\\n" unless { status 100:599 }
   http-response del-header keep-alive
   http-response del-header proxy- -m beg
   http-response del-header trailer
-${hsts === undefined ? '' : `  http-response set-header Strict-Transport-Security "${hsts}"\n`}  timeout server ${seconds(limits.answerTime)}
+${hsts === undefined ? '' : `  http-response set-header Strict-Transport-Security "${hsts}"\n`}${isSockets ? '  http-after-response set-header Connection close unless { status 101 }\n' : ''}  timeout server ${seconds(limits.answerTime)}
   # What a notebook doesn't take satellite tries once more, and has the honest page for.
   retries 1
   option redispatch 1

@@ -203,12 +203,14 @@ export class HaproxyEngine implements Engine {
     return auth === undefined && siteStyle === 'host';
   }
 
-  #spellings(token: string): string[] {
+  #spellings(token: string): (readonly [name: string, port: number])[] {
     const { certificates, config } = this.#options;
     const host = `${token}.${config.domain}`;
     const { port } = this.address;
     // What browsers leave out they may write all the same, which is for satellite to read.
-    return port === (certificates.length > 0 ? 443 : 80) ? [host] : [host, `${host}:${port}`];
+    const usual = certificates.length > 0 ? 443 : 80;
+    const plain = [host, usual] as const;
+    return port === usual ? [plain] : [plain, [`${host}:${port}`, port]];
   }
 
   /** Once at a time, however many have seen that it is needed. */

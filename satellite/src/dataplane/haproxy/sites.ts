@@ -28,8 +28,8 @@ export interface SitesOptions {
   readonly runtime: RuntimeApi;
   /** The map's name, which is its file's. */
   readonly map: string;
-  /** Every spelling of a site's `Host` that is served directly. */
-  readonly spellings: (token: string) => string[];
+  /** Every spelling of a site's `Host` that is served directly, each with the port that it means. */
+  readonly spellings: (token: string) => readonly (readonly [name: string, port: number])[];
   readonly traffic: Traffic;
   readonly log: Log;
   /** Hears that HAProxy has not taken in something, and has to be told everything anew. */
@@ -95,13 +95,11 @@ export class HaproxySites {
     const commands: string[] = [];
     const wanted = new Map<string, string>();
     for (const [token, site] of this.#sites) {
-      const [first = '', ...more] = this.#options.spellings(token);
-      const value = known.get(first);
-      const [id = '', rest] = value?.split(/@(.*)/s) ?? [];
-      const isSame = rest === `${site.host}@${site.port}`;
-      if (site.id === undefined && isSame) this.#take(token, site, Number(id));
-      const entry = this.#entry(token, site);
-      for (const name of [first, ...more]) wanted.set(name, entry);
+      const names = this.#options.spellings(token);
+      const [id = '', host, port] = known.get(names[0]?.[0] ?? '')?.split('@') ?? [];
+      if (site.id === undefined && host === site.host && port === String(site.port))
+        this.#take(token, site, Number(id));
+      for (const [name, visited] of names) wanted.set(name, this.#entry(token, site, visited));
     }
     const stale = [...known].filter(([name, value]) => wanted.get(name) !== value);
     for (const [name, value] of stale) {
@@ -148,23 +146,22 @@ export class HaproxySites {
     return id;
   }
 
-  #entry(token: string, site: Site): string {
+  #entry(token: string, site: Site, visited: number): string {
     const id = site.id ?? this.#take(token, site, this.#nextId++);
-    return siteEntry(id, site.host, site.port);
+    return siteEntry(id, site.host, site.port, visited);
   }
 
   #additions(token: string, site: Site): string[] {
-    const entry = this.#entry(token, site);
     const { map, spellings } = this.#options;
-    return [
-      ...spellings(token).map((name) => `add map ${map} ${name} ${entry}`),
-      ...this.#visits(token, site),
-    ];
+    const entries = spellings(token).map(
+      ([name, visited]) => `add map ${map} ${name} ${this.#entry(token, site, visited)}`,
+    );
+    return [...entries, ...this.#visits(token, site)];
   }
 
   #removals(token: string): string[] {
     const { map, spellings } = this.#options;
-    return spellings(token).map((name) => `del map ${map} ${name}`);
+    return spellings(token).map(([name]) => `del map ${map} ${name}`);
   }
 
   #visits(token: string, { id }: Site): string[] {
