@@ -18,6 +18,12 @@ import {
 const UNKNOWN = 'no-such-name';
 
 describe('tokens', () => {
+  test('are issued to whoever announces a body and sends none, as a front does of HTTP/2', async () => {
+    const { port } = await satellite();
+    const headers = { 'Transfer-Encoding': 'chunked' };
+    expect((await ask(port, { method: 'POST', path: '/api/v1/tokens', headers })).status).toBe(201);
+  });
+
   test('issue, look, redeem, give back', async () => {
     const { port, siteUrl } = await satellite();
     const issued = await api(port, 'POST', '/tokens');
