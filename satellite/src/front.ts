@@ -209,13 +209,9 @@ export class Front {
     (socket as Socket).setTimeout(0);
     const started = performance.now();
     const admitted = this.#admit(request);
-    let status = 101;
-    // For as long as the tunnel lives: the request itself must not be kept that long.
-    const about = describe(request, admitted, 'websocket');
-    socket.once('close', () => this.#account(about, status, started, true));
-    socket.on('error', () => undefined);
+    const answered = this.#follow(socket, describe(request, admitted, 'websocket'), started);
     const fail = (code: number, text: string): void => {
-      status = code;
+      answered(code);
       sendRaw(socket, code, text);
     };
     if ('status' in admitted) {
@@ -269,6 +265,20 @@ export class Front {
     );
   }
 
+  /**
+   * Says what became of an upgrade once its connection is closed; 101, unless the function that it returns is told
+   * otherwise. By itself: whatever a closure beside this one can reach is kept for as long as the tunnel lives, and the
+   * request must not be.
+   */
+  #follow(socket: Duplex, about: About, started: number): (status: number) => void {
+    let status = 101;
+    socket.once('close', () => this.#account(about, status, started, true));
+    socket.on('error', () => undefined);
+    return (code) => {
+      status = code;
+    };
+  }
+
   #tunnel(
     request: IncomingMessage,
     socket: Duplex,
@@ -290,8 +300,7 @@ export class Front {
       return;
     }
     if (letIn && auth) {
-      const end = auth.follow(letIn.pass, () => socket.destroy());
-      socket.once('close', end);
+      socket.once('close', auth.follow(letIn.pass, destroyerOf(socket)));
     }
     this.#parts.engine.upgrade(
       request,
@@ -670,6 +679,11 @@ const refusals: Readonly<Record<Stranger['kind'], Refusal>> = {
   foreign: { status: 421, message: 'This host is not served here.' },
   'way-out': { status: 400, message: 'This path leads out of its place.' },
 };
+
+/** By itself, so that it holds nothing but the socket. */
+function destroyerOf(socket: Duplex): () => void {
+  return () => socket.destroy();
+}
 
 function isOwn(found: Destination | Stranger): found is Destination {
   return !(found.kind in refusals);

@@ -1,5 +1,7 @@
 import { once } from 'node:events';
+import { IncomingMessage } from 'node:http';
 import { createServer, type Socket } from 'node:net';
+import { queryObjects } from 'node:v8';
 import { describe, expect, test } from 'vitest';
 import {
   api,
@@ -202,6 +204,15 @@ describe('a WebSocket', () => {
     const late = await arrived(waiting);
     expect(late.length).toBe(size);
     expect(late.replaceAll('w', '').slice(0, 100)).toBe('');
+  });
+
+  test('keeps nothing of its request while it is open', async () => {
+    const site = await live();
+    const requests = () => queryObjects(IncomingMessage, { format: 'count' });
+    await spliced(site);
+    const before = requests();
+    for (let i = 0; i < 10; i += 1) await spliced(site);
+    expect(requests() - before).toBeLessThan(10);
   });
 
   test('ends at once when its token is destroyed', async () => {
