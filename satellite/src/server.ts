@@ -297,9 +297,12 @@ export async function startSatellite(
   const stop = async (): Promise<void> => {
     log({ event: 'stopping' });
     health.stopping();
-    // What HAProxy has taken in before may still have to be answered here.
-    if (haproxy)
-      await Promise.all([haproxy.drain(config.stopGrace), underWay.toEnd(config.stopGrace, () => false)]);
+    if (haproxy) {
+      // What HAProxy has taken in before may still have to be answered here.
+      pages.close();
+      const { stopGrace } = config;
+      await Promise.all([haproxy.drain(stopGrace), underWay.toEnd(stopGrace, () => false)]);
+    }
     void unlisten();
     await underWay.toEnd(config.stopGrace, () => http2.isAwaited || lane?.isBusy === true);
     await closeOnce();

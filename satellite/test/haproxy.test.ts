@@ -418,6 +418,41 @@ describe('HAProxy', () => {
     await expect(satellite({ haproxy: { directory } })).rejects.toThrow(/belongs to another HAProxy/);
   });
 
+  test('that is stopped lets requests under way come to their end, and WebSockets go', async () => {
+    const answer = Promise.withResolvers<void>();
+    const upstream = await echoing();
+    upstream.removeAllListeners('request');
+    upstream.on('request', (_request, response) => {
+      response.write('begun ');
+      void answer.promise.then(() => response.end('and ended'));
+    });
+    const directory = await folder();
+    const proxy = await satellite({ haproxy: { directory } });
+    const token = await redeemed(proxy.port, upstream.port);
+    const visitor = await wire(proxy.port);
+    await visitor.send(`GET / HTTP/1.1\r\nHost: ${siteHost(token)}\r\n\r\n`).until(/begun /);
+    const socket = await tunnel(proxy.port, token);
+    const page = await wire(proxy.port);
+    const waiting = (await api(proxy.port, 'POST', '/tokens')).json<{ token: string }>().token;
+    page.send(`GET /.well-known/satellite/events HTTP/1.1\r\nHost: ${siteHost(waiting)}\r\n\r\n`);
+    await page.until(/data: /);
+    const pid = await pidIn(directory);
+    const stopped = proxy.stop();
+    await Promise.all([socket.ended(), page.until(/\r\n0\r\n\r\n$/)]);
+    const isOpen = () =>
+      wire(proxy.port).then(
+        ({ socket: one }) => one.destroy(),
+        () => undefined,
+      );
+    while (await isOpen()) await pause(5);
+    answer.resolve();
+    await visitor.until(/and ended/);
+    // As browsers do when they have been told.
+    for (const client of [visitor, page]) client.socket.destroy();
+    await stopped;
+    expect(() => process.kill(pid, 0)).toThrow('ESRCH');
+  });
+
   test('leaves nothing behind', async () => {
     const before = (await readdir(tmpdir())).filter((name) => name.startsWith('satellite-'));
     const proxy = await satellite({ haproxy: {} });

@@ -173,13 +173,13 @@ export class HaproxyEngine implements Engine {
     }
   }
 
+  /** Takes no new connections, lets requests come to their end, for `grace` milliseconds at most. */
   async drain(grace: number): Promise<void> {
-    // WebSockets live for days, and Jupyter's pages open them again.
-    const closeSockets = () =>
-      void this.#runtime
-        .ask(`shutdown sessions server ${backends.webSockets}/notebook`)
-        .catch(() => undefined);
-    await this.#process?.drain(grace, closeSockets);
+    // WebSockets live for days, and Jupyter's pages open them again. First: HAProxy hears nothing of us while it stops.
+    await this.#runtime
+      .ask(`shutdown sessions server ${backends.webSockets}/notebook`)
+      .catch(() => undefined);
+    await this.#process?.drain(grace);
   }
 
   close(): void {

@@ -125,14 +125,12 @@ export class HaproxyProcess {
   }
 
   /** Takes no new connections, and ends when the last one has; at the latest after `grace` milliseconds. */
-  async drain(grace: number, whileDraining: () => void): Promise<void> {
+  async drain(grace: number): Promise<void> {
     this.#isStopping = true;
     const running = this.#running;
     if (!running) return;
     signal(running.pid, 'SIGUSR1');
-    const timer = setInterval(whileDraining, 1000);
     await Promise.race([running.over, pause(grace, undefined, { ref: false })]);
-    clearInterval(timer);
   }
 
   /** Ends it, with everything that is open. */
