@@ -1,4 +1,4 @@
-import { quantile, range } from './bench.ts';
+import { range } from './bench.ts';
 import { type Door, expectBody, request, Visitors } from './load.ts';
 import { cpuOf, watchOthers } from './processes.ts';
 import type { Report, Spread } from './report.ts';
@@ -181,8 +181,9 @@ function quietest(values: readonly (readonly [number, number])[]): number[] {
 }
 
 /** The median, and how far the others are from it. */
-export const spread = (values: readonly number[]): Spread => ({
-  value: quantile(values, 0.5),
-  low: Math.min(...values),
-  high: Math.max(...values),
-});
+export function spread(values: readonly number[]): Spread {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = (sorted.length - 1) / 2;
+  const [low = Number.NaN, high = Number.NaN] = [sorted[Math.floor(middle)], sorted[Math.ceil(middle)]];
+  return { value: (low + high) / 2, low: Math.min(...values), high: Math.max(...values) };
+}
