@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import { createServer as createTcpServer, type Socket } from 'node:net';
-import { setImmediate as turn } from 'node:timers/promises';
+import { setTimeout as pause, setImmediate as turn } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { limitsSchema } from '../src/config.ts';
 import type { Failure } from '../src/dataplane/engine.ts';
@@ -242,6 +242,11 @@ const answers: [name: string, answer: string, expected: RegExp, method?: string]
     /^HTTP\/1\.1 205 Reset\|Transfer-Encoding: chunked\|\|0\|\|$/,
   ],
   [
+    'with an underscore in a name',
+    'HTTP/1.1 200 OK\r\nX_Sum: 1\r\nContent-Length: 1\r\n\r\nx',
+    /^HTTP\/1\.1 200 OK\|X_Sum: 1\|Content-Length: 1\|\|x$/,
+  ],
+  [
     'after hints',
     'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx',
     /^HTTP\/1\.1 103 Early Hints\|Link: <\/a>\|\|HTTP\/1\.1 200 OK\|Content-Length: 1\|\|x$/,
@@ -471,6 +476,35 @@ describe('limits', () => {
     await stalled.ended();
     const other = await start(await raw(() => undefined), { answerTime: '80ms' });
     await (await visitor(other.port)).send(GET).until(/elsewhere: timeout GET/);
+  });
+
+  test('an answer that goes on, piece by piece, is not given up', async () => {
+    let notebook: Socket | undefined;
+    const { port } = await start(
+      await raw((text, socket) => {
+        if (!text.endsWith('\r\n\r\n')) return;
+        notebook = socket;
+        socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n');
+      }),
+      { stallTime: '200ms' },
+    );
+    const events = (await visitor(port)).send(GET);
+    await events.until(/\r\n\r\n$/);
+    const stalled = (await visitor(port)).send(
+      'POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 9\r\n\r\nx',
+    );
+    let isOver = false;
+    const end = stalled.ended().then(() => {
+      isOver = true;
+    });
+    for (let i = 0; !isOver; i += 1) {
+      notebook?.write(`6\r\nno ${String(i).padStart(3, '0')}\r\n`);
+      await Promise.race([events.until(new RegExp(`no ${String(i).padStart(3, '0')}`)), events.ended()]);
+      await pause(20);
+    }
+    await end;
+    notebook?.write('4\r\nlast\r\n0\r\n\r\n');
+    expect(await events.until(/0\r\n\r\n$/)).toMatch(/last/);
   });
 
   test('a visitor who reads nothing holds the notebook back', async () => {

@@ -2,6 +2,7 @@
 export const TOKEN = 1;
 export const VALUE = 2;
 export const TARGET = 4;
+export const REQUEST_NAME = 8;
 
 export const HTAB = 0x09;
 export const LF = 0x0a;
@@ -12,12 +13,14 @@ export const COLON = 0x3a;
 
 /**
  * What each byte may be part of: a field's name (a token, RFC 9110 section 5.6.2), its value (section 5.5) or a path with
- * its query (RFC 3986 section 3.3, and what browsers send beside that). No underscores in names: to CGI they are hyphens.
+ * its query (RFC 3986 section 3.3, and what browsers send beside that). No underscores in names of a request: to CGI they
+ * are hyphens.
  */
 export const classOf: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) => {
   const character = String.fromCharCode(byte);
   return (
-    (/[A-Za-z0-9!#$%&'*+.^`|~-]/.test(character) ? TOKEN : 0) |
+    (/[A-Za-z0-9!#$%&'*+.^_`|~-]/.test(character) ? TOKEN : 0) |
+    (/[A-Za-z0-9!#$%&'*+.^`|~-]/.test(character) ? REQUEST_NAME : 0) |
     (byte === HTAB || (byte >= SPACE && byte !== 0x7f) ? VALUE : 0) |
     (byte > SPACE && byte < 0x7f && character !== '#' ? TARGET : 0)
   );

@@ -1,4 +1,4 @@
-import { COLON, CR, classOf, LF, SLASH, suspicion, TARGET, TOKEN, VALUE, valueIn } from './bytes.ts';
+import { COLON, CR, classOf, LF, REQUEST_NAME, SLASH, suspicion, TARGET, VALUE, valueIn } from './bytes.ts';
 
 /** More is nobody's everyday request. */
 const MAX_FIELDS = 100;
@@ -84,7 +84,7 @@ export class RequestHead {
         this.end = at + 2;
         return method.hasBody || this.lengthTo === 0;
       }
-      while (at < length && ((classOf[bytes[at] as number] as number) & TOKEN) !== 0) at += 1;
+      while (at < length && ((classOf[bytes[at] as number] as number) & REQUEST_NAME) !== 0) at += 1;
       const colon = at;
       if (colon === from || colon >= length || bytes[colon] !== COLON) return false;
       at += 1;

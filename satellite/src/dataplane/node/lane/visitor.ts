@@ -93,6 +93,7 @@ export class Visitor {
   /** Takes a piece of the answer, `amount` bytes of a body in it. False asks the notebook to wait. */
   write(piece: Buffer, amount: number, isLast: boolean): boolean {
     const { socket } = this;
+    this.#moved = this.#lane.now;
     (this.#notebook as Notebook).traffic.bytesOut += amount;
     if (isLast) {
       this.#upstream = undefined;
