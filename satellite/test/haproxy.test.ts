@@ -12,7 +12,7 @@ import { describe, expect, test } from 'vitest';
 import { parseConfig } from '../src/config.ts';
 import { HaproxyEngine } from '../src/dataplane/haproxy/engine.ts';
 import { expectAnnouncement } from '../src/dataplane/haproxy/proxy-protocol.ts';
-import { RuntimeApi } from '../src/dataplane/haproxy/runtime.ts';
+import { RuntimeApi, tableEntries } from '../src/dataplane/haproxy/runtime.ts';
 import { NodeEngine } from '../src/dataplane/node/engine.ts';
 import type { LogEntry } from '../src/index.ts';
 import { ConfigError } from '../src/index.ts';
@@ -140,6 +140,12 @@ async function known(directory: string, sites: number): Promise<void> {
   }
 }
 
+/** Waits until HAProxy knows so many visits: what it hears last. */
+async function knownVisits(directory: string, visits: number): Promise<void> {
+  const runtime = runtimeIn(directory);
+  while (tableEntries(await runtime.ask('show table visits')).length !== visits) await pause(5);
+}
+
 /** Waits until HAProxy serves a site to us by itself. */
 async function isDirect(directory: string, port: number, token: string): Promise<void> {
   const runtime = runtimeIn(directory);
@@ -198,7 +204,7 @@ describe('a site', () => {
     const token = 'one-two-three';
     traffic.visit(token, '127.0.0.1');
     engine.place(token, NODE1, upstream.port);
-    await known(directory, 1);
+    await knownVisits(directory, 1);
     const { port } = engine.address;
     expect((await visit(port, token, { path: '/x' })).body).toBe('the notebook /x');
     const open = await tunnel(port, token);
@@ -248,7 +254,7 @@ describe('a site', () => {
       const upstream = await notebook((request, response) => response.end(JSON.stringify(request.headers)));
       traffic.visit('one-two-three', from);
       engine.place('one-two-three', NODE1, upstream.port);
-      await known(directory, 1);
+      await knownVisits(directory, 1);
       const client = await wire(engine.address.port, from, from);
       client.send(`GET / HTTP/1.1\r\nHost: ${siteHost('one-two-three')}\r\nConnection: close\r\n\r\n`);
       const text = await client.ended();
