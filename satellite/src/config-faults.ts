@@ -42,14 +42,21 @@ export function faultLines(
   });
 }
 
-/** Of several things that a value may be, the one that was meant; the issue itself where it is like none of them. */
+/**
+ * Of several things that a value may be, the one that was meant, where it is something below the value that is wrong; else the
+ * issue itself, which names all of them.
+ */
 function closest(issue: Issue): Issue[] {
   if (issue.code !== 'invalid_union') return [issue];
   const [nearest] = issue.errors
     .map((faults) => faults.flatMap(closest))
-    .filter((faults) => isLike(issue.input, faults))
+    .filter((faults) => isLike(issue.input, faults) && faults.some(isBelow))
     .sort((a, b) => a.length - b.length);
   return nearest?.map((fault) => ({ ...fault, path: [...issue.path, ...fault.path] })) ?? [issue];
+}
+
+function isBelow({ code, path }: Issue): boolean {
+  return path.length > 0 || code === 'unrecognized_keys';
 }
 
 /** Whether a value has at least the kind of what it was held against and, where that has keys, one of them. */

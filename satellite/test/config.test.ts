@@ -58,7 +58,7 @@ test.each([
   ],
   [
     { directHosts: [{ hosts: ['x'], networks: ['10.0.0.0/8'], ports: 80 }] },
-    [expect.stringMatching(/^directHosts.0.ports: "80" is no range of ports; write 8000-8999/)],
+    [expect.stringMatching(/^directHosts.0.ports: must be a range of ports .* from 1024 to 65535$/)],
   ],
   [{ tokenTtl: 49 }, ['tokenTtl: must be a duration, such as 49h, 90m or 1d12h']],
   [{ metricsListen: 9464 }, ['metricsListen: must be HOST:PORT, such as 0.0.0.0:443']],

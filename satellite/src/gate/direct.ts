@@ -33,7 +33,7 @@ export const directHostsSchema = z.array(
     hosts: z.array(pattern, 'is a list of patterns; write it as [farm-*]').min(1),
     networks: networksSchema,
     ports: z.union([ports.transform((range) => [range]), z.array(ports).min(1)], {
-      error: 'must be a range of ports such as 8000-8999, or a list of them',
+      error: `must be a range of ports such as 8000-8999, or a list of them, from ${MIN_PORT} to ${MAX_PORT}`,
     }),
     domain: z
       .string()

@@ -246,7 +246,7 @@ describe('satellite serve', () => {
     const { code, lines } = await outcome('serve', '--help');
     const options = lines.flatMap((line) => /^ +(?:-\w, )?--([a-z0-9-]+)/.exec(line)?.[1] ?? []);
     const kebab = (key: string) => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-    const others = ['limits', 'help', 'auth', 'routes', 'directHosts'];
+    const others = ['limits', 'help', 'auth', 'routes', 'directHosts', 'haproxy'];
     const keys = Object.keys(configSchema.shape).filter((key) => !others.includes(key));
     expect([code, options]).toEqual([0, expect.arrayContaining([...keys.map(kebab), 'help-link', 'help'])]);
     const { port } = await serve(
