@@ -12,7 +12,7 @@ import { NodeEngine } from './dataplane/node/engine.ts';
 import { Prober } from './dataplane/probe.ts';
 import { Front } from './front.ts';
 import { DirectAddresses } from './gate/direct.ts';
-import { ClientConnections, descriptorLimit, RateLimit } from './gate/limits.ts';
+import { BACKLOG, ClientConnections, descriptorLimit, RateLimit } from './gate/limits.ts';
 import { Http2Sessions } from './http2/sessions.ts';
 import { type Log, shortToken } from './log.ts';
 import { UnderWay } from './operation/drain.ts';
@@ -343,7 +343,7 @@ export async function startSatellite(
 function listen(server: Server | SecureServer, at: SatelliteConfig['listen'] | number): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(typeof at === 'number' ? { fd: at } : at, () => {
+    server.listen(typeof at === 'number' ? { fd: at } : { ...at, backlog: BACKLOG }, () => {
       server.off('error', reject);
       resolve();
     });

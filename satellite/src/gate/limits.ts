@@ -3,6 +3,12 @@ import type { Socket } from 'node:net';
 import ipaddr from 'ipaddr.js';
 import { type Networks, normalizeAddress } from './networks.ts';
 
+/**
+ * Connections that wait for their turn: a class opens its links in the same second, each with a dozen of them, and who is
+ * turned away by the system comes back after a second. No more than net.core.somaxconn.
+ */
+export const BACKLOG = 4096;
+
 const MAX_CLIENTS = 50_000;
 const MINUTE_MS = 60_000;
 

@@ -8,6 +8,7 @@ import type { Readable } from 'node:stream';
 import { setTimeout as pause } from 'node:timers/promises';
 import ipaddr from 'ipaddr.js';
 import { ConfigError } from '../../config.ts';
+import { BACKLOG } from '../../gate/limits.ts';
 import type { Log } from '../../log.ts';
 import type { RuntimeApi } from './runtime.ts';
 
@@ -253,7 +254,7 @@ function listenOn(at: Address): Promise<Server> {
   return new Promise((resolve, reject) => {
     const server = createServer((socket) => socket.destroy());
     server.once('error', reject);
-    server.listen(at, () => resolve(server));
+    server.listen({ ...at, backlog: BACKLOG }, () => resolve(server));
   });
 }
 
