@@ -67,12 +67,11 @@ const jupyterToken = z
   .string()
   .regex(/^[A-Za-z0-9_-]{16,256}$/, 'must be 16 to 256 letters, digits, - and _');
 
+/** What proves that a token is one's own. */
 const proof = z.object({ jupyterToken: jupyterToken.optional() });
 
 export const bodies = {
-  issue: proof,
-  renew: proof,
-  destroy: proof,
+  proof,
   redeem: proof.extend({
     port: z.int(WRONG_PORT).min(MIN_PORT, WRONG_PORT).max(MAX_PORT, WRONG_PORT),
   }),
@@ -178,7 +177,7 @@ const NO_CONTENT: Reply = { status: 204, type: 'application/json', body: '' };
 async function issue(call: Call): Promise<Reply> {
   requireInternal(call);
   if (!mayIssue(call.management, call.client.address)) throw tooMany();
-  const { jupyterToken } = await readProof(call, bodies.issue);
+  const { jupyterToken } = await readProof(call);
   const record = await call.management.registry.issue(jupyterToken && claimOf(jupyterToken));
   const { token, site, state, expiresAt } = describe(call.management, record);
   const gated = call.management.accesses !== undefined;
@@ -199,7 +198,7 @@ function show({ management, token, client }: Call): Reply {
 async function destroy(call: Call): Promise<Reply> {
   requireInternal(call);
   const token = requireToken(call);
-  const { jupyterToken } = call.request.method === 'POST' ? await readProof(call, bodies.destroy) : {};
+  const { jupyterToken } = call.request.method === 'POST' ? await readProof(call) : {};
   const outcome = await call.management.registry.destroy(token, call.client.address, jupyterToken);
   // Gone is what was asked for.
   if (!outcome.ok && outcome.why !== 'gone') throw refusal(outcome);
@@ -220,7 +219,7 @@ async function redeem(call: Call): Promise<Reply> {
 async function renew(call: Call): Promise<Reply> {
   requireInternal(call);
   const token = requireToken(call);
-  const { jupyterToken } = await readProof(call, bodies.renew);
+  const { jupyterToken } = await readProof(call);
   return answer(call, await call.management.registry.renew(token, call.client.address, jupyterToken));
 }
 
@@ -399,8 +398,8 @@ function requireJson({ headers }: IncomingMessage): void {
 }
 
 /** A body that may be left out; over HTTP/2 that may only be known at its end. */
-async function readProof(call: Call, schema: typeof proof): Promise<z.output<typeof proof>> {
-  return hasBody(call.request) ? readJson(call, schema, MAX_BODY_BYTES, '{}') : {};
+async function readProof(call: Call): Promise<z.output<typeof proof>> {
+  return hasBody(call.request) ? readJson(call, proof, MAX_BODY_BYTES, '{}') : {};
 }
 
 async function readJson<T>(

@@ -52,7 +52,7 @@ const descriptions: Readonly<Record<string, Description>> = {
   'POST /tokens': {
     summary:
       'Issue a token. With a Jupyter token, only who knows that may redeem, link, renew, report on and destroy it, beside the other rules: for sessions whose address others share.',
-    body: bodies.issue,
+    body: bodies.proof,
     answers: {
       201: 'IssuedToken',
       ...withBody,
@@ -76,7 +76,7 @@ const descriptions: Readonly<Record<string, Description>> = {
   },
   'POST /tokens/{token}/destroy': {
     summary: 'The same, with the Jupyter token that it was issued with.',
-    body: bodies.destroy,
+    body: bodies.proof,
     answers: { 204: 'The token is gone.', ...withBody, ...onToken, ...written },
   },
   'POST /tokens/{token}/redeem': {
@@ -95,7 +95,7 @@ const descriptions: Readonly<Record<string, Description>> = {
   'POST /tokens/{token}/renew': {
     summary:
       'Count the time of a redeemed token anew, from the address that redeemed it. For sessions that no scheduler reports.',
-    body: bodies.renew,
+    body: bodies.proof,
     answers: { 200: 'Token', ...withBody, ...onToken, 410: 'The token is gone.', ...written },
   },
   'PUT /tokens/{token}/job': link,
