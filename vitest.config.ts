@@ -10,6 +10,8 @@ export default defineConfig({
   test: {
     // Most tests wait for other processes most of the time: two cores carry three files at once.
     maxWorkers: 3,
+    // A page that says something unexpected is quoted whole: what happened in CI can't be asked again.
+    chaiConfig: { truncateThreshold: 0 },
     projects: [
       {
         test: {
