@@ -49,7 +49,9 @@ export default defineConfig({
         test: {
           // What engine node does, engine haproxy does; satellite/test/differences.ts lists what is otherwise.
           name: 'haproxy',
-          include: ['satellite/test/{dataplane,haproxy,hostile,limits,secrecy,smuggling,upgrade}.test.ts'],
+          include: [
+            'satellite/test/{dataplane,haproxy,hostile,limits,proxy-protocol,secrecy,smuggling,upgrade}.test.ts',
+          ],
           env: { SATELLITE_TEST_ENGINE: 'haproxy' },
           testTimeout: 30_000,
         },

@@ -57,7 +57,12 @@ const fronts = { nginx, apache, haproxy, caddy } satisfies Record<FrontProgram, 
 
 const kebab = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
-const lists: ReadonlySet<string> = new Set(['internalNetworks', 'jobStateNetworks', 'trustedProxies']);
+const lists: ReadonlySet<string> = new Set([
+  'internalNetworks',
+  'jobStateNetworks',
+  'trustedProxies',
+  'proxyProtocol',
+]);
 
 /** Keys whose own keys are options: `--limits-header-time`. */
 const groups = { limits: limitsSchema, haproxy: haproxySchema };
@@ -160,7 +165,7 @@ async function serve(given: Record<string, unknown>): Promise<void> {
     ...(tls !== undefined && { tls: tls === 'selfSigned' ? { selfSigned: true } : tls }),
     ...(tlsCert || tlsKey ? { tls: { cert: tlsCert, key: tlsKey } } : {}),
   } as SatelliteConfigInput;
-  const { stopGrace } = parseConfig(layers);
+  const { stopDelay, stopGrace } = parseConfig(layers);
   const sockets = takeHandedSockets();
   const satellite = await startSatellite(layers, { log: logToStderr, sockets, logFd: STDERR }).catch(
     (error: NodeJS.ErrnoException & { address?: string; port?: number; hostname?: string }) => {
@@ -182,8 +187,8 @@ async function serve(given: Record<string, unknown>): Promise<void> {
   let isStopping = false;
   const stop = (): void => {
     if (!isStopping) {
-      // Whatever TimeoutStopSec= says, the grace is granted.
-      const patience = (stopGrace + STOP_MARGIN_MS) * 1000;
+      // Whatever TimeoutStopSec= says, delay and grace are granted.
+      const patience = (stopDelay + stopGrace + STOP_MARGIN_MS) * 1000;
       notifySystemd(['STOPPING=1', `EXTEND_TIMEOUT_USEC=${patience}`], logToStderr);
     }
     const ended = isStopping ? satellite.close() : satellite.stop();

@@ -215,6 +215,9 @@ export const configSchema = z
       .describe('which ports sites may point to, such as 20000-29999'),
     jobStateNetworks: networks.default(() => new Networks([])).describe('who may post job states'),
     trustedProxies: networks.default(() => new Networks([])).describe('whose X-Forwarded-For is believed'),
+    proxyProtocol: networks
+      .default(() => new Networks([]))
+      .describe('whose connections begin with a header of the PROXY protocol, which says who the client is'),
     state: z
       .string()
       .min(1)
@@ -234,6 +237,9 @@ export const configSchema = z
         'where "satellite status" asks; STATE.sock, or /var/lib/satellite/status.sock beside a database',
       ),
     metricsListen: listen.optional().describe('address and port for metrics and health checks'),
+    stopDelay: duration
+      .default(0)
+      .describe('how long a stop goes on as ever while /healthz says 503, for balancers to see it; none'),
     stopGrace: duration
       .default(10_000)
       .describe('how long a stop waits for requests under way and WebSockets in use'),

@@ -3,16 +3,17 @@ import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { createServer as createSecureServer, type Server as SecureServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { networkInterfaces } from 'node:os';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Auth } from './auth/auth.ts';
 import { SIGN_IN_LABEL } from './auth/label.ts';
 import { type Limits, parseConfig, type SatelliteConfig, type SatelliteConfigInput } from './config.ts';
 import type { HaproxyEngine, HaproxyEngineOptions } from './dataplane/haproxy/engine.ts';
-import { expectAnnouncement } from './dataplane/haproxy/proxy-protocol.ts';
 import { NodeEngine } from './dataplane/node/engine.ts';
 import { Prober } from './dataplane/probe.ts';
 import { Front } from './front.ts';
 import { DirectAddresses } from './gate/direct.ts';
 import { BACKLOG, ClientConnections, descriptorLimit, RateLimit } from './gate/limits.ts';
+import { Announcers, expectAnnouncement } from './gate/proxy-protocol.ts';
 import { Http2Sessions } from './http2/sessions.ts';
 import { type Log, shortToken } from './log.ts';
 import { UnderWay } from './operation/drain.ts';
@@ -52,7 +53,10 @@ export interface Satellite {
   readonly metricsAddress: Address | undefined;
   /** Reads the certificate files again, if there are any, and says so in the log. */
   reload(): void;
-  /** Takes no new connections, lets what is under way come to its end (for `stopGrace` at most), then closes. */
+  /**
+   * Is not ready for anything new, goes on for `stopDelay` as if it were, takes no new connections, lets what is under way
+   * come to its end (for `stopGrace` at most), then closes.
+   */
   stop(): Promise<void>;
   /** Stops serving: no new connections, open ones are closed, the state is written. Once, however often it is asked. */
   close(): Promise<void>;
@@ -269,6 +273,13 @@ export async function startSatellite(
   });
   if (haproxy) expectAnnouncement(server as Server, front.onSecure);
   else if (certificate) http2.divert(server as SecureServer);
+  const announcers = new Announcers(
+    (address) => config.proxyProtocol.contains(address),
+    config.limits.headerTime,
+  );
+  // HAProxy hears them itself.
+  if (!config.proxyProtocol.isEmpty)
+    for (const one of haproxy ? servers.slice(1) : servers) announcers.follow(one);
   const following =
     certificate instanceof Certificates
       ? followCertificates(haproxy?.follows(certificate) ?? (server as SecureServer), certificate, log)
@@ -294,9 +305,13 @@ export async function startSatellite(
     pages.close();
     return unlistened;
   };
+  const closing = new AbortController();
   const stop = async (): Promise<void> => {
     log({ event: 'stopping' });
     health.stopping();
+    // Until balancers have seen it everything is as ever.
+    if (config.stopDelay > 0)
+      await pause(config.stopDelay, undefined, { signal: closing.signal }).catch(closeOnce);
     if (haproxy) {
       // What HAProxy has taken in before may still have to be answered here.
       pages.close();
@@ -308,6 +323,7 @@ export async function startSatellite(
     await closeOnce();
   };
   const close = async (): Promise<void> => {
+    closing.abort();
     following?.stop();
     prober.close();
     engine.close();
@@ -316,6 +332,7 @@ export async function startSatellite(
     status?.close();
     status?.closeAllConnections();
     connections.close();
+    announcers.close();
     metrics?.closeAllConnections();
     await Promise.all(all);
     await auth?.close();

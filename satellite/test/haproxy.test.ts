@@ -11,9 +11,9 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { parseConfig } from '../src/config.ts';
 import { HaproxyEngine } from '../src/dataplane/haproxy/engine.ts';
-import { expectAnnouncement } from '../src/dataplane/haproxy/proxy-protocol.ts';
 import { RuntimeApi, tableEntries } from '../src/dataplane/haproxy/runtime.ts';
 import { NodeEngine } from '../src/dataplane/node/engine.ts';
+import { expectAnnouncement } from '../src/gate/proxy-protocol.ts';
 import type { LogEntry } from '../src/index.ts';
 import { ConfigError } from '../src/index.ts';
 import { Traffic } from '../src/operation/traffic.ts';
@@ -477,7 +477,7 @@ test('a connection that does not begin as one of HAProxy’s is nobody’s', asy
   const header = Buffer.from('\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24', 'latin1');
   for (const bytes of [
     'GET / HTTP/1.1\r\nHost: a\r\n\r\n',
-    'PROXY TCP4 1.2.3.4 1.2.3.4 1 2\r\n',
+    'PROXY UNKNOWN\r\n',
     // Too short for its addresses; a local one.
     `${header.subarray(0, 14).toString('latin1')}\0\x02ab`,
     `${header.subarray(0, 12).toString('latin1')}\x20\0\0\0`,

@@ -122,6 +122,22 @@ describe('a stop in good order', () => {
     expect(await visitor.ended()).not.toMatch(/and ended/);
   });
 
+  test('with a delay it goes on until balancers have seen that it is about to stop, or close() cuts that short', async () => {
+    const proxy = await start({ stopDelay: '1s' });
+    const upstream = await notebook((_request, response) => response.end('the notebook'));
+    const token = await redeemed(proxy.port, upstream.port);
+    const stopped = proxy.stop();
+    expect((await ask(proxy.port, { path: '/healthz' })).status).toBe(503);
+    expect((await visit(proxy.port, token)).body).toBe('the notebook');
+    await stopped;
+    const late = connect(proxy.port, '127.0.0.1');
+    expect((await once(late, 'error'))[0].code).toBe('ECONNREFUSED');
+    const other = await start({ stopDelay: '1h' });
+    const cut = other.stop();
+    await other.close();
+    await cut;
+  });
+
   test('close() cuts it short', async () => {
     const proxy = await start();
     const upstream = await slowNotebook();

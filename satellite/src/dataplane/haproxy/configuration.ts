@@ -10,6 +10,8 @@ export interface HaproxyPlan {
   readonly http2: boolean;
   /** Networks in CIDR notation: whoever comes from there may speak for others, and satellite looks at it. */
   readonly trustedProxies: readonly string[];
+  /** Networks in CIDR notation: connections from there begin with a header of the PROXY protocol. */
+  readonly proxyProtocol: readonly string[];
   /** The value of Strict-Transport-Security in every answer; the notebook's own stays where it is undefined. */
   readonly hsts: string | undefined;
   readonly limits: Limits;
@@ -75,12 +77,19 @@ const seconds = (milliseconds: number): string => `${milliseconds}ms`;
  * takes, and nothing is wrong while the map is empty.
  */
 export function haproxyConfiguration(plan: HaproxyPlan): string {
-  const { limits, files, certificates, trustedProxies, hsts } = plan;
+  const { limits, files, certificates, trustedProxies, proxyProtocol, hsts } = plan;
   const isSecure = certificates.length > 0;
   const proto = isSecure ? 'https' : 'http';
   const toSatellite = `server satellite unix@${files.satellite} send-proxy-v2 proxy-v2-options ssl,authority`;
   const isFront =
     trustedProxies.length > 0 ? `  acl is_front src,ipmask(32,128) ${trustedProxies.join(' ')}\n` : '';
+  const hasAnnouncers = proxyProtocol.length > 0;
+  const isAnnouncer = hasAnnouncers
+    ? `  acl is_announcer src,ipmask(32,128) ${proxyProtocol.join(' ')}\n`
+    : '';
+  const track = 'track-sc0 src,ipmask(32,64) table clients';
+  const tooMany = `reject if { sc0_conn_cur gt ${limits.connectionsPerClient} }`;
+  const isCounted = `${hasAnnouncers ? ' !is_announcer' : ''}${isFront === '' ? '' : ' !is_front'}`;
 
   return `# Written by satellite; it is written anew at each start.
 global
@@ -131,9 +140,16 @@ frontend visitors
       ? ` ssl ${certificates.map((file) => `crt ${file}`).join(' ')} alpn ${plan.http2 ? 'h2,http/1.1' : 'http/1.1'}`
       : ' proto h1'
   }
-${isFront}  tcp-request connection track-sc0 src,ipmask(32,64) table clients${isFront === '' ? '' : ' if !is_front'}
-  tcp-request connection reject if { sc0_conn_cur gt ${limits.connectionsPerClient} }
-  # Which site a connection has last asked for: what is open for a site is found by that.
+${isAnnouncer}${isFront}${hasAnnouncers ? '  tcp-request connection expect-proxy layer4 if is_announcer\n' : ''}  tcp-request connection ${track}${isCounted === '' ? '' : ` if${isCounted}`}
+  tcp-request connection ${tooMany}
+${
+  hasAnnouncers
+    ? `  # Whose a connection is that began with a header is known only now.
+  tcp-request session ${track} if !{ sc0_tracked }${isFront === '' ? '' : ' !is_front'}
+  tcp-request session ${tooMany}
+`
+    : ''
+}  # Which site a connection has last asked for: what is open for a site is found by that.
   tcp-request session set-var(sess.port) src_port
   tcp-request session track-sc1 src,concat(:,sess.port) table ${TABLES.connections}
   # IPv4 as such, also on a socket for both; and as RFC 7239 section 6 wants it.

@@ -93,6 +93,7 @@ export class HaproxyEngine implements Engine {
         certificates: files,
         http2: config.http2,
         trustedProxies: config.trustedProxies.toString().split(' ').filter(Boolean),
+        proxyProtocol: config.proxyProtocol.toString().split(' ').filter(Boolean),
         hsts: this.#options.hsts,
         limits: config.limits,
         threads: config.haproxy.threads,
