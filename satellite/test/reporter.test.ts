@@ -175,6 +175,33 @@ test('a job that somebody begins to wait for is reported before the next round, 
   expect(looks).toBe(3);
 });
 
+test('a job that is submitted and linked while the scheduler still lists the others is not over', async () => {
+  const { port, manageUrl } = await satellite({
+    domain: 'localhost',
+    internalNetworks: ['127.0.0.0/8'],
+    jobStateNetworks: ['127.0.0.0/8'],
+  });
+  const call = (method: string, path: string, body?: unknown) =>
+    apiOf(port, method, path, body, undefined, 'manage.localhost');
+  const { token } = (await call('POST', '/tokens')).json<{ token: string }>();
+  const reporter = new JobReporter({
+    scheduler: {
+      // Its list was made before the job came.
+      queue: async () => {
+        await call('PUT', `/tokens/${token}/job`, { jobId: '4711' });
+        return { ok: true, jobs: [] };
+      },
+      // Only jobs that have ended are in the accounting.
+      finalState: async () => ({ ok: true, state: null }),
+    },
+    to: new URL(manageUrl),
+    log: () => undefined,
+  });
+  cleanup(() => reporter.close());
+  expect(await reporter.report()).toBeUndefined();
+  expect((await call('GET', `/tokens/${token}`)).json()).toMatchObject({ state: 'pending', phase: null });
+});
+
 describe('several schedulers as one', () => {
   const job = (id: string) => ({ id, state: 'RUNNING', position: null, estimatedStart: null, reason: null });
   const one = (id: string, state: string | null = null): Scheduler => ({

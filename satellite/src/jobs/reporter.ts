@@ -71,9 +71,11 @@ export class JobReporter {
    * @param stop ends the scheduler's command that is under way; of what isn't known by then nothing is said
    */
   async report(stop?: AbortSignal): Promise<ReportFailure | undefined> {
+    const refresh = performance.now() >= this.#refreshAt;
+    // Before the scheduler is asked: a job that comes while it still lists the others is missing in its list.
+    const tracked = refresh ? await this.#tracked().catch((error: Error) => error) : [];
     const answer = await this.#scheduler.queue(stop);
     if (!answer.ok) return { by: 'scheduler', message: `the scheduler does not answer: ${answer.why}` };
-    const refresh = performance.now() >= this.#refreshAt;
     const told = refresh ? new Map<string, string>() : this.#told;
     const now = new Map<string, string>();
     const changed: QueuedJob[] = [];
@@ -87,9 +89,9 @@ export class JobReporter {
       if (told.get(job.id) !== text) changed.push(job);
     }
     try {
+      if (tracked instanceof Error) throw tracked;
       // What was seen before and, after a start or an hour of failures, what the proxy still waits for.
-      const tracked = refresh ? (await this.#tracked()).map(({ id }) => id) : [];
-      const expected = new Set([...this.#told.keys(), ...tracked]);
+      const expected = new Set([...this.#told.keys(), ...tracked.map(({ id }) => id)]);
       let asked = 0;
       for (const id of expected) {
         if (now.has(id) || isOver(this.#told.get(id))) continue;
