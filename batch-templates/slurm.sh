@@ -14,6 +14,8 @@ trap 'end_on_signal TERM' TERM
 trap 'end_on_signal INT' INT
 trap 'warn_of_time_limit' USR1 # asked for in the directives, some minutes before the limit
 
+time_limit_counts_from "${SLURM_JOB_START_TIME-}" # told since 23.02
+
 # Since 22.05 srun does not look at SLURM_CPUS_PER_TASK any more: steps from a notebook would get one CPU.
 [[ -z ${SLURM_CPUS_PER_TASK-} ]] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 

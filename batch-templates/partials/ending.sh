@@ -2,6 +2,9 @@
 
 # fail REASON: the session did not work out; the reason is for the person who waits.
 fail() {
+  # What a scheduler sends to every process of a job may have reached another one first, whose end is told here: the trap
+  # knows better.
+  sleep 0.3
   trap '' TERM INT HUP USR1 USR2
   say "FAILED: $1"
   end failed "$1"
@@ -71,12 +74,19 @@ end_jupyter() {
   kill -KILL "$jupyter_pid" 2>/dev/null
 }
 
+# time_limit_counts_from SECONDS: since the epoch; before the scheduler's prolog, say, which may take minutes.
+# shellcheck disable=SC2317 # called where the scheduler says
+time_limit_counts_from() {
+  [[ ! $1 =~ ^[1-9][0-9]*$ ]] || SECONDS=$(($(printf '%(%s)T' -1) - $1))
+}
+
 # shellcheck disable=SC2317 # called by the traps
 end_on_signal() {
   local requested
   if IFS= read -r -d '' requested 2>/dev/null <"$session_dir/stop-requested" || [[ -n $requested ]]; then
     finish "$requested"
-  elif [[ -n $time_limit ]] && ((SECONDS >= time_limit - 2)); then
+  # The scheduler has counted since it gave out the node, which is a few seconds longer.
+  elif [[ -n $time_limit ]] && ((SECONDS >= time_limit - 10)); then
     finish "The time limit was reached."
   elif [[ $1 == TERM ]]; then
     finish "The job was cancelled." unsure

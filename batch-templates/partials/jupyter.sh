@@ -255,12 +255,6 @@ jupyter_has_ended() {
   wait "$jupyter_pid"
   jupyter_status=$?
   jupyter_pid=
-  let_a_signal_arrive
-}
-
-# What a scheduler sends to every process of a job may have reached Jupyter first: the trap knows why it ends.
-let_a_signal_arrive() {
-  ((jupyter_status <= 128)) || sleep 0.5
 }
 
 # wait_for_jupyter ATTEMPT: waits until Jupyter answers, on a port that our own process holds. Returns 1 when it ended instead.

@@ -102,7 +102,6 @@ stay_until_jupyter_ends() {
     jupyter_status=$?
   done
   jupyter_pid=
-  let_a_signal_arrive
   case $jupyter_status in
     0)
       if grep -q -E 'No kernels( or terminals)? for [0-9]+ seconds; shutting down' "$runtime/last-words" 2>/dev/null; then

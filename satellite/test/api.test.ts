@@ -376,7 +376,7 @@ describe('jobs', () => {
     expect(await look()).toMatchObject({
       state: 'gone',
       phase: 'failed',
-      reason: 'The job reached its time limit.',
+      reason: 'The time limit was reached.',
     });
     expect((await api(port, 'GET', '/jobs')).json()).toEqual([]);
   });

@@ -231,7 +231,7 @@ describe('names without a site', () => {
 
 describe('a way in which a session is over', () => {
   test.each([
-    ['TIMEOUT', 'This session has ended', 'The job reached its time limit.', 'start-jupyter -t 4h'],
+    ['TIMEOUT', 'This session has ended', 'The time limit was reached.', 'start-jupyter -t 4h'],
     ['OUT_OF_MEMORY', 'This session broke off', 'The job ran out of memory.', 'start-jupyter -m 32'],
     ['NODE_FAIL', 'This session broke off', 'The compute node failed.', 'It was nothing you did.'],
     ['PREEMPTED', 'This session has ended', 'The job was preempted', 'It was nothing you did.'],

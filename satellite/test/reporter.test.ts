@@ -325,7 +325,7 @@ describe('reports', () => {
       'the controller remembers',
       'scontrol',
       'JobId=7 JobName=x JobState=TIMEOUT Reason=TimeLimit\n',
-      'The job reached its time limit.',
+      'The time limit was reached.',
     ],
     ['the accounting remembers', 'sacct', 'CANCELLED by 1000\n', 'The job was cancelled.'],
     ['nobody remembers', 'sacct', '', 'The job ended before Jupyter was ready.'],

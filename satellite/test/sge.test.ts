@@ -135,6 +135,8 @@ describe('how a job ended', () => {
   test.each([
     ['26  : opening input/output file', '0', '0s', 'NONE', 'LAUNCH_FAILED'],
     ['100 : assumedly after job', '137', '601', '-U users -l h_rt=0:10:0', 'TIMEOUT'],
+    ['37  : qmaster enforced h_rt, h_cpu, or h_vmem limit', '137', '57s', '-l h_rt=60', 'TIMEOUT'],
+    ['100 : assumedly after job', '137', '50s', '-l h_rt=60', 'CANCELLED'],
     ['100 : assumedly after job', '137', '601', 'NONE', 'CANCELLED'],
     ['100 : assumedly after job', '139', '6s', 'NONE', 'FAILED'],
     [

@@ -245,7 +245,7 @@ describe('jobs and their tokens', () => {
 
   test.each([
     ['CANCELLED by 1000', 'ended', 'The job was cancelled.'],
-    ['TO', 'ended', 'The job reached its time limit.'],
+    ['TO', 'ended', 'The time limit was reached.'],
     ['OUTOFMEMORY', 'failed', 'The job ran out of memory.'],
     ['OUT_OF_MEMORY', 'failed', 'The job ran out of memory.'],
     ['NODE_FAIL', 'failed', 'The compute node failed.'],

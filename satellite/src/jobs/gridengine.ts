@@ -143,6 +143,9 @@ const neverRan: ReadonlySet<number> = new Set([
   1, 3, 4, 6, 7, 8, 9, 10, 11, 26, 27, 28, 29, 31, 32, 33, 34, 35, 36, 38,
 ]);
 
+/** Seconds: the execution daemon counts towards the limit before the job begins to run on a busy node, and is measured. */
+const LIMIT_SLACK = 5;
+
 /** Reads `qacct -j`: how the last run of a job ended; undefined for what isn't a record of one. */
 export function parseQacct(text: string): Ending | undefined {
   const record = text.split(/^=+$/m).at(-1) ?? '';
@@ -157,7 +160,7 @@ export function parseQacct(text: string): Ending | undefined {
   const limits = field('category') ?? '';
   const limit = seconds(/\bh_rt=([\d:]+)/.exec(limits)?.[1]);
   const used = seconds(/^[\d:]+/.exec(field('ru_wallclock') ?? '')?.[0]);
-  if (limit !== undefined && used !== undefined && used >= limit) return 'TIMEOUT';
+  if (limit !== undefined && used !== undefined && used >= limit - LIMIT_SLACK) return 'TIMEOUT';
   if (failed !== 37) return 'CANCELLED';
   return /\bh_vmem=/.test(limits) ? 'OUT_OF_MEMORY' : 'FAILED';
 }

@@ -35,7 +35,7 @@ const slurm: readonly [compact: string, long: string, state: JobState][] = [
   ['S', 'SUSPENDED', { stage: 'running', text: 'Suspended by the scheduler' }],
   ['CD', 'COMPLETED', { stage: 'finished', text: 'The job has ended.', clean: true, bare: true }],
   ['CA', 'CANCELLED', { stage: 'finished', text: 'The job was cancelled.', clean: true }],
-  ['TO', 'TIMEOUT', { stage: 'finished', text: 'The job reached its time limit.', clean: true }],
+  ['TO', 'TIMEOUT', { stage: 'finished', text: 'The time limit was reached.', clean: true }],
   ['DL', 'DEADLINE', { stage: 'finished', text: 'The job reached its deadline.', clean: true }],
   ['OOM', 'OUT_OF_MEMORY', { stage: 'finished', text: 'The job ran out of memory.' }],
   ['F', 'FAILED', { stage: 'finished', text: 'The job failed.' }],
