@@ -51,6 +51,7 @@ export default defineConfig({
           name: 'haproxy',
           include: [
             'satellite/test/{dataplane,haproxy,hostile,limits,proxy-protocol,secrecy,smuggling,upgrade}.test.ts',
+            'satellite/test/integration/tls.test.ts',
           ],
           env: { SATELLITE_TEST_ENGINE: 'haproxy' },
           testTimeout: 30_000,

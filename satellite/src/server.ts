@@ -7,7 +7,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Auth } from './auth/auth.ts';
 import { SIGN_IN_LABEL } from './auth/label.ts';
 import { type Limits, parseConfig, type SatelliteConfig, type SatelliteConfigInput } from './config.ts';
-import type { HaproxyEngine, HaproxyEngineOptions } from './dataplane/haproxy/engine.ts';
+import type { HaproxyEngine, HaproxyEngineOptions, Pem } from './dataplane/haproxy/engine.ts';
 import { NodeEngine } from './dataplane/node/engine.ts';
 import { Prober } from './dataplane/probe.ts';
 import { Front } from './front.ts';
@@ -282,7 +282,15 @@ export async function startSatellite(
     for (const one of haproxy ? servers.slice(1) : servers) announcers.follow(one);
   const following =
     certificate instanceof Certificates
-      ? followCertificates(haproxy?.follows(certificate) ?? (server as SecureServer), certificate, log)
+      ? followCertificates(
+          certificate,
+          (index) => {
+            if (haproxy) return haproxy.setCertificate(index, certificate.all[index] as Pem);
+            const { cert, key } = certificate;
+            (server as SecureServer).setSecureContext({ ...tlsOptions, cert, key });
+          },
+          log,
+        )
       : undefined;
   if (haproxy) {
     traffic.onVisitor = (token, visitor) => haproxy.visited(token, visitor);

@@ -1,7 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { constants, createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync, rmSync, unwatchFile, watchFile, writeFileSync } from 'node:fs';
-import type { Server as HttpsServer } from 'node:https';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import { ConfigError } from './config.ts';
 import { fileFault } from './file-fault.ts';
@@ -99,19 +98,20 @@ function load(pair: Files): Loaded {
 }
 
 /**
- * Takes new files over for new connections as they change; open ones go on. Files that can't be used are reported and
- * the old certificate stays. Returns what looks at once, and what ends the watch.
+ * Reads files anew as they change, and has `takeOver` see to it that new connections get what is in them, where `index` says
+ * which pair it is; open ones go on. Files that can't be used are reported and the old certificate stays. Returns what looks
+ * at once, and what ends the watch.
  */
 export function followCertificates(
-  server: Pick<HttpsServer, 'setSecureContext'>,
   certificates: Certificates,
+  takeOver: (index: number) => void | Promise<void>,
   log: Log,
 ): { reload: () => void; stop: () => void } {
-  const watched = certificates.pairs.map((pair) => {
-    const reload = (): void => {
+  const watched = certificates.pairs.map((pair, index) => {
+    const reload = async (): Promise<void> => {
       try {
         certificates.read(pair);
-        server.setSecureContext({ ...tlsOptions, cert: certificates.cert, key: certificates.key });
+        await takeOver(index);
         log({ event: 'certificate-reloaded', cert: pair.cert });
       } catch (error) {
         log({ event: 'certificate-unusable', message: (error as Error).message });
@@ -127,7 +127,7 @@ export function followCertificates(
   });
   return {
     reload: () => {
-      for (const { reload } of watched) reload();
+      for (const { reload } of watched) void reload();
     },
     stop: () => {
       for (const { stop } of watched) stop();

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { copyFile, readFile, stat, utimes, writeFile } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
@@ -13,6 +14,7 @@ import {
   ask,
   cleanup,
   DOMAIN,
+  engine,
   listenOn,
   NODE1,
   notebook,
@@ -122,7 +124,7 @@ describe('HTTPS', () => {
     const { port, ca } = await start();
     const wire = new Wire(await secure(port, ca, `some-site-here.${DOMAIN}`));
     wire.send(`GET /getlink.cgi HTTP/1.1\r\nHost: manage.${DOMAIN}\r\n\r\n`);
-    expect(await wire.ended()).toMatch(/^HTTP\/1\.1 421 /);
+    await wire.until(/^HTTP\/1\.1 421 /);
   });
 
   test.skipIf(curlObstacle)(
@@ -166,7 +168,9 @@ describe('HTTPS', () => {
     async (version) => {
       const { port } = await start();
       const kept = join(await scratch(), 'session.pem');
-      const talk = async (servername: string, host: string, session: string[]): Promise<string> => {
+      /** With the session of the last time, if there was one. */
+      const talk = async (servername: string, host: string): Promise<string> => {
+        const session = existsSync(kept) ? ['-sess_in', kept] : ['-sess_out', kept];
         const client = execFile('openssl', [
           ...['s_client', '-connect', `127.0.0.1:${port}`, '-servername', `${servername}.${DOMAIN}`],
           ...[`-${version}`, '-ign_eof', ...session],
@@ -179,9 +183,9 @@ describe('HTTPS', () => {
         await once(client, 'close');
         return said;
       };
-      expect(await talk('some-site-here', 'some-site-here', ['-sess_out', kept])).toMatch(/HTTP\/1\.1 200 /);
-      expect(await talk('other-site-here', 'some-site-here', ['-sess_in', kept])).toMatch(/HTTP\/1\.1 421 /);
-      expect(await talk('some-site-here', 'some-site-here', ['-sess_in', kept])).toMatch(/HTTP\/1\.1 200 /);
+      expect(await talk('some-site-here', 'some-site-here')).toMatch(/HTTP\/1\.1 200 /);
+      expect(await talk('other-site-here', 'some-site-here')).toMatch(/HTTP\/1\.1 421 /);
+      expect(await talk('some-site-here', 'some-site-here')).toMatch(/HTTP\/1\.1 200 /);
     },
   );
 
@@ -194,7 +198,7 @@ describe('HTTPS', () => {
         cleanup(() => socket.destroy());
         socket.once('data', () => {
           socket.write(
-            'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhi',
+            'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nhi',
           );
         });
       }),
@@ -208,7 +212,7 @@ describe('HTTPS', () => {
     await manage.until(/Success!\n/);
     const client = new Wire(await secure(port, ca, `${token}.${DOMAIN}`));
     client.send(
-      `GET /ws HTTP/1.1\r\nHost: ${token}.${DOMAIN}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`,
+      `GET /ws HTTP/1.1\r\nHost: ${token}.${DOMAIN}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`,
     );
     await client.until(/\r\n\r\nhi$/);
     client.socket.end('last words', 'latin1');
@@ -239,7 +243,9 @@ describe('HTTPS', () => {
   });
 
   test('a handshake that never ends is closed, and holds up neither others nor the end', async () => {
-    const { proxy, port, ca } = await start({ limits: { headerTime: '500ms' } });
+    // HAProxy has no time of its own for handshakes before 2.9.
+    const stallTime = engine === 'haproxy' ? '500ms' : '1h';
+    const { proxy, port, ca } = await start({ limits: { headerTime: '500ms', stallTime } });
     const begin = async (bytes: Buffer, then: 'end' | 'wait'): Promise<Wire> => {
       const wire = await plainWire(port);
       if (bytes.length > 0) wire.socket.write(bytes);
@@ -286,8 +292,9 @@ describe('HTTPS', () => {
     await send(token, '/.well-known/satellite/state');
     await send('no-such-name', '/');
     await send('manage', `/redeemtoken.cgi?token=${token}&port=${target}`, NODE1);
-    expect(await send(token, '/')).toMatch(/X-Mine: 1/);
-    await send(token, 'http://elsewhere.test/');
+    expect(await send(token, '/')).toMatch(/X-Mine: 1/i);
+    // HAProxy refuses this before anything of ours is asked.
+    if (engine === 'node') await send(token, 'http://elsewhere.test/');
     for (const answer of answers) {
       expect(answer.match(/^strict-transport-security: .*$/gim), answer).toEqual([
         expect.stringMatching(/^strict-transport-security: max-age=86400$/i),
@@ -417,12 +424,12 @@ describe('HTTPS', () => {
     const other = 'hub.example.test';
     const pairs = await Promise.all([
       certificate(folder, 'sites'),
-      certificate(folder, 'hub', rsaKey, other),
+      certificate(folder, 'hub', ecKey, other),
       certificate(folder, 'hub-again', ecKey, other),
     ]);
     const [sites, hub, third] = pairs as [(typeof pairs)[0], (typeof pairs)[0], (typeof pairs)[0]];
     const { port: target } = await notebook((_request, response) => response.end('the hub'));
-    const { proxy, port } = await start({
+    const { proxy, port, event } = await start({
       tls: pairs,
       routes: { [other]: `http://${NODE1}:${target}` },
     });
@@ -440,6 +447,7 @@ describe('HTTPS', () => {
     await copyFile(third.cert, hub.cert);
     await copyFile(third.cert, sites.cert); // no longer a pair: the old one stays
     proxy.reload();
+    await event('certificate-reloaded');
     expect(await shown(other)).toBe('hub-again');
     expect(await shown(`manage.${DOMAIN}`)).toBe('sites');
   });
@@ -466,7 +474,7 @@ describe('HTTPS', () => {
         cleanup(() => socket.destroy());
         socket.once('data', () => {
           socket.write(
-            'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
+            'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n',
           );
           socket.pipe(socket);
         });
@@ -476,7 +484,7 @@ describe('HTTPS', () => {
     await askAgain(`/redeemtoken.cgi?token=${token}&port=${target}`);
     const tunnel = new Wire(await secure(port, ca, `${token}.${DOMAIN}`));
     tunnel.send(
-      `GET /ws HTTP/1.1\r\nHost: ${token}.${DOMAIN}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`,
+      `GET /ws HTTP/1.1\r\nHost: ${token}.${DOMAIN}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`,
     );
     await tunnel.until(/^HTTP\/1\.1 101 [\s\S]*\r\n\r\n/);
     const expectBothToGoOn = async (when: string): Promise<void> => {

@@ -99,6 +99,24 @@ test('JupyterLab works at a path of a host name, for who has its token, until it
   expect((await tab.goto(bare))?.status()).toBe(410);
 });
 
+test('JupyterLab works at a name of its own through HAProxy, until it ends', async () => {
+  const { url, work, launch, person } = await launched('--engine', 'haproxy');
+  const tab = await (await person()).newPage();
+  await tab.goto(linkTo(url, folder));
+  const jupyter = new JupyterLabPage(tab);
+  await jupyter.waitUntilReady();
+  await expectToWork(jupyter, work);
+  await jupyter.openNotebook('Untitled.ipynb');
+  const colleague = new JupyterLabPage(await (await person()).newPage());
+  await colleague.page.goto(linkTo(url, `${folder}/Untitled.ipynb`));
+  await colleague.waitUntilReady();
+  await expectToCollaborate(jupyter, colleague);
+
+  launch.kill('SIGINT');
+  expect(await launch.ended).toMatchObject({ exitCode: 130 });
+  expect((await tab.goto(new URL('/', url).href))?.status()).toBe(410);
+});
+
 test('JupyterLab works for its owner, who signs in, and opens for nobody else', async () => {
   const owner = os.userInfo().username;
   const directory = temporaryDirectory();

@@ -52,6 +52,12 @@ export const backends = { pages: PAGES, webSockets: WEBSOCKETS, others: NOTEBOOK
 const ODD_FIELDS =
   '_|(^|,)(expect|forwarded|http2-settings|keep-alive|proxy-[a-z]+|trailer|x-forwarded[^,]*|x-real-ip|x-scheme)(,|$)';
 
+/**
+ * How long a HAProxy waits for a visitor that has no time of its own for TLS handshakes (before 2.9): each of them may take
+ * as long.
+ */
+const MOST_CLIENT_MS = 300_000;
+
 /** What is said of a request, in the form of satellite's log: see Front and loggablePath(). */
 const REQUEST_LINE =
   '{"time":"%[date,utime(%Y-%m-%dT%H:%M:%SZ)]","event":"request","client":"%[src,ipmask(32,128)]",' +
@@ -66,9 +72,6 @@ const SHORT_PATH = 'path,regsub("([a-z]{1,9})((-|%2d)[a-z]{1,9}){2,5}","\\1-…"
 export const siteEntry = (id: number, host: string, port: number, visited: number): string =>
   `${id}@${host}@${port}@${visited}`;
 
-const plain = (status: number, text: string, fields = ''): string =>
-  `  http-error status ${status} content-type text/plain ${fields}string "${text}\\n"\n`;
-
 const seconds = (milliseconds: number): string => `${milliseconds}ms`;
 
 /**
@@ -81,6 +84,9 @@ export function haproxyConfiguration(plan: HaproxyPlan): string {
   const isSecure = certificates.length > 0;
   const proto = isSecure ? 'https' : 'http';
   const toSatellite = `server satellite unix@${files.satellite} send-proxy-v2 proxy-v2-options ssl,authority`;
+  const stays = hsts === undefined ? '' : `hdr Strict-Transport-Security "${hsts}" `;
+  const plain = (status: number, text: string, fields = ''): string =>
+    `  http-error status ${status} content-type text/plain ${stays}${fields}string "${text}\\n"\n`;
   const isFront =
     trustedProxies.length > 0 ? `  acl is_front src,ipmask(32,128) ${trustedProxies.join(' ')}\n` : '';
   const hasAnnouncers = proxyProtocol.length > 0;
@@ -93,7 +99,7 @@ export function haproxyConfiguration(plan: HaproxyPlan): string {
 
   return `# Written by satellite; it is written anew at each start.
 global
-${[...(plan.global ?? [])].map((line) => `  ${line}\n`).join('')}${plan.threads === undefined ? '' : `  nbthread ${plan.threads}\n`}  log ${plan.log} format raw local0
+${[...(plan.global ?? [])].map((line) => `  ${line}\n`).join('')}${plan.threads === undefined ? '' : `  nbthread ${plan.threads}\n`}  log ${plan.log} format raw local0 err
   # For headers as large as satellite takes them.
   tune.bufsize ${Math.max(16_384, 2 * limits.headerSize)}
   tune.h2.initial-window-size 262144
@@ -113,6 +119,8 @@ defaults
   mode http
   log global
   option dontlognull
+  # Lines about requests and connections are "errors": what HAProxy says in between of itself is less, and would be no JSON.
+  option log-separate-errors
   option http-no-delay
   # Who leaves is nobody to work for.
   option abortonclose
@@ -120,7 +128,13 @@ defaults
   option srvtcpka
   timeout http-request ${seconds(limits.headerTime)}
   timeout http-keep-alive ${seconds(limits.idleTime)}
+.if version_atleast(2.9)
+  timeout client-hs ${seconds(limits.headerTime)}
   timeout client ${seconds(limits.stallTime)}
+.else
+  # For TLS handshakes, too.
+  timeout client ${seconds(Math.min(limits.stallTime, MOST_CLIENT_MS))}
+.endif
   timeout server ${seconds(limits.stallTime)}
   timeout connect ${seconds(limits.connectTime)}
   # WebSockets; the longest that HAProxy can count.
@@ -215,6 +229,7 @@ ${table(TABLES.sockets, 'integer', 200_000, '1h', 'conn_cur,http_req_cnt,bytes_i
     const tooMany = `This site has too many ${isSockets ? 'WebSockets open' : 'requests under way'}.`;
     return `
 backend ${name}
+  http-request set-log-level err
   http-request set-var(txn.path) path
   http-request set-var(txn.path) '${SHORT_PATH}' if { path -m sub -- - %2d %2D }
   http-request sc-set-gpt0(1) var(txn.id)

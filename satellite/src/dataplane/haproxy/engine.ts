@@ -49,6 +49,7 @@ export class HaproxyEngine implements Engine {
   readonly #runtime: RuntimeApi;
   readonly #sites: HaproxySites;
   #process: HaproxyProcess | undefined;
+  #renewal: Promise<void> = Promise.resolve();
   #isStale = false;
   #isTelling = false;
   #isClosed = false;
@@ -152,26 +153,20 @@ export class HaproxyEngine implements Engine {
     return this.#sites.countNow();
   }
 
-  /** What followCertificates() tells of new ones, which are for new connections. */
-  follows(certificates: { readonly all: readonly Pem[] }): { setSecureContext(): void } {
-    return {
-      setSecureContext: () => {
-        this.#setCertificates(certificates.all).catch((error: Error) =>
-          this.#options.log({ event: 'certificate-unusable', message: error.message }),
-        );
-      },
-    };
-  }
-
-  async #setCertificates(certificates: readonly Pem[]): Promise<void> {
-    for (const [i, pem] of certificates.entries()) {
-      const file = this.#file(`certificate-${i}.pem`);
+  /** Has HAProxy show another certificate in place of one of those that it started with. Rejects where it doesn't take it. */
+  async setCertificate(index: number, pem: Pem): Promise<void> {
+    const file = this.#file(`certificate-${index}.pem`);
+    // Of two at a time HAProxy would take pieces of both.
+    const earlier = this.#renewal;
+    this.#renewal = (async () => {
+      await earlier.catch(() => undefined);
       writeFileSync(file, joined(pem), { mode: 0o600 });
       await this.#runtime.ask(`set ssl cert ${file}`, joined(pem));
       const said = await this.#runtime.ask(`commit ssl cert ${file}`);
       if (!said.includes('Success'))
         throw new ConfigError(`tls: HAProxy does not take ${file}: ${said.trim()}`);
-    }
+    })();
+    await this.#renewal;
   }
 
   /** Takes no new connections, lets requests come to their end, for `grace` milliseconds at most. */
