@@ -351,6 +351,25 @@ describe('a trusted proxy', () => {
 });
 
 describe('the log', () => {
+  test('says that somebody could not be understood, and not what he sent', async () => {
+    const entries: LogEntry[] = [];
+    const logged = Promise.withResolvers<LogEntry>();
+    const { port } = await satellite(
+      {},
+      {
+        log: (entry) => {
+          entries.push(entry);
+          if (entry.event === 'unreadable') logged.resolve(entry);
+        },
+      },
+    );
+    const client = await wire(port);
+    client.send('GET / HTTP/1.1\r\nHost sites.test-secret\r\n\r\n');
+    expect(await client.ended()).toMatch(/^HTTP\/1\.1 400 /);
+    expect(await logged.promise).toMatchObject({ event: 'unreadable', client: OUTSIDE });
+    expect(JSON.stringify(entries)).not.toMatch(/secret/);
+  });
+
   test('has no token in any case of letters, and no password', async () => {
     expect(loggablePath('/api/v1/tokens/GENTLEMAN-Second-third/job?x=1')).toBe(
       '/api/v1/tokens/GENTLEMAN-…/job',
