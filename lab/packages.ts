@@ -75,9 +75,13 @@ export async function installTools(say: Say): Promise<void> {
   await unpackLmod(say);
 }
 
-/** Installs the web servers that may stand in front of the proxy; of Apache the program alone. */
+/** Installs the web servers that may stand in front of the proxy, or of several; of Apache the program alone. */
 export async function installFronts(say: Say): Promise<void> {
-  await installPackages(['apache2-bin', 'caddy', 'haproxy', 'nginx'], 'the fronts', say);
+  await installPackages(
+    ['apache2-bin', 'caddy', 'haproxy', 'libnginx-mod-stream', 'nginx'],
+    'the fronts',
+    say,
+  );
 }
 
 /** Installs the database that several proxies may share; tests start servers of their own. */

@@ -19,9 +19,15 @@ export interface Program extends ChildProcess {
 
 /** Starts a command whose log is a satellite's; it ends with the test. */
 export function run(command: readonly string[], env: NodeJS.ProcessEnv = process.env): Program {
+  const program = spawnProgram(command, env);
+  cleanup(() => program.kill('SIGKILL'));
+  return program;
+}
+
+/** The same for several tests; whoever starts it ends it. */
+export function spawnProgram(command: readonly string[], env: NodeJS.ProcessEnv = process.env): Program {
   const [file = '', ...args] = command;
   const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'], env });
-  cleanup(() => child.kill('SIGKILL'));
   const lines: string[] = [];
   const waiting = new Set<() => void>();
   const wake = (): void => {
