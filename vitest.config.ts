@@ -34,7 +34,7 @@ export default defineConfig({
         test: {
           name: 'satellite',
           include: ['satellite/test/**/*.test.ts'],
-          exclude: ['satellite/test/integration/**', 'satellite/test/haproxy.test.ts', ...long],
+          exclude: ['satellite/test/integration/**', 'satellite/test/{attached,haproxy}.test.ts', ...long],
           testTimeout: 20_000,
         },
       },
@@ -50,7 +50,7 @@ export default defineConfig({
           // What engine node does, engine haproxy does; satellite/test/differences.ts lists what is otherwise.
           name: 'haproxy',
           include: [
-            'satellite/test/{dataplane,haproxy,hostile,limits,proxy-protocol,secrecy,smuggling,upgrade}.test.ts',
+            'satellite/test/{attached,dataplane,haproxy,hostile,limits,proxy-protocol,secrecy,smuggling,upgrade}.test.ts',
             'satellite/test/integration/tls.test.ts',
           ],
           env: { SATELLITE_TEST_ENGINE: 'haproxy' },

@@ -11,6 +11,7 @@ import {
   parseDuration,
   type SatelliteConfigInput,
 } from './config.ts';
+import { haproxyPart } from './dataplane/haproxy/attached.ts';
 import { fileFault } from './file-fault.ts';
 import { apache } from './in-front/apache.ts';
 import { caddy } from './in-front/caddy.ts';
@@ -30,15 +31,13 @@ import type { Scheduler } from './jobs/scheduler.ts';
 import { several } from './jobs/several.ts';
 import { sge } from './jobs/sge.ts';
 import { slurm } from './jobs/slurm.ts';
-import { logToStderr } from './log.ts';
+import { linesToStderr, logToStderr } from './log.ts';
 import { copyState } from './operation/copy-state.ts';
 import { importOriginal } from './operation/import.ts';
 import { askStatus, statusTable } from './operation/status.ts';
 import { notifySystemd, takeHandedSockets } from './operation/systemd.ts';
 import { startSatellite } from './server.ts';
 import { databaseFault, databaseName, hasPassword, isDatabase } from './tokens/postgres-url.ts';
-
-const STDERR = 2;
 
 /** From the end of the grace to the end of the process. */
 const STOP_MARGIN_MS = 5000;
@@ -167,22 +166,22 @@ async function serve(given: Record<string, unknown>): Promise<void> {
   } as SatelliteConfigInput;
   const { stopDelay, stopGrace } = parseConfig(layers);
   const sockets = takeHandedSockets();
-  const satellite = await startSatellite(layers, { log: logToStderr, sockets, logFd: STDERR }).catch(
-    (error: NodeJS.ErrnoException & { address?: string; port?: number; hostname?: string }) => {
-      if (error.syscall === 'getaddrinfo') {
-        throw new ConfigError(
-          `can't listen on ${error.hostname}: the name is not known (${error.code}). Write an address of this host, such as 0.0.0.0.`,
-        );
-      }
-      if (error.syscall !== 'listen') throw error;
-      const hint =
-        error.code === 'EACCES'
-          ? ' Ports below 1024 need CAP_NET_BIND_SERVICE, or a socket from systemd.'
-          : '';
-      const where = error.address ? `${error.address}:${error.port}` : 'a socket that was handed over';
-      throw new ConfigError(`can't listen on ${where}: ${error.message}.${hint}`);
-    },
-  );
+  const satellite = await startSatellite(layers, {
+    log: logToStderr,
+    logLines: linesToStderr,
+    sockets,
+  }).catch((error: NodeJS.ErrnoException & { address?: string; port?: number; hostname?: string }) => {
+    if (error.syscall === 'getaddrinfo') {
+      throw new ConfigError(
+        `can't listen on ${error.hostname}: the name is not known (${error.code}). Write an address of this host, such as 0.0.0.0.`,
+      );
+    }
+    if (error.syscall !== 'listen') throw error;
+    const hint =
+      error.code === 'EACCES' ? ' Ports below 1024 need CAP_NET_BIND_SERVICE, or a socket from systemd.' : '';
+    const where = error.address ? `${error.address}:${error.port}` : 'a socket that was handed over';
+    throw new ConfigError(`can't listen on ${where}: ${error.message}.${hint}`);
+  });
   notifySystemd(['READY=1', `STATUS=Serving ${satellite.manageUrl}`], logToStderr);
   let isStopping = false;
   const stop = (): void => {
@@ -274,6 +273,17 @@ program
   .action((name: FrontProgram, { config, ...options }: FrontOptions & { config?: string }) => {
     const given = config === undefined ? {} : readConfigFile(config);
     process.stdout.write(fronts[name](planFront(name, given, options)));
+  });
+
+program
+  .command('haproxy-config')
+  .description('print what a HAProxy that somebody else runs needs in its configuration (haproxy.socket)')
+  .requiredOption('--config <file>', "the proxy's configuration file (YAML or JSON)")
+  .action(({ config }: { config: string }) => {
+    const checked = parseConfig(readConfigFile(config));
+    if (checked.haproxy.socket === undefined)
+      throw new ConfigError('haproxy.socket: is needed; without it satellite starts a HAProxy of its own');
+    process.stdout.write(haproxyPart(checked).text);
   });
 
 program

@@ -162,17 +162,27 @@ export const authSchema = z
 export type AuthConfig = z.output<typeof authSchema>;
 export type OidcConfig = z.output<typeof oidcSchema>;
 
+/** Nothing in it means anything to a configuration of HAProxy's. */
+const plainPath = z.string().regex(/^\/[\w./@+-]*$/, 'is not an absolute path of plain letters');
+
 /** How HAProxy is run. Its defaults are for one that satellite starts. */
 export const haproxySchema = z.strictObject({
   program: z.string().min(1).default('haproxy').describe('the command that is HAProxy, 2.4 or later'),
   threads: amount.optional().describe('how many threads HAProxy has; one a processor'),
-  directory: z
-    .string()
-    .regex(/^\/[\w./@+-]*$/, 'is not an absolute path of plain letters')
+  directory: plainPath
     .optional()
     .describe(
-      "folder for the sockets between HAProxy and satellite, of satellite's user alone; beside the state",
+      "folder for what is between HAProxy and satellite, of satellite's user; beside the state if left out",
     ),
+  user: z
+    .string()
+    .regex(/^[A-Za-z_][\w.-]*$/, 'is not the name of a user')
+    .default('haproxy')
+    .describe('the user that HAProxy becomes where root starts it, or is where somebody else runs it'),
+  socket: plainPath
+    .optional()
+    .describe("runtime socket of a HAProxy that somebody else runs, with satellite haproxy-config's lines"),
+  chroot: plainPath.optional().describe('where that HAProxy is chrooted to, as its configuration says'),
 });
 
 /** The configuration, declared once: file keys, their meaning, and (in options.ts) the command line come from here. */
@@ -251,9 +261,7 @@ export const configSchema = z
     engine: z
       .enum(['node', 'haproxy'], { error: 'is node or haproxy' })
       .default('node')
-      .describe(
-        'what carries the traffic of live sites: node is satellite itself, haproxy one that it starts',
-      ),
+      .describe('what carries the traffic of live sites: node is satellite itself, haproxy is HAProxy'),
     haproxy: haproxySchema.prefault({}).describe('how HAProxy is run, where it is the engine'),
     siteStyle: z
       .enum(['host', 'path'], { error: 'is host (https://WORDS.DOMAIN/) or path (https://DOMAIN/WORDS/)' })
@@ -268,6 +276,27 @@ export const configSchema = z
     tokenTtl: durationUpTo(LONGEST_DAYS)
       .default(49 * 3600_000)
       .describe('how long a token lives while nobody reports its job'),
+  })
+  .superRefine(({ haproxy, listen }, context) => {
+    const { socket, directory, chroot, threads } = haproxy;
+    const refuse = (key: keyof typeof haproxy, message: string): void =>
+      context.addIssue({ code: 'custom', path: ['haproxy', key], message });
+    if (socket === undefined) {
+      if (chroot !== undefined) refuse('chroot', 'is for a HAProxy that somebody else runs (haproxy.socket)');
+      return;
+    }
+    if (directory === undefined)
+      refuse('directory', 'is needed with haproxy.socket: a folder that HAProxy can reach, too');
+    else if (chroot !== undefined && !directory.startsWith(`${chroot.replace(/\/$/, '')}/`))
+      refuse('directory', `must be below haproxy.chroot (${chroot}): HAProxy sees nothing else`);
+    if (threads !== undefined)
+      refuse('threads', 'is said in the configuration of who runs HAProxy (nbthread)');
+    if (listen.port === 0)
+      context.addIssue({
+        code: 'custom',
+        path: ['listen'],
+        message: 'needs a port: HAProxy is told by haproxy-config where to listen',
+      });
   })
   .superRefine(({ auth, tls, trustedProxies, siteStyle, directHosts, state }, context) => {
     if (auth !== undefined && auth.keyFile === undefined && isDatabase(state)) {

@@ -23,6 +23,11 @@ export const logToStderr: Log = (entry) => {
   if (waiting.length > MAX_WAITING) flush();
 };
 
+/** Lines that somebody else has written in this form, as they are. */
+export function linesToStderr(lines: Buffer): void {
+  process.stderr.write(lines);
+}
+
 // Whatever ends the program: files and pipes are written to at once (Node's "process I/O"), nothing is lost.
 process.on('exit', flush);
 

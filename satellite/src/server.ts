@@ -1,4 +1,3 @@
-import { rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { createServer as createSecureServer, type Server as SecureServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -25,6 +24,7 @@ import { Pages, sendRaw } from './pages/respond.ts';
 import {
   Certificates,
   followCertificates,
+  hstsOf,
   type ServerCertificate,
   selfSignedCertificate,
   tlsOptions,
@@ -67,8 +67,8 @@ export interface StartOptions {
   readonly log?: Log;
   /** Listens on these in place of the configuration's addresses. */
   readonly sockets?: HandedSockets;
-  /** A descriptor where HAProxy may write its lines about requests, in the form of the log's; `log` gets them without. */
-  readonly logFd?: number;
+  /** Takes lines that are in the form of the log already, as HAProxy writes them; `log` gets them without. */
+  readonly logLines?: (lines: Buffer) => void;
 }
 
 /** What both kinds of server are made with. */
@@ -99,7 +99,7 @@ export async function startSatellite(
   options: StartOptions = {},
 ): Promise<Satellite> {
   const config = parseConfig(input);
-  const { log = () => undefined, sockets = {}, logFd } = options;
+  const { log = () => undefined, sockets = {}, logLines } = options;
   const certificate = openCertificate(config, log);
   let ownAddresses: readonly Address[] = [];
   const isOwnAddress = (host: string, port: number): boolean =>
@@ -123,13 +123,9 @@ export async function startSatellite(
   });
   // What ran out while nobody was looking is over before the first visitor comes.
   await registry.sweep().catch(onError);
-  // A browser that must insist on HTTPS lets nobody past a certificate it doesn't trust.
-  const hsts =
-    config.tls !== 'off' && 'pairs' in config.tls && config.hsts !== 'off'
-      ? `max-age=${Math.round(config.hsts / 1000)}`
-      : undefined;
+  const hsts = hstsOf(config);
   const own = new NodeEngine(config.limits, traffic, hsts);
-  const haproxy = await openHaproxy(config, { traffic, hsts, log, logFd, certificate, own }).catch(
+  const haproxy = await openHaproxy(config, { traffic, log, logLines, certificate, own }).catch(
     async (error: Error) => {
       await auth?.close();
       await registry.close();
@@ -160,7 +156,7 @@ export async function startSatellite(
     if (redirector && redirectFrom !== undefined) await listen(redirector, redirectFrom);
     await haproxy?.start(sockets.https ?? config.listen);
     // Last: nothing can arrive between this and the handlers below.
-    if (haproxy) await listenPrivately(server, haproxy.inside);
+    if (haproxy) await haproxy.listen(server);
     else await listen(server, sockets.https ?? config.listen);
   } catch (error) {
     await haproxy?.end();
@@ -295,6 +291,7 @@ export async function startSatellite(
   if (haproxy) {
     traffic.onVisitor = (token, visitor) => haproxy.visited(token, visitor);
     for (const record of registry.live()) placeIn(haproxy, record);
+    haproxy.serve();
   }
   const status = await serveStatus(config, () => statusOf(registry, traffic), health, log);
   if (metrics) log({ event: 'serving-metrics', ...addressOf(metrics) });
@@ -375,22 +372,6 @@ function listen(server: Server | SecureServer, at: SatelliteConfig['listen'] | n
   });
 }
 
-/** On a socket that only this user can open. */
-function listenPrivately(server: Server | SecureServer, path: string): Promise<void> {
-  // Left by one that was killed.
-  rmSync(path, { force: true });
-  const before = process.umask(0o177);
-  const listening = new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen({ path }, () => {
-      server.off('error', reject);
-      resolve();
-    });
-  });
-  process.umask(before);
-  return listening;
-}
-
 function closed(server: Server | SecureServer): Promise<unknown> {
   return new Promise((resolve) => server.close(resolve));
 }
@@ -416,7 +397,7 @@ async function openHaproxy(
     own,
     certificate,
     ...parts
-  }: Pick<HaproxyEngineOptions, 'traffic' | 'hsts' | 'log' | 'logFd'> & {
+  }: Pick<HaproxyEngineOptions, 'traffic' | 'log' | 'logLines'> & {
     readonly own: NodeEngine;
     readonly certificate: ServerCertificate | undefined;
   },

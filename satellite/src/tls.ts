@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { constants, createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync, rmSync, unwatchFile, watchFile, writeFileSync } from 'node:fs';
 import { createSecureContext, type SecureContext } from 'node:tls';
-import { ConfigError } from './config.ts';
+import { ConfigError, type SatelliteConfig } from './config.ts';
 import { fileFault } from './file-fault.ts';
 import type { Log } from './log.ts';
 
@@ -156,6 +156,13 @@ export const tlsOptions = {
     'ECDHE-RSA-CHACHA20-POLY1305',
   ].join(':'),
 } as const;
+
+/** The value of Strict-Transport-Security; undefined where it is not to be sent. */
+export function hstsOf({ tls, hsts }: SatelliteConfig): string | undefined {
+  // A browser that must insist on HTTPS lets nobody past a certificate it doesn't trust.
+  if (tls === 'off' || !('pairs' in tls) || hsts === 'off') return undefined;
+  return `max-age=${Math.round(hsts / 1000)}`;
+}
 
 const SELF_SIGNED_DAYS = 397;
 const RENEW_MS = 30 * 86_400_000;

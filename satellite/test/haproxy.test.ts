@@ -1,24 +1,25 @@
-import { spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
+import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, chown, readdir, readFile, readlink, stat, writeFile } from 'node:fs/promises';
 import { createServer as createHttpServer } from 'node:http';
 import { connect as connectHttp2 } from 'node:http2';
 import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { parseConfig } from '../src/config.ts';
 import { HaproxyEngine } from '../src/dataplane/haproxy/engine.ts';
-import { RuntimeApi, tableEntries } from '../src/dataplane/haproxy/runtime.ts';
+import { tableEntries } from '../src/dataplane/haproxy/runtime.ts';
 import { NodeEngine } from '../src/dataplane/node/engine.ts';
 import { expectAnnouncement } from '../src/gate/proxy-protocol.ts';
 import type { LogEntry } from '../src/index.ts';
 import { ConfigError } from '../src/index.ts';
 import { Traffic } from '../src/operation/traffic.ts';
 import { selfSignedCertificate } from '../src/tls.ts';
-import { serve } from './integration/program.ts';
+import { echoing, folder, isDirect, isEvent, journal, pidIn, runtimeIn, tunnel } from './behind-haproxy.ts';
+import { run, satelliteCommand, serve } from './integration/program.ts';
 import {
   api,
   ask,
@@ -35,79 +36,10 @@ import {
   secureWire,
   siteHost,
   visit,
-  type Wire,
   wire,
 } from './support.ts';
 
 /* What is HAProxy's alone. What both engines do is in the files that the project `haproxy` runs for both. */
-
-/** What has been logged, and a way to wait for more of it. */
-function journal() {
-  const entries: LogEntry[] = [];
-  const waiting = new Set<() => void>();
-  return {
-    entries,
-    log: (entry: LogEntry): void => {
-      entries.push(entry);
-      for (const check of waiting) check();
-    },
-    /** The first entry that matches, from the one with this index on. */
-    when: (matches: (entry: LogEntry) => boolean, from = 0): Promise<LogEntry> =>
-      new Promise((resolve) => {
-        const check = (): void => {
-          const found = entries.slice(from).find(matches);
-          if (!found) return;
-          waiting.delete(check);
-          resolve(found);
-        };
-        waiting.add(check);
-        check();
-      }),
-  };
-}
-
-const isEvent =
-  (event: string) =>
-  (entry: LogEntry): boolean =>
-    entry.event === event;
-
-/** A folder in which HAProxy's sockets have short names. */
-async function folder(): Promise<string> {
-  const made = await mkdtemp(join(tmpdir(), 'hap-'));
-  cleanup(() => rm(made, { recursive: true, force: true }));
-  return made;
-}
-
-const runtimeIn = (directory: string): RuntimeApi => new RuntimeApi(join(directory, 'runtime.sock'));
-
-const pidIn = async (directory: string): Promise<number> =>
-  Number(/^Pid: (\d+)$/m.exec(await runtimeIn(directory).ask('show info'))?.[1]);
-
-const upgrade = (token: string): string =>
-  `GET /api/kernels/1/channels HTTP/1.1\r\nHost: ${siteHost(token)}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`;
-
-/** A notebook that says its own name, and echoes WebSockets. */
-async function echoing(name = 'the notebook') {
-  const upstream = await notebook((request, response) => response.end(`${name} ${request.url}`));
-  upstream.on('upgrade', ({ headers }, socket) => {
-    socket.on('error', () => undefined);
-    // RFC 6455 section 4.2.2; over HTTP/2 the key is HAProxy's.
-    const accept = createHash('sha1').update(
-      `${headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`,
-    );
-    socket.write(
-      `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: ${accept.digest('base64')}\r\n\r\n`,
-    );
-    socket.pipe(socket);
-  });
-  return upstream;
-}
-
-async function tunnel(port: number, token: string): Promise<Wire> {
-  const client = await wire(port);
-  await client.send(upgrade(token)).until(/ 101 /);
-  return client;
-}
 
 /** HAProxy with nothing behind it that would take what it hands over. */
 async function bare(directory: string, traffic: Traffic, listen = '127.0.0.1:0') {
@@ -120,9 +52,10 @@ async function bare(directory: string, traffic: Traffic, listen = '127.0.0.1:0')
     haproxy: { directory },
   });
   const inside = new NodeEngine(config.limits, traffic, undefined);
-  const parts = { config, traffic, log, inside, hsts: undefined, logFd: undefined, certificates: [] };
+  const parts = { config, traffic, log, inside, logLines: undefined, certificates: [] };
   const engine = new HaproxyEngine(parts);
   await engine.start(config.listen);
+  engine.serve();
   cleanup(async () => {
     engine.close();
     await engine.end();
@@ -134,8 +67,8 @@ async function bare(directory: string, traffic: Traffic, listen = '127.0.0.1:0')
 async function known(directory: string, sites: number): Promise<void> {
   for (;;) {
     const text = await runtimeIn(directory).ask(`show map ${directory}/sites.map`);
-    // Each has two spellings.
-    if (text.trim().split('\n').filter(Boolean).length === 2 * sites) return;
+    // Each has two spellings; the mark of who has told it is none.
+    if (text.match(/ \d+@/g)?.length === 2 * sites) return;
     await pause(5);
   }
 }
@@ -143,18 +76,7 @@ async function known(directory: string, sites: number): Promise<void> {
 /** Waits until HAProxy knows so many visits: what it hears last. */
 async function knownVisits(directory: string, visits: number): Promise<void> {
   const runtime = runtimeIn(directory);
-  while (tableEntries(await runtime.ask('show table visits')).length !== visits) await pause(5);
-}
-
-/** Waits until HAProxy serves a site to us by itself. */
-async function isDirect(directory: string, port: number, token: string): Promise<void> {
-  const runtime = runtimeIn(directory);
-  const entry = new RegExp(` ${siteHost(token)} (\\d+)@`);
-  for (;;) {
-    await visit(port, token);
-    const [, id] = entry.exec(await runtime.ask(`show map ${directory}/sites.map`)) ?? [];
-    if (id && (await runtime.ask(`show table requests key ${id}`)).includes('http_req_cnt')) return;
-  }
+  while (tableEntries(await runtime.ask('show table satellite-visits')).length !== visits) await pause(5);
 }
 
 describe('a site', () => {
@@ -193,7 +115,7 @@ describe('a site', () => {
       expect((await ask(port, { host: DOMAIN, from: OUTSIDE, path: `/${token}/x` })).body).toBe(
         `the notebook /${token}/x`,
       );
-    expect(await runtimeIn(directory).ask(`show map ${directory}/sites.map`)).toBe('\n');
+    expect(await runtimeIn(directory).ask(`show map ${directory}/sites.map`)).not.toContain('@');
   });
 
   test('counts for its operator what HAProxy has carried', async () => {
@@ -237,7 +159,7 @@ describe('a site', () => {
     expect(headers[':status']).toBe(200);
     stream.write('over HTTP/2');
     expect(String((await once(stream, 'data'))[0])).toBe('over HTTP/2');
-    expect(await runtimeIn(directory).ask('show sess')).toContain('be=websockets');
+    expect(await runtimeIn(directory).ask('show sess')).toContain('be=satellite-websockets');
     const closed = once(stream, 'close');
     await api(port, 'DELETE', `/tokens/${token}`, undefined, NODE1);
     await closed;
@@ -281,7 +203,7 @@ describe('HAProxy', () => {
     expect(told).toMatchObject({ sites: 1 });
     expect((await visit(port, token)).body).toBe('the notebook /');
     expect((await visit(port, token)).body).toBe('the notebook /');
-    expect(await runtimeIn(directory).ask('show table requests')).toMatch(/http_req_cnt=[12]/);
+    expect(await runtimeIn(directory).ask('show table satellite-requests')).toMatch(/http_req_cnt=[12]/);
     expect((await visit(port, gone)).status).toBe(503);
   });
 
@@ -301,7 +223,9 @@ describe('HAProxy', () => {
     for (const [name, mode] of [
       ['', 0o700],
       ['runtime.sock', 0o600],
-      ['satellite.sock', 0o600],
+      ['jail', 0o710],
+      ['jail/satellite.sock', 0o660],
+      ['jail/log.sock', 0o660],
       ['haproxy.cfg', 0o600],
     ] as const)
       expect((await stat(join(directory, name))).mode & 0o777, name).toBe(mode);
@@ -325,9 +249,62 @@ describe('HAProxy', () => {
     expect((await api(port, 'DELETE', `/tokens/${other}`, undefined, NODE1)).status).toBe(204);
     await ended.ended();
     await kept.send('afterwards').until(/afterwards/);
+    // Its lines come here now, those of the time between too.
+    for (const path of ['/x', '/y']) {
+      if (path === '/y') await visit(port, token, { path });
+      expect(await when((entry) => entry.path === path)).toMatchObject({ event: 'request', haproxy: '--' });
+    }
     await second.close();
     await kept.ended();
     expect(() => process.kill(pid, 0)).toThrow('ESRCH');
+  });
+
+  test.skipIf(process.getuid?.() !== 0)(
+    'that root starts is nobody, and sees nothing but satellite',
+    async () => {
+      const directory = await folder();
+      await satellite({ haproxy: { directory } });
+      const pid = await pidIn(directory);
+      const status = await readFile(`/proc/${pid}/status`, 'utf8');
+      const ids = await promisify(execFile)('id', ['haproxy']);
+      const [, uid, gid] = /uid=(\d+)\S* gid=(\d+)/.exec(ids.stdout) ?? [];
+      expect(status).toMatch(new RegExp(`^Uid:(\\s+${uid}){4}$`, 'm'));
+      expect(status).toMatch(new RegExp(`^Gid:(\\s+${gid}){4}$`, 'm'));
+      expect(status).toMatch(/^CapEff:\s+0+$/m);
+      expect(await readlink(`/proc/${pid}/root`)).toBe(join(directory, 'jail'));
+      expect((await readdir(join(directory, 'jail'))).sort()).toEqual(['log.sock', 'satellite.sock']);
+    },
+  );
+
+  test.skipIf(process.getuid?.() !== 0)('is what satellite is where that is not root', async () => {
+    // Somebody who owns nothing.
+    const user = '64000';
+    const directory = await folder();
+    await chown(directory, Number(user), Number(user));
+    const own = ['setpriv', `--reuid=${user}`, `--regid=${user}`, '--clear-groups', '--no-new-privs'];
+    const program = run([
+      ...[
+        ...own,
+        ...satelliteCommand,
+        'serve',
+        '--domain',
+        DOMAIN,
+        '--tls',
+        'off',
+        '--listen',
+        '127.0.0.1:0',
+      ],
+      ...['--internal-networks', '127.21.0.0/16', '--engine', 'haproxy', '--state', ':memory:'],
+      ...['--haproxy-directory', directory],
+    ]);
+    const { port } = (await program.logged('listening')) as { port: number };
+    const token = await redeemed(port, (await echoing()).port);
+    await isDirect(directory, port, token);
+    const pid = await pidIn(directory);
+    expect(await readFile(`/proc/${pid}/status`, 'utf8')).toMatch(/^Uid:(\s+64000){4}$/m);
+    expect((await stat(join(directory, 'satellite.sock'))).mode & 0o777).toBe(0o600);
+    program.kill();
+    await once(program, 'exit');
   });
 
   test('of another configuration is ended for one of this', async () => {

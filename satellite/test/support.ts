@@ -132,7 +132,7 @@ async function knownToHaproxy(port: number, token: string): Promise<void> {
     const [, id] = new RegExp(` ${siteHost(token)} (\\d+)@`).exec(await ask(`show map ${file}`)) ?? [];
     if (id !== undefined) {
       for (const address of ['127.0.0.1', '127.0.0.2', '127.0.0.8', '127.0.0.9'])
-        await ask(`set table visits key ${address}@${id} data.gpt0 1`);
+        await ask(`set table satellite-visits key ${address}@${id} data.gpt0 1`);
       return;
     }
     await new Promise((resolve) => setTimeout(resolve, 5));

@@ -1,5 +1,6 @@
-import type { Limits } from '../../config.ts';
+import type { Limits, SatelliteConfig } from '../../config.ts';
 import { profile } from '../../in-front/plan.ts';
+import { hstsOf } from '../../tls.ts';
 
 /** What HAProxy has to do, and where everything is. All of it may be written into a configuration as it is. */
 export interface HaproxyPlan {
@@ -15,35 +16,55 @@ export interface HaproxyPlan {
   /** The value of Strict-Transport-Security in every answer; the notebook's own stays where it is undefined. */
   readonly hsts: string | undefined;
   readonly limits: Limits;
-  /** Undefined: one a processor. */
-  readonly threads: number | undefined;
-  /** Where lines about requests go, in HAProxy's words. */
-  readonly log: string;
   readonly files: HaproxyFiles;
-  /** Lines for the `global` section beside those of the data path. */
-  readonly global?: readonly string[];
+  /** Lines for the `global` section beside those of the data path: how this HAProxy is run. */
+  readonly global: readonly string[];
+}
+
+/** What of it is said by satellite's configuration, however HAProxy is run. */
+export function settingsOf(config: SatelliteConfig) {
+  const networks = (list: SatelliteConfig['trustedProxies']): string[] =>
+    list.toString().split(' ').filter(Boolean);
+  return {
+    http2: config.http2,
+    trustedProxies: networks(config.trustedProxies),
+    proxyProtocol: networks(config.proxyProtocol),
+    hsts: hstsOf(config),
+    limits: config.limits,
+  };
 }
 
 export interface HaproxyFiles {
-  /** Where satellite itself listens. */
+  /** Where satellite itself listens, for visitors and for lines about requests, as HAProxy sees it. */
   readonly satellite: string;
+  readonly log: string;
   /** Live sites: empty on the disk, filled over the runtime API. */
   readonly sites: string;
 }
 
-/** Stick tables and maps by the names that the runtime API knows. */
+/** Stick tables and maps by the names that the runtime API knows. They may stand beside somebody else's. */
 export const TABLES = {
-  visits: 'visits',
-  connections: 'connections',
-  requests: 'requests',
-  sockets: 'sockets',
+  clients: 'satellite-clients',
+  visits: 'satellite-visits',
+  connections: 'satellite-connections',
+  requests: 'satellite-requests',
+  sockets: 'satellite-sockets',
 };
 
+const VISITORS = 'satellite-visitors';
+const RING = 'satellite-log';
+/** The backend of whatever isn't plain. */
+const SATELLITE = 'satellite';
 /** The backends that lead to notebooks: with what fills a tab, with WebSockets, with everything else. */
-const PAGES = 'pages';
-const WEBSOCKETS = 'websockets';
-const NOTEBOOKS = 'notebooks';
+const PAGES = 'satellite-pages';
+const WEBSOCKETS = 'satellite-websockets';
+const NOTEBOOKS = 'satellite-notebooks';
 export const backends = { pages: PAGES, webSockets: WEBSOCKETS, others: NOTEBOOKS };
+
+/** Bytes of lines about requests that wait while satellite is busy, or away: some 60,000 of them. */
+const RING_SIZE = 16 * 1024 * 1024;
+/** The longest line that HAProxy takes. */
+const LONGEST_LINE = 65_535;
 
 /**
  * Fields by which a request is anything but plain: those of the connection, who a visitor says that he is, and all that are
@@ -93,33 +114,35 @@ export function haproxyConfiguration(plan: HaproxyPlan): string {
   const isAnnouncer = hasAnnouncers
     ? `  acl is_announcer src,ipmask(32,128) ${proxyProtocol.join(' ')}\n`
     : '';
-  const track = 'track-sc0 src,ipmask(32,64) table clients';
+  const track = `track-sc0 src,ipmask(32,64) table ${TABLES.clients}`;
   const tooMany = `reject if { sc0_conn_cur gt ${limits.connectionsPerClient} }`;
   const isCounted = `${hasAnnouncers ? ' !is_announcer' : ''}${isFront === '' ? '' : ' !is_front'}`;
 
-  return `# Written by satellite; it is written anew at each start.
-global
-${[...(plan.global ?? [])].map((line) => `  ${line}\n`).join('')}${plan.threads === undefined ? '' : `  nbthread ${plan.threads}\n`}  log ${plan.log} format raw local0 err
-  # For headers as large as satellite takes them.
+  // Mozilla's intermediate profile 5.7, as satellite's own listener has it.
+  const tls = [
+    ...['ssl-min-ver TLSv1.2', 'prefer-client-ciphers', 'no-tls-tickets'],
+    ...[`ciphers ${profile.ciphers.join(':')}`, `ciphersuites ${profile.tls13.join(':')}`],
+    `curves ${profile.curves.join(':')}`,
+  ].join(' ');
+
+  return `global
+${plan.global.map((line) => `  ${line}\n`).join('')}  # For headers as large as satellite takes them.
   tune.bufsize ${Math.max(16_384, 2 * limits.headerSize)}
-  tune.h2.initial-window-size 262144
-  tune.h2.max-concurrent-streams 128
-${
-  isSecure
-    ? `  # As satellite's own: Mozilla's intermediate profile 5.7, and no resumption.
-  ssl-default-bind-options ssl-min-ver TLSv1.2 prefer-client-ciphers no-tls-tickets
-  ssl-default-bind-ciphers ${profile.ciphers.join(':')}
-  ssl-default-bind-ciphersuites ${profile.tls13.join(':')}
-  ssl-default-bind-curves ${profile.curves.join(':')}
-  tune.ssl.cachesize 0
-`
-    : ''
-}
-defaults
+
+# Lines about requests go through satellite into its log.
+ring ${RING}
+  format raw
+  maxlen ${LONGEST_LINE}
+  size ${RING_SIZE}
+  timeout connect 5s
+  timeout server 10s
+  server satellite unix@${files.log} log-proto legacy
+
+defaults satellite
   mode http
-  log global
+  log ring@${RING} len ${LONGEST_LINE} format raw local0 err
   option dontlognull
-  # Lines about requests and connections are "errors": what HAProxy says in between of itself is less, and would be no JSON.
+  # Lines about requests and connections are "errors": what HAProxy says in between of itself is less.
   option log-separate-errors
   option http-no-delay
   # Who leaves is nobody to work for.
@@ -144,14 +167,14 @@ ${plain(400, 'This request could not be read.')}${plain(408, 'This request could
   'This service starts again. Please try once more in a moment.',
   'hdr Retry-After 2 ',
 )}${plain(504, 'This service does not answer.')}
-frontend visitors
+frontend ${VISITORS} from satellite
   log-format '${REQUEST_LINE}'
 .if version_atleast(2.5)
   error-log-format '${ERROR_LINE}'
 .endif
   bind ${plan.bind}${
     isSecure
-      ? ` ssl ${certificates.map((file) => `crt ${file}`).join(' ')} alpn ${plan.http2 ? 'h2,http/1.1' : 'http/1.1'}`
+      ? ` ssl ${certificates.map((file) => `crt ${file}`).join(' ')} alpn ${plan.http2 ? 'h2,http/1.1' : 'http/1.1'} ${tls}`
       : ' proto h1'
   }
 ${isAnnouncer}${isFront}${hasAnnouncers ? '  tcp-request connection expect-proxy layer4 if is_announcer\n' : ''}  tcp-request connection ${track}${isCounted === '' ? '' : ` if${isCounted}`}
@@ -195,18 +218,18 @@ ${isSecure ? '  acl is_name var(txn.host),field(1,:),strcmp(sess.name) eq 0\n' :
   acl has_upgrade req.hdr(upgrade) -m found
   acl is_websocket req.fhdr(upgrade) -m str -i websocket
 
-  use_backend satellite unless is_live is_visitor${isSecure ? ' is_name' : ''} is_version is_path
-${isFront === '' ? '' : '  use_backend satellite if is_front\n'}  use_backend satellite if has_fragment or is_odd or has_zero
-  use_backend satellite if has_connection !is_connection
+  use_backend ${SATELLITE} unless is_live is_visitor${isSecure ? ' is_name' : ''} is_version is_path
+${isFront === '' ? '' : `  use_backend ${SATELLITE} if is_front\n`}  use_backend ${SATELLITE} if has_fragment or is_odd or has_zero
+  use_backend ${SATELLITE} if has_connection !is_connection
   # Chunks may have trailers behind them, which HAProxy would pass on.
-  use_backend satellite if has_chunks
-  use_backend satellite unless takes_none !has_length or takes_body is_length
-  use_backend satellite if has_upgrade !is_websocket or has_upgrade !is_get
+  use_backend ${SATELLITE} if has_chunks
+  use_backend ${SATELLITE} unless takes_none !has_length or takes_body is_length
+  use_backend ${SATELLITE} if has_upgrade !is_websocket or has_upgrade !is_get
   use_backend ${WEBSOCKETS} if has_upgrade
   use_backend ${PAGES} if is_get { req.hdr(accept) -m beg text/html }
   default_backend ${NOTEBOOKS}
 
-backend satellite
+backend ${SATELLITE} from satellite
   # One connection here for each of a visitor's: what satellite counts is what there is.
   http-reuse never
   # What comes of it is in satellite's own log.
@@ -217,7 +240,7 @@ backend satellite
   http-after-response set-header Connection close if { var(txn.upgrade) -m found } !{ status 101 }
   ${toSatellite}
 ${[PAGES, WEBSOCKETS, NOTEBOOKS].map((name) => notebooks(name)).join('')}
-${table('clients', 'ip', 100_000, '1m', 'conn_cur')}
+${table(TABLES.clients, 'ip', 100_000, '1m', 'conn_cur')}
 ${table(TABLES.connections, 'string len 64', 200_000, '10s', 'gpt0')}
 ${table(TABLES.visits, 'string len 64', 1_000_000, '24h', 'gpt0')}
 ${table(TABLES.requests, 'integer', 200_000, '1h', 'conn_cur,http_req_cnt,bytes_in_cnt,bytes_out_cnt')}
@@ -228,7 +251,7 @@ ${table(TABLES.sockets, 'integer', 200_000, '1h', 'conn_cur,http_req_cnt,bytes_i
     const most = isSockets ? limits.webSocketsPerSite : limits.requestsPerSite;
     const tooMany = `This site has too many ${isSockets ? 'WebSockets open' : 'requests under way'}.`;
     return `
-backend ${name}
+backend ${name} from satellite
   http-request set-log-level err
   http-request set-var(txn.path) path
   http-request set-var(txn.path) '${SHORT_PATH}' if { path -m sub -- - %2d %2D }
@@ -263,7 +286,7 @@ ${name === PAGES ? '  # To keep what was asked costs a copy of a whole buffer: f
 }
 
 function table(name: string, type: string, size: number, expire: string, store: string): string {
-  return `backend ${name}
+  return `backend ${name} from satellite
   stick-table type ${type} size ${size} expire ${expire} store ${store}
 `;
 }

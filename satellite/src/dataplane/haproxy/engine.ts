@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import type { Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -8,8 +9,12 @@ import type { Log } from '../../log.ts';
 import type { Traffic } from '../../operation/traffic.ts';
 import { isDatabase } from '../../tokens/postgres-url.ts';
 import type { Engine } from '../engine.ts';
-import { backends, haproxyConfiguration } from './configuration.ts';
-import { checkProgram, HaproxyProcess, LISTENER_FD, LOG_FD } from './process.ts';
+import { type Account, accountOf, letIn } from './account.ts';
+import { AttachedHaproxy } from './attached.ts';
+import { backends, haproxyConfiguration, settingsOf } from './configuration.ts';
+import { fileNames } from './files.ts';
+import { HaproxyLog, type WriteLines } from './log.ts';
+import { type Address, checkProgram, type Haproxy, HaproxyProcess, LISTENER_FD } from './process.ts';
 import { RuntimeApi } from './runtime.ts';
 import { HaproxySites } from './sites.ts';
 
@@ -29,10 +34,9 @@ export interface Pem {
 export interface HaproxyEngineOptions {
   readonly config: SatelliteConfig;
   readonly traffic: Traffic;
-  readonly hsts: string | undefined;
   readonly log: Log;
-  /** A descriptor that HAProxy may write its lines about requests to, as they are; `log` hears of them where there is none. */
-  readonly logFd: number | undefined;
+  /** Takes HAProxy's lines about requests, as they are to stand in the log; `log` hears of them where it is undefined. */
+  readonly logLines: WriteLines | undefined;
   readonly certificates: readonly Pem[];
   /** What serves whatever HAProxy hands over. */
   readonly inside: Engine;
@@ -46,10 +50,15 @@ export class HaproxyEngine implements Engine {
   readonly #options: HaproxyEngineOptions;
   readonly #folder: string;
   readonly #isOurs: boolean;
+  /** Who HAProxy is, where that is somebody else than we are. */
+  readonly #account: Account | undefined;
+  readonly #files: ReturnType<typeof fileNames>;
+  readonly #log: HaproxyLog;
   readonly #runtime: RuntimeApi;
   readonly #sites: HaproxySites;
-  #process: HaproxyProcess | undefined;
   #renewal: Promise<void> = Promise.resolve();
+  #haproxy: Haproxy | undefined;
+  #isUp = false;
   #isStale = false;
   #isTelling = false;
   #isClosed = false;
@@ -57,22 +66,32 @@ export class HaproxyEngine implements Engine {
   /** Throws a ConfigError where HAProxy is missing or too old, or its folder can't be used. */
   constructor(options: HaproxyEngineOptions) {
     this.#options = options;
-    const { config, traffic, log } = options;
-    checkProgram(config.haproxy.program);
+    const { config, traffic, log, logLines } = options;
+    const { socket, user, program, directory } = config.haproxy;
+    if (socket === undefined) checkProgram(program);
+    const isRoot = process.getuid?.() === 0;
+    this.#account = socket !== undefined || isRoot ? accountOf(user) : undefined;
     const given =
-      config.haproxy.directory ??
+      directory ??
       (config.state === ':memory:' || isDatabase(config.state) ? undefined : `${config.state}.haproxy`);
     this.#isOurs = given === undefined;
-    this.#folder =
-      given === undefined ? mkdtempSync(path.join(tmpdir(), 'satellite-')) : privateFolder(given);
-    this.#runtime = new RuntimeApi(this.#file('runtime.sock'));
-    if (Buffer.byteLength(this.#file('satellite.sock')) > MAX_PATH)
+    this.#folder = given === undefined ? mkdtempSync(path.join(tmpdir(), 'satellite-')) : ownFolder(given);
+    const files = fileNames(this.#folder);
+    // One that is started by root lives in a jail with nothing but what it has to reach.
+    const jail = socket === undefined && this.#account ? fileNames(path.join(this.#folder, 'jail')) : files;
+    this.#files = { ...files, satellite: jail.satellite, log: jail.log };
+    const reached = ownFolder(path.dirname(jail.satellite));
+    if (socket === undefined) chmodSync(this.#folder, 0o700);
+    if (this.#account) letIn(this.#account, reached, 0o710);
+    this.#log = new HaproxyLog(log, logLines);
+    this.#runtime = new RuntimeApi(socket ?? this.#file('runtime.sock'));
+    if (Buffer.byteLength(this.#files.satellite) > MAX_PATH)
       throw new ConfigError(
         `haproxy.directory: ${this.#folder} is too long a path for a socket; write a shorter one, such as /run/satellite`,
       );
     this.#sites = new HaproxySites({
       runtime: this.#runtime,
-      map: this.#file('sites.map'),
+      map: files.sites,
       spellings: (token) => this.#spellings(token),
       traffic,
       log,
@@ -80,56 +99,92 @@ export class HaproxyEngine implements Engine {
     });
   }
 
-  /** Starts HAProxy, or takes over the one that goes on serving since a satellite was killed. Rejects as `listen` does. */
+  /**
+   * Starts HAProxy, or takes over the one that goes on serving since a satellite was killed; one that somebody else runs
+   * it only looks for. Rejects as `listen` does.
+   */
   async start(at: SatelliteConfig['listen'] | number): Promise<void> {
-    const { config, log, logFd, certificates } = this.#options;
-    const files = certificates.map((_, i) => this.#file(`certificate-${i}.pem`));
+    const { config, log, certificates } = this.#options;
+    if (this.#isAttached && typeof at === 'number')
+      throw new ConfigError(
+        'a socket for visitors was handed over, and there is no use for it: HAProxy listens itself (haproxy.socket)',
+      );
     for (const [i, pem] of certificates.entries())
-      writeFileSync(files[i] as string, joined(pem), { mode: 0o600 });
+      writeFileSync(this.#files.certificate(i), joined(pem), { mode: 0o600 });
     // What is in it is told over the runtime socket: here it would outlive the sites.
-    writeFileSync(this.#file('sites.map'), '', { mode: 0o600 });
+    writeFileSync(this.#files.sites, '', { mode: 0o600 });
+    await this.listen(this.#log.server, this.#files.log);
+    const told = { onUp: () => this.#up(), onDown: () => this.#down(), runtime: this.#runtime, log };
+    this.#haproxy =
+      config.haproxy.socket === undefined
+        ? await HaproxyProcess.start({ ...told, ...this.#program() }, at)
+        : new AttachedHaproxy({
+            ...told,
+            config,
+            map: this.#files.sites,
+            isTold: async () => this.#isTelling || (await this.#sites.isTold()),
+          });
+  }
+
+  /** Where, how, and with what configuration one of ours is started. */
+  #program() {
+    const { config, certificates } = this.#options;
+    const { threads, program } = config.haproxy;
+    const account = this.#account;
+    const seen = (file: string): string => (account ? `/${path.basename(file)}` : file);
+    const { satellite, log, sites } = this.#files;
     const configuration = (description: string): string =>
-      haproxyConfiguration({
-        bind: `fd@${LISTENER_FD}`,
-        certificates: files,
-        http2: config.http2,
-        trustedProxies: config.trustedProxies.toString().split(' ').filter(Boolean),
-        proxyProtocol: config.proxyProtocol.toString().split(' ').filter(Boolean),
-        hsts: this.#options.hsts,
-        limits: config.limits,
-        threads: config.haproxy.threads,
-        log: `fd@${LOG_FD}`,
-        files: { satellite: this.inside, sites: this.#file('sites.map') },
-        global: [
-          `description ${description}`,
-          `stats socket ${this.#file('runtime.sock')} mode 600 level admin backlog 1000`,
-          'stats maxconn 100',
-        ],
+      `# Written by satellite; it is written anew at each start.
+${haproxyConfiguration({
+  bind: `fd@${LISTENER_FD}`,
+  certificates: certificates.map((_, i) => this.#files.certificate(i)),
+  ...settingsOf(config),
+  files: { satellite: seen(satellite), log: seen(log), sites },
+  global: [
+    `description ${description}`,
+    ...(threads === undefined ? [] : [`nbthread ${threads}`]),
+    ...(account ? [`uid ${account.uid}`, `gid ${account.gid}`, `chroot ${path.dirname(satellite)}`] : []),
+    `stats socket ${this.#file('runtime.sock')} mode 600 level admin backlog 1000`,
+    'stats maxconn 100',
+    'tune.h2.initial-window-size 262144',
+    'tune.h2.max-concurrent-streams 128',
+    // Sessions of TLS are not resumed.
+    'tune.ssl.cachesize 0',
+  ],
+})}`;
+    return {
+      program,
+      file: this.#file('haproxy.cfg'),
+      note: this.#file('haproxy.json'),
+      configuration,
+      identity: createHash('sha256').update(configuration('')).digest('hex').slice(0, 32),
+    };
+  }
+
+  /** On a socket in our folder, which nobody can open but us and HAProxy. Rejects with the system's error. */
+  async listen(server: Server, file: string = this.#files.satellite): Promise<void> {
+    // Left by one that was killed.
+    rmSync(file, { force: true });
+    const before = process.umask(0o177);
+    const listening = new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ path: file }, () => {
+        server.off('error', reject);
+        resolve();
       });
-    this.#process = await HaproxyProcess.start(
-      {
-        program: config.haproxy.program,
-        file: this.#file('haproxy.cfg'),
-        note: this.#file('haproxy.json'),
-        configuration,
-        identity: createHash('sha256').update(configuration('')).digest('hex').slice(0, 32),
-        runtime: this.#runtime,
-        log,
-        logFd,
-        onUp: () => void this.#tellAll(),
-        onDown: () => this.#sites.lost(),
-      },
-      at,
-    );
+    });
+    process.umask(before);
+    await listening;
+    if (this.#account) letIn(this.#account, file, 0o660);
   }
 
-  /** Where satellite has to listen for what HAProxy hands over. */
-  get inside(): string {
-    return this.#file('satellite.sock');
+  /** Everything is ready, and all live sites are known: from now on HAProxy is told about them. */
+  serve(): void {
+    this.#haproxy?.watch();
   }
 
-  get address(): { readonly host: string; readonly port: number } {
-    return (this.#process as HaproxyProcess).address;
+  get address(): Address {
+    return (this.#haproxy as Haproxy).address;
   }
 
   request: Engine['request'] = (...args) => this.#options.inside.request(...args);
@@ -153,14 +208,18 @@ export class HaproxyEngine implements Engine {
     return this.#sites.countNow();
   }
 
-  /** Has HAProxy show another certificate in place of one of those that it started with. Rejects where it doesn't take it. */
+  /**
+   * Has HAProxy show another certificate in place of one of those that it started with; one that is away finds it when it
+   * starts. Rejects where HAProxy doesn't take it.
+   */
   async setCertificate(index: number, pem: Pem): Promise<void> {
-    const file = this.#file(`certificate-${index}.pem`);
+    const file = this.#files.certificate(index);
     // Of two at a time HAProxy would take pieces of both.
     const earlier = this.#renewal;
     this.#renewal = (async () => {
       await earlier.catch(() => undefined);
       writeFileSync(file, joined(pem), { mode: 0o600 });
+      if (!this.#isUp) return;
       await this.#runtime.ask(`set ssl cert ${file}`, joined(pem));
       const said = await this.#runtime.ask(`commit ssl cert ${file}`);
       if (!said.includes('Success'))
@@ -172,10 +231,11 @@ export class HaproxyEngine implements Engine {
   /** Takes no new connections, lets requests come to their end, for `grace` milliseconds at most. */
   async drain(grace: number): Promise<void> {
     // WebSockets live for days, and Jupyter's pages open them again. First: HAProxy hears nothing of us while it stops.
-    await this.#runtime
-      .ask(`shutdown sessions server ${backends.webSockets}/notebook`)
-      .catch(() => undefined);
-    await this.#process?.drain(grace);
+    if (!this.#isAttached)
+      await this.#runtime
+        .ask(`shutdown sessions server ${backends.webSockets}/notebook`)
+        .catch(() => undefined);
+    await this.#haproxy?.drain(grace);
   }
 
   close(): void {
@@ -184,10 +244,16 @@ export class HaproxyEngine implements Engine {
     this.#options.inside.close();
   }
 
-  /** Ends HAProxy, and removes what was made for it. */
+  /** Ends HAProxy, if it is ours, and removes what was made for it. */
   async end(): Promise<void> {
-    await this.#process?.close();
+    await this.#haproxy?.close();
+    await this.#log.close(!this.#isAttached);
     if (this.#isOurs) rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  /** Is HAProxy somebody else's to run? */
+  get #isAttached(): boolean {
+    return this.#options.config.haproxy.socket !== undefined;
   }
 
   /**
@@ -209,12 +275,31 @@ export class HaproxyEngine implements Engine {
     return port === usual ? [plain] : [plain, [`${host}:${port}`, port]];
   }
 
-  /** Once at a time, however many have seen that it is needed. */
+  #up(): void {
+    this.#isUp = true;
+    if (this.#haproxy?.isFound) this.#tellCertificates();
+    void this.#tellAll();
+  }
+
+  /** To one that has been there before us: it may have started with those of that time. */
+  #tellCertificates(): void {
+    for (const [i, pem] of this.#options.certificates.entries())
+      this.setCertificate(i, pem).catch((error: Error) =>
+        this.#options.log({ event: 'certificate-unusable', message: error.message }),
+      );
+  }
+
+  #down(): void {
+    this.#isUp = false;
+    this.#sites.lost();
+  }
+
+  /** Once at a time, however many have seen that it is needed; not while HAProxy is known to be away. */
   async #tellAll(): Promise<void> {
     this.#isStale = true;
     if (this.#isTelling) return;
     this.#isTelling = true;
-    for (let tries = 0; this.#isStale && !this.#isClosed && tries < MOST_TRIES; tries += 1) {
+    for (let tries = 0; this.#isWanted && tries < MOST_TRIES; tries += 1) {
       this.#isStale = false;
       try {
         await this.#sites.reconcile();
@@ -225,11 +310,15 @@ export class HaproxyEngine implements Engine {
       }
     }
     this.#isTelling = false;
-    if (this.#isStale && !this.#isClosed) this.#process?.kill();
+    if (this.#isWanted) this.#haproxy?.giveUp();
+  }
+
+  get #isWanted(): boolean {
+    return this.#isStale && this.#isUp && !this.#isClosed;
   }
 
   #lost(error: Error): void {
-    if (this.#isClosed) return;
+    if (this.#isClosed || !this.#isUp) return;
     this.#options.log({ event: 'haproxy-unreachable', message: error.message });
     void this.#tellAll();
   }
@@ -244,11 +333,10 @@ function joined({ cert, key }: Pem): string {
   return cert === key ? String(cert) : `${String(cert).trimEnd()}\n${key}`;
 }
 
-/** Makes the folder, or takes one that nobody else can open. Throws a ConfigError. */
-function privateFolder(folder: string): string {
+/** Makes the folder, for us alone, or takes one of ours. Throws a ConfigError. */
+function ownFolder(folder: string): string {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    chmodSync(folder, 0o700);
     if (statSync(folder).uid !== process.getuid?.()) throw new Error('it belongs to somebody else');
     return folder;
   } catch (error) {

@@ -25,9 +25,8 @@ const STEADY_MS = 60_000;
 const WATCH_MS = 500;
 const KILL_MS = 2000;
 
-/** Descriptors of the child: 3 is what it listens on, 4 is where it writes lines about requests. */
+/** The descriptor of the child that it listens on. */
 export const LISTENER_FD = 3;
-export const LOG_FD = 4;
 
 /**
  * glibc gives large buffers back to the system one by one, which costs a request a quarter of its time (measured with 2.6):
@@ -39,9 +38,25 @@ const MALLOC = {
   MALLOC_TOP_PAD_: '16777216',
 };
 
-interface Address {
+export interface Address {
   readonly host: string;
   readonly port: number;
+}
+
+/** A HAProxy that serves for us, whoever has started it. */
+export interface Haproxy {
+  /** Where visitors come in. */
+  readonly address: Address;
+  /** Has it served before we came? Then it may show certificates of that time. */
+  readonly isFound: boolean;
+  /** From now on who listens is told when it serves, and when it doesn't. */
+  watch(): void;
+  /** Takes no new connections, and ends when the last one has; at the latest after `grace` milliseconds. */
+  drain(grace: number): Promise<void>;
+  /** Ends it, with everything that is open. */
+  close(): Promise<void>;
+  /** It doesn't take in what it is told. */
+  giveUp(): void;
 }
 
 /** An address to bind, or the descriptor of a socket that is bound already. */
@@ -66,8 +81,6 @@ export interface ProcessOptions {
   readonly identity: string;
   readonly runtime: RuntimeApi;
   readonly log: Log;
-  /** Writes HAProxy's lines about requests itself; they are handed to `log` where it is undefined. */
-  readonly logFd: number | undefined;
   /** It serves, and knows nothing: at the first start, and whenever it has been started again. */
   readonly onUp: () => void;
   readonly onDown: () => void;
@@ -95,14 +108,17 @@ export function checkProgram(program: string): string {
 }
 
 /** A HAProxy of ours: started, or taken over from a satellite that was killed; started again when it dies. */
-export class HaproxyProcess {
+export class HaproxyProcess implements Haproxy {
   readonly #options: ProcessOptions;
   readonly #description: string;
+  readonly #at: Place;
   #running: Running | undefined;
+  isFound = false;
   #isStopping = false;
 
   private constructor(options: ProcessOptions, at: Place) {
     this.#options = options;
+    this.#at = at;
     const where = typeof at === 'number' ? 'handed' : `${at.host}:${at.port}`;
     this.#description = `${options.identity}@${where}`;
   }
@@ -114,18 +130,21 @@ export class HaproxyProcess {
   static async start(options: ProcessOptions, at: Place): Promise<HaproxyProcess> {
     const made = new HaproxyProcess(options, at);
     const found = await made.#adopt();
-    const running = found ?? (await made.#launch(at));
-    made.#running = running;
-    // Port 0 is a free one, and then stays the same.
-    void made.#lookAfter(running, typeof at === 'number' ? at : running.address);
+    made.isFound = found !== undefined;
+    made.#running = found ?? (await made.#launch(at));
     return made;
+  }
+
+  watch(): void {
+    const running = this.#running as Running;
+    // Port 0 is a free one, and then stays the same.
+    void this.#lookAfter(running, typeof this.#at === 'number' ? this.#at : running.address);
   }
 
   get address(): Address {
     return (this.#running as Running).address;
   }
 
-  /** Takes no new connections, and ends when the last one has; at the latest after `grace` milliseconds. */
   async drain(grace: number): Promise<void> {
     this.#isStopping = true;
     const running = this.#running;
@@ -134,7 +153,6 @@ export class HaproxyProcess {
     await Promise.race([running.over, pause(grace, undefined, { ref: false })]);
   }
 
-  /** Ends it, with everything that is open. */
   async close(): Promise<void> {
     this.#isStopping = true;
     const running = this.#running;
@@ -145,8 +163,8 @@ export class HaproxyProcess {
     clearTimeout(timer);
   }
 
-  /** It doesn't listen to us any more, which is no way to go on: somebody's site must be able to end. */
-  kill(): void {
+  /** That is no way to go on: somebody's site must be able to end. */
+  giveUp(): void {
     if (this.#running) signal(this.#running.pid, 'SIGKILL');
   }
 
@@ -174,12 +192,12 @@ export class HaproxyProcess {
   }
 
   async #launch(at: Place): Promise<Running> {
-    const { program, file, note, configuration, runtime, log, logFd } = this.#options;
+    const { program, file, note, configuration, runtime, log } = this.#options;
     const description = this.#description;
     writeFileSync(file, configuration(description), { mode: 0o600 });
     const listener = typeof at === 'number' ? undefined : await listenOn(at);
     const child = spawn(program, ['-db', '-f', file], {
-      stdio: ['ignore', 'ignore', 'pipe', descriptorOf(listener ?? at), logFd ?? 'pipe'],
+      stdio: ['ignore', 'ignore', 'pipe', descriptorOf(listener ?? at)],
       env: { ...process.env, ...MALLOC },
     });
     const address = typeof at === 'number' ? addressOfDescriptor(at) : addressOf(listener as Server);
@@ -199,8 +217,6 @@ export class HaproxyProcess {
       if (isUp) log({ event: 'haproxy', message: text });
       else complaints.push(text);
     });
-    if (logFd === undefined)
-      createInterface(child.stdio[LOG_FD] as Readable).on('line', (text) => log(requestLine(text)));
     const started = performance.now();
     while (performance.now() - started < START_MS) {
       const ended = await Promise.race([over, pause(LOOK_MS)]);
@@ -325,14 +341,4 @@ function complaint(lines: readonly string[], how: string): string {
     .map((line) => line.replace(/^\[ALERT\]\s*(?:\(\d+\)\s*)?:?\s*/, ''))
     .filter((line) => !/Error\(s\) found|Fatal errors found/.test(line));
   return `haproxy: it does not start: ${said.length > 0 ? said.join('; ') : how}`;
-}
-
-/** A line about a request, as HAProxy has written it; what can't be read is handed on as text. */
-function requestLine(text: string): { event: string } & Record<string, unknown> {
-  try {
-    const { time: _, ...entry } = JSON.parse(text) as { event: string; time: string };
-    return entry;
-  } catch {
-    return { event: 'haproxy', message: text };
-  }
 }

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { Log } from '../../log.ts';
 import type { SiteTraffic, Traffic } from '../../operation/traffic.ts';
 import { backends, siteEntry, TABLES } from './configuration.ts';
@@ -6,6 +7,9 @@ import { type RuntimeApi, tableEntries } from './runtime.ts';
 /** A request that was past the map when its site was taken out shows up a moment later. */
 const SECOND_LOOK_MS = 250;
 const COUNT_MS = 5000;
+
+/** No host's name: by its value a HAProxy that has been told everything is known from one that has begun anew. */
+const MARK = '-';
 
 interface Site {
   readonly host: string;
@@ -44,6 +48,7 @@ export class HaproxySites {
   readonly #options: SitesOptions;
   readonly #sites = new Map<string, Site>();
   readonly #tokens = new Map<number, string>();
+  readonly #mark = randomUUID();
   readonly #counted = { requests: new Map<number, Counted>(), sockets: new Map<number, Counted>() };
   #nextId = 1;
   /** What is still to be said, in its order; undefined while HAProxy has to be told everything first. */
@@ -90,6 +95,7 @@ export class HaproxySites {
     const { runtime, map, log } = this.#options;
     this.#queue = undefined;
     const known = parseMap(await runtime.ask(`show map ${map}`));
+    known.delete(MARK);
     const ids = [...known.values()].map((value) => Number.parseInt(value, 10));
     this.#nextId = ids.reduce((highest, id) => Math.max(highest, id + 1), this.#nextId);
     const commands: string[] = [];
@@ -116,6 +122,7 @@ export class HaproxySites {
       await addAll(runtime, map, missing);
       await runtime.askAll(visits);
       await this.#end();
+      await runtime.askAll([`del map ${map} ${MARK}`, `add map ${map} ${MARK} ${this.#mark}`]);
     } finally {
       this.#isSending = false;
     }
@@ -127,6 +134,12 @@ export class HaproxySites {
     });
     this.#send();
     this.#count();
+  }
+
+  /** Is it the HAProxy that has been told? Rejects where it can't be asked. */
+  async isTold(): Promise<boolean> {
+    const { runtime, map } = this.#options;
+    return (await runtime.ask(`get map ${map} ${MARK}`)).includes(this.#mark);
   }
 
   /** HAProxy can't be told anything at the moment. */

@@ -1,0 +1,99 @@
+import { once } from 'node:events';
+import { createServer, type Server, type Socket } from 'node:net';
+import type { Log, LogEntry } from '../../log.ts';
+
+/** How long lines may wait for others: each read costs as much as a request. */
+const WAIT_MS = 20;
+
+const NEWLINE = 10;
+const BRACE = 123;
+
+/** Takes whole lines that are in the form of satellite's log already. */
+export type WriteLines = (lines: Buffer) => void;
+
+/**
+ * What HAProxy says of requests, which it sends here from a buffer of its own (section 3.9 of its manual, "ring"): a
+ * HAProxy that outlives a satellite goes on in the next one's log, and one in a jail has a way to it.
+ */
+export class HaproxyLog {
+  readonly #log: Log;
+  readonly #write: WriteLines;
+  readonly #sockets = new Set<Socket>();
+  readonly #server: Server;
+
+  /** `write` may be left out: then `log` hears of the lines one by one. */
+  constructor(log: Log, write: WriteLines | undefined) {
+    this.#log = log;
+    this.#write = write ?? ((lines) => this.#parse(lines));
+    this.#server = createServer((socket) => this.#take(socket));
+  }
+
+  /** To be told where to listen. */
+  get server(): Server {
+    return this.#server;
+  }
+
+  /** Takes in what has been sent. It ends by itself once HAProxy has; `isOver` is false for one that goes on. */
+  async close(isOver: boolean): Promise<void> {
+    const closed = once(this.#server, 'close');
+    this.#server.close();
+    if (!isOver) for (const socket of this.#sockets) setTimeout(() => socket.destroy(), 2 * WAIT_MS);
+    await closed;
+  }
+
+  #take(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.on('error', () => undefined);
+    socket.once('close', () => this.#sockets.delete(socket));
+    let pieces: Buffer[] = [];
+    const hand = (): void => {
+      const all = pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces);
+      const end = all.lastIndexOf(NEWLINE) + 1;
+      pieces = end < all.length ? [all.subarray(end)] : [];
+      if (end > 0) this.#hand(all.subarray(0, end));
+      setTimeout(() => socket.resume(), WAIT_MS);
+    };
+    let isDue = false;
+    socket.on('data', (piece: Buffer) => {
+      pieces.push(piece);
+      if (isDue) return;
+      isDue = true;
+      // Everything that is there by now.
+      setImmediate(() => {
+        isDue = false;
+        socket.pause();
+        hand();
+      });
+    });
+  }
+
+  /** HAProxy may have something else to say, of itself: that isn't in this form. */
+  #hand(lines: Buffer): void {
+    let from = 0;
+    for (let at = 0; at < lines.length; ) {
+      const end = lines.indexOf(NEWLINE, at) + 1;
+      if (lines[at] !== BRACE) {
+        if (at > from) this.#write(lines.subarray(from, at));
+        const message = lines.toString('utf8', at, end - 1);
+        if (message !== '') this.#log({ event: 'haproxy', message });
+        from = end;
+      }
+      at = end;
+    }
+    if (from < lines.length) this.#write(lines.subarray(from));
+  }
+
+  #parse(lines: Buffer): void {
+    for (const text of lines.toString('utf8').trimEnd().split('\n')) this.#log(entryOf(text));
+  }
+}
+
+/** A line as it was written; what can't be read is handed on as text. */
+function entryOf(text: string): LogEntry {
+  try {
+    const { time: _, ...entry } = JSON.parse(text) as LogEntry & { time: string };
+    return entry;
+  } catch {
+    return { event: 'haproxy', message: text };
+  }
+}
