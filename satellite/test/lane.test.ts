@@ -1,5 +1,6 @@
 import { once } from 'node:events';
-import { createServer, type Server } from 'node:http';
+import { createServer, type RequestListener, type Server } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import { createServer as createTcpServer, type Socket } from 'node:net';
 import { setTimeout as pause, setImmediate as turn } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
@@ -7,7 +8,18 @@ import { limitsSchema } from '../src/config.ts';
 import type { Failure } from '../src/dataplane/engine.ts';
 import { type Door, Lane, type Passed } from '../src/dataplane/node/lane/lane.ts';
 import { Traffic } from '../src/operation/traffic.ts';
-import { cleanup, freePort, listenOn, NODE1, OUTSIDE, type Wire, wire } from './support.ts';
+import { selfSignedCertificate } from '../src/tls.ts';
+import {
+  cleanup,
+  freePort,
+  listenOn,
+  NODE1,
+  OUTSIDE,
+  secureWire,
+  type Wire,
+  Wire as WireOf,
+  wire,
+} from './support.ts';
 
 /*
  * The short way for everyday requests, by itself: a server of Node's behind it says "elsewhere" to whatever it is given.
@@ -23,7 +35,12 @@ interface Started {
 }
 
 /** A lane to one site, `site.test`, which points to a port of NODE1. */
-async function start(target: number, limits: Record<string, unknown> = {}, hsts?: string): Promise<Started> {
+async function start(
+  target: number,
+  limits: Record<string, unknown> = {},
+  hsts?: string,
+  isSecure = false,
+): Promise<Started> {
   const traffic = new Traffic();
   const passed: Started['passed'] = [];
   const door: Door = {
@@ -36,16 +53,17 @@ async function start(target: number, limits: Record<string, unknown> = {}, hsts?
     },
     account: (about, status, _started, isComplete) => void passed.push({ ...about, status, isComplete }),
   };
-  const server = createServer(
-    // Node's server hands the second on to its sockets, and its types don't say so.
-    { requireHostHeader: false, ...{ allowHalfOpen: true } },
-    async (request, response) => {
-      const chunks: Buffer[] = await request.toArray();
-      const failure: Failure | undefined = lane.failureOf(request);
-      const { method, url } = request;
-      response.end(`elsewhere: ${failure ?? ''} ${method} ${url} ${Buffer.concat(chunks)}\n`);
-    },
-  );
+  const elsewhere: RequestListener = async (request, response) => {
+    const chunks: Buffer[] = await request.toArray();
+    const failure: Failure | undefined = lane.failureOf(request);
+    const { method, url } = request;
+    response.end(`elsewhere: ${failure ?? ''} ${method} ${url} ${Buffer.concat(chunks)}\n`);
+  };
+  // Node's server hands the second on to its sockets, and its types don't say so.
+  const options = { requireHostHeader: false, ...{ allowHalfOpen: true } };
+  const server = isSecure
+    ? createSecureServer({ ...options, ...selfSignedCertificate('site.test', undefined) }, elsewhere)
+    : createServer(options, elsewhere);
   server.on('upgrade', (_request, socket) => socket.end('HTTP/1.1 400 elsewhere\r\n\r\n'));
   const lane = new Lane(server, door, limitsSchema.parse(limits), traffic, hsts);
   cleanup(() => {
@@ -543,6 +561,57 @@ describe('limits', () => {
     expect(written).toBeLessThan(1 << 26);
     client.socket.destroy();
     await expect.poll(() => socket?.destroyed).toBe(true);
+  });
+});
+
+/** Lines of 64 bytes, each with its number, more of them than the connections on the way hold. */
+const linesOf = (letter: string): string =>
+  Array.from({ length: 1 << 17 }, (_, i) => String(i).padStart(64, letter)).join('');
+
+/** A notebook that answers with lines of the first letter of each path: with a length, or without one in chunks. */
+const lettered = (): Promise<number> =>
+  listenOn(
+    createServer(({ url = '' }, response) => {
+      const lines = linesOf(url.charAt(1));
+      if (url.endsWith('chunks')) response.write(lines.slice(0, 1));
+      else response.setHeader('Content-Length', lines.length);
+      response.end(url.endsWith('chunks') ? lines.slice(1) : lines);
+    }),
+  );
+
+/** Where an answer's body, without the frames of its chunks, stops being these lines; -1 where it is all of them. */
+const faultIn = (answer: string, letter: string): number => {
+  const body = answer.slice(answer.indexOf('\r\n\r\n') + 4).replaceAll(/(?:^|\r\n)[0-9a-f]+\r\n|\r\n$/g, '');
+  const lines = linesOf(letter);
+  return body === lines ? -1 : [...lines].findIndex((one, i) => one !== body[i]);
+};
+
+describe.each([
+  ['without TLS', false],
+  ['over TLS', true],
+])('a visitor who waits, %s,', (_how, isSecure) => {
+  test('has nothing of another’s', async () => {
+    const { port, lane } = await start(await lettered(), {}, undefined, isSecure);
+    const visit = async (path: string): Promise<Wire> => {
+      const one = isSecure
+        ? new WireOf(await secureWire(port, 'site.test', { host: NODE1, protocols: ['http/1.1'] }))
+        : await visitor(port);
+      return one.send(`GET ${path} HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n`);
+    };
+    const slow = [await visit('/X/length'), await visit('/Y/chunks')] as const;
+    for (const { socket } of slow) socket.pause();
+    // Somebody leaves in the middle: what he was to have must not be lent twice.
+    const gone = await visit('/W/length');
+    await gone.until(/WWW/);
+    gone.socket.destroy();
+    await expect.poll(() => lane.busy).toBe(2);
+    // These pass through the same memory, while some of what waits is in it.
+    expect(faultIn(await (await visit('/Q/length')).ended(), 'Q')).toBe(-1);
+    expect(faultIn(await (await visit('/R/chunks')).ended(), 'R')).toBe(-1);
+    expect(lane.busy).toBe(2);
+    for (const { socket } of slow) socket.resume();
+    expect(faultIn(await slow[0].ended(), 'X')).toBe(-1);
+    expect(faultIn(await slow[1].ended(), 'Y')).toBe(-1);
   });
 });
 

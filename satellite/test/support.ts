@@ -181,6 +181,7 @@ export async function secureWire(
 
 interface SecureWire {
   readonly from?: string;
+  readonly host?: string;
   readonly protocols?: string[];
   readonly allowHalfOpen?: boolean;
   readonly maxVersion?: 'TLSv1.2' | 'TLSv1.3';

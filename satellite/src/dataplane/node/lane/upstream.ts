@@ -15,8 +15,11 @@ const LONGEST_KEPT_MS = 600_000;
 const MAX_HEAD = 64 * 1024;
 const NOTHING = Buffer.alloc(0);
 
-/** All connections are read into this: what comes is copied on at once, and nothing else is read meanwhile. */
-const arrived = Buffer.allocUnsafeSlow(64 * 1024);
+/**
+ * All connections are read into this: what comes is copied on at once, and nothing else is read meanwhile. With a head
+ * before it, or the frame of a chunk around it, it is 128 KB, so that a page's scripts mostly come in one piece.
+ */
+const arrived = Buffer.allocUnsafeSlow(124 * 1024);
 
 export interface UpstreamParts {
   readonly connectTime: number;
@@ -133,7 +136,7 @@ export class Upstream {
       at = head.end;
       if (head.status >= 200) break;
       // Hints help or they don't; other interim answers were for us.
-      if (head.status === 103 && !visitor.write(Buffer.from(`HTTP/1.1 ${head.text}\r\n`, 'latin1'), 0, false))
+      if (head.status === 103 && !visitor.write(`HTTP/1.1 ${head.text}\r\n`, NOTHING, 0, 0, '', false))
         this.#isPaused = true;
     }
     this.#isInBody = true;
@@ -186,12 +189,21 @@ export class Upstream {
       case 'close':
     }
     const isBroken = this.#framing === 'chunks' && this.#chunks.isBroken;
-    const out = this.#chunked
-      ? chunk(before, bytes, from, end, isLast ? lastChunk(this.#chunks.trailers) : '')
-      : joined(before, bytes, from, end);
+    const size = end - from;
+    let start = before;
+    let after = '';
+    if (this.#chunked) {
+      // An empty chunk would be the last one.
+      if (size > 0) {
+        start += `${size.toString(16)}\r\n`;
+        after = '\r\n';
+      }
+      if (isLast) after += lastChunk(this.#chunks.trailers);
+    }
     // Before the visitor hears of the end, and asks for more.
     if (isLast) this.#release(visitor, rest);
-    if (out.length > 0 && !visitor.write(out, end - from, isLast)) this.#isPaused = !isLast;
+    if (start.length + size + after.length > 0 && !visitor.write(start, bytes, from, end, after, isLast))
+      this.#isPaused = !isLast;
     if (isBroken) {
       this.destroy();
       visitor.socket.destroy();
@@ -216,7 +228,7 @@ export class Upstream {
     const visitor = this.#visitor;
     if (visitor !== undefined && this.#isInBody && this.#framing === 'close') {
       this.destroy();
-      visitor.write(Buffer.from('0\r\n\r\n'), 0, true);
+      visitor.write('0\r\n\r\n', NOTHING, 0, 0, '', true);
     } else this.#onLoss(undefined);
   }
 
@@ -229,27 +241,6 @@ export class Upstream {
     else if (error === undefined) visitor.onFailure('broken', true);
     else visitor.onFailure(failureOf(error), error.code === 'ECONNRESET' || error.code === 'EPIPE');
   }
-}
-
-/** A piece of a body, behind some text. */
-function joined(before: string, bytes: Buffer, from: number, to: number): Buffer {
-  const out = Buffer.allocUnsafe(before.length + to - from);
-  out.write(before, 'latin1');
-  bytes.copy(out, before.length, from, to);
-  return out;
-}
-
-/** The same in a chunk, with some text behind it. */
-function chunk(before: string, bytes: Buffer, from: number, to: number, after: string): Buffer {
-  const size = to - from;
-  // An empty chunk would be the last one.
-  if (size === 0) return Buffer.from(before + after, 'latin1');
-  const start = `${before}${size.toString(16)}\r\n`;
-  const out = Buffer.allocUnsafe(start.length + size + 2 + after.length);
-  out.write(start, 'latin1');
-  bytes.copy(out, start.length, from, to);
-  out.write(`\r\n${after}`, start.length + size, 'latin1');
-  return out;
 }
 
 /** With the trailer fields that don't say anew how long the message is or where it goes. */

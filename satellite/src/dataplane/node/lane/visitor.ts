@@ -4,6 +4,7 @@ import type { Client } from '../../../gate/client.ts';
 import { hostName } from '../../../gate/host.ts';
 import type { Failure } from '../../engine.ts';
 import { forwardedFields } from '../headers.ts';
+import { Outgoing } from '../outgoing.ts';
 import type { Lane } from './lane.ts';
 import type { Notebook } from './notebook.ts';
 import type { RequestHead } from './request-head.ts';
@@ -26,6 +27,7 @@ export class Visitor {
   hasAnswer = false;
   status = 0;
   readonly #lane: Lane;
+  readonly #outgoing: Outgoing;
   /** What the TLS handshake was made for; undefined where there was none, or no name in it. */
   readonly #servername: string | undefined;
   readonly #proto: 'http' | 'https';
@@ -64,6 +66,7 @@ export class Visitor {
   constructor(lane: Lane, socket: Socket) {
     this.#lane = lane;
     this.socket = socket;
+    this.#outgoing = new Outgoing(socket);
     const { encrypted, servername } = socket as Partial<TLSSocket>;
     this.#proto = encrypted ? 'https' : 'http';
     this.#servername = typeof servername === 'string' && servername !== '' ? servername : undefined;
@@ -90,18 +93,20 @@ export class Visitor {
     return this.#notebook !== undefined;
   }
 
-  /** Takes a piece of the answer, `amount` bytes of a body in it. False asks the notebook to wait. */
-  write(piece: Buffer, amount: number, isLast: boolean): boolean {
-    const { socket } = this;
+  /**
+   * Takes a piece of the answer: what is between `from` and `to` is of its body, the text around it isn't. False asks the
+   * notebook to wait.
+   */
+  write(before: string, bytes: Buffer, from: number, to: number, after: string, isLast: boolean): boolean {
     this.#moved = this.#lane.now;
-    (this.#notebook as Notebook).traffic.bytesOut += amount;
+    (this.#notebook as Notebook).traffic.bytesOut += to - from;
     if (isLast) {
       this.#upstream = undefined;
-      socket.write(piece, this.#onAnswered);
+      this.#outgoing.write(before, bytes, from, to, after, this.#onAnswered);
       return true;
     }
-    socket.write(piece);
-    this.#holdsBack = socket.writableLength > HIGH_WATER;
+    this.#outgoing.write(before, bytes, from, to, after);
+    this.#holdsBack = this.socket.writableLength > HIGH_WATER;
     return !this.#holdsBack;
   }
 
