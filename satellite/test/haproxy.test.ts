@@ -42,14 +42,18 @@ import {
 /* What is HAProxy's alone. What both engines do is in the files that the project `haproxy` runs for both. */
 
 /** HAProxy with nothing behind it that would take what it hands over. */
-async function bare(directory: string, traffic: Traffic, listen = '127.0.0.1:0') {
+async function bare(
+  directory: string,
+  traffic: Traffic,
+  { listen = '127.0.0.1:0', program = 'haproxy' } = {},
+) {
   const { log, ...rest } = journal();
   const config = parseConfig({
     domain: DOMAIN,
     tls: 'off',
     engine: 'haproxy',
     listen,
-    haproxy: { directory },
+    haproxy: { directory, program },
   });
   const inside = new NodeEngine(config.limits, traffic, undefined);
   const parts = { config, traffic, log, inside, logLines: undefined, certificates: [] };
@@ -172,7 +176,7 @@ describe('a site', () => {
     ] as const) {
       const directory = await folder();
       const traffic = new Traffic();
-      const { engine } = await bare(directory, traffic, listen);
+      const { engine } = await bare(directory, traffic, { listen });
       const upstream = await notebook((request, response) => response.end(JSON.stringify(request.headers)));
       traffic.visit('one-two-three', from);
       engine.place('one-two-three', NODE1, upstream.port);
@@ -205,6 +209,27 @@ describe('HAProxy', () => {
     expect((await visit(port, token)).body).toBe('the notebook /');
     expect(await runtimeIn(directory).ask('show table satellite-requests')).toMatch(/http_req_cnt=[12]/);
     expect((await visit(port, gone)).status).toBe(503);
+  });
+
+  test('that takes long to come back is not asked meanwhile, and told everything once', async () => {
+    const directory = await folder();
+    const [program, isSlow] = [join(directory, 'program'), join(directory, 'slow')];
+    const script = `[ -e ${isSlow} ] && sleep 0.7; exec haproxy "$@"`;
+    await writeFile(program, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+    const { engine, entries, when } = await bare(directory, new Traffic(), { program });
+    await when(isEvent('haproxy-reconciled'));
+    await writeFile(isSlow, '');
+    const before = entries.length;
+    process.kill(await pidIn(directory), 'SIGKILL');
+    // Nobody hears of it.
+    engine.place('one-two-three', NODE1, 8888);
+    await when(isEvent('haproxy-reconciled'), before);
+    engine.place('four-five-six', NODE1, 8888);
+    await known(directory, 2);
+    const events = entries.slice(before).map(({ event }) => event);
+    expect(events.filter((event) => event === 'haproxy-reconciled')).toHaveLength(1);
+    // What was not heard, and one try to say it all anew, before its end was known.
+    expect(events.filter((event) => event === 'haproxy-unreachable').length).toBeLessThan(3);
   });
 
   test('goes on when satellite is killed, and the next one takes it over with all that is open', async () => {

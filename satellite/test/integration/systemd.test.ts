@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -197,6 +197,30 @@ describe.skipIf(machineObstacle !== '')(
           .at(-1),
       ).toContain('"event":"stopped"');
       expect(log).not.toContain('notify-failed');
+    });
+
+    test.skipIf(!existsSync('/usr/sbin/haproxy'))('HAProxy works in the sandbox, too', async () => {
+      await appendFile(join(folder, 'satellite/satellite.yaml'), 'engine: haproxy\n');
+      await machine.exec('systemctl', 'start', ...units);
+      const token = await site();
+      // The first visit is satellite's, who tells HAProxy of it.
+      const log = async (): Promise<string> =>
+        machine.exec('journalctl', '--unit=satellite', '--output=cat', '--no-pager');
+      while (!(await log()).includes('"haproxy":"--"'))
+        expect(await curl(token, '/')).toMatch(/Directory listing/);
+      const pid = await property('MainPID');
+      const [child = ''] = (await machine.exec('cat', `/proc/${pid}/task/${pid}/children`)).split(' ');
+      expect((await machine.exec('cat', `/proc/${child}/comm`)).trim()).toBe('haproxy');
+      const status = await machine.exec('cat', `/proc/${child}/status`);
+      expect(status).toMatch(/^NoNewPrivs:\s+1$/m);
+      expect(status).toMatch(/^CapBnd:\s+0+$/m);
+      const limits = await machine.exec('cat', `/proc/${child}/limits`);
+      expect(limits).toMatch(/^Max open files +(\d+) +\1 /m);
+      // Its listener is systemd's: who comes during a restart waits.
+      await Promise.all([machine.exec('systemctl', 'restart', 'satellite'), curl(token, '/')]);
+      await machine.exec('systemctl', 'stop', ...units);
+      expect([await property('Result'), await property('ExecMainStatus')]).toEqual(['success', '0']);
+      expect(await log()).not.toMatch(/EPERM|haproxy-(?:ended|unusable)|"event":"haproxy"/);
     });
   },
 );

@@ -38,6 +38,9 @@ const MALLOC = {
   MALLOC_TOP_PAD_: '16777216',
 };
 
+/** Which version it is and from where, at each start; which of its parts it has stopped, at each end. */
+const IDLE_TALK = /^\[NOTICE\]|: Proxy \S+ stopped \(cumulated conns/;
+
 export interface Address {
   readonly host: string;
   readonly port: number;
@@ -212,8 +215,7 @@ export class HaproxyProcess implements Haproxy {
     const complaints: string[] = [];
     let isUp = false;
     createInterface(child.stderr as Readable).on('line', (text) => {
-      // Which version it is and from where, at each start.
-      if (text.startsWith('[NOTICE]')) return;
+      if (IDLE_TALK.test(text)) return;
       if (isUp) log({ event: 'haproxy', message: text });
       else complaints.push(text);
     });
