@@ -10,8 +10,8 @@ export default defineConfig({
   test: {
     // Most tests wait for other processes most of the time: two cores carry three files at once.
     maxWorkers: 3,
-    // A page that says something unexpected is quoted whole: what happened in CI can't be asked again.
-    chaiConfig: { truncateThreshold: 0 },
+    // What a page said that is not what was expected is quoted: what happened in CI can't be asked again.
+    chaiConfig: { truncateThreshold: 2000 },
     projects: [
       {
         test: {

@@ -18,26 +18,22 @@ import { benchScaling } from './scaling.ts';
 import { benchSites } from './sites.ts';
 import { benchWebSockets } from './websockets.ts';
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    json: { type: 'boolean', default: false },
-    small: { type: 'boolean', default: false },
-    only: { type: 'string', default: Object.keys(proxies).join(',') },
-    engine: { type: 'string', default: 'node' },
-    rounds: { type: 'string' },
-    'no-logs': { type: 'boolean', default: false },
-    'node-option': { type: 'string', multiple: true, default: [] },
-  },
-});
+const names = ['sites', 'websockets', 'scaling', 'rivals', 'start', 'launch', 'waiting'] as const;
+const usage = `Usage: npm run bench [-- ${names.join('|')}] [--small] [--json] [--node-option OPTION]...
+  sites, websockets [--engine node|haproxy]
+  start|launch|waiting [--rounds N]; the last two in the lab
+  rivals [${rivalBenches.join('|')}]... [--rounds N] [--no-logs] [--only NAME,...]
+  with the names ${Object.keys(proxies).join(', ')}`;
+
+const { values, positionals } = readArguments();
 const { json, small, engine, 'node-option': nodeOptions } = values;
 const how = { engine: engine === 'haproxy' ? engine : 'node', nodeOptions } as const;
 const report = new Report(json ? () => undefined : console.log);
 const [name, ...parts] = positionals;
 const logs = !values['no-logs'];
-const names = values.only.split(',');
+const contestants = values.only.split(',');
 const rounds = Number(values.rounds ?? (small ? 1 : 12));
-const benches: Record<string, () => Promise<void>> = {
+const benches: Record<(typeof names)[number], () => Promise<void>> = {
   sites: () => {
     const size = small
       ? { sites: 50, most: 60, requests: 200, waiting: 20, rounds: 1, seconds: 0.2 }
@@ -61,7 +57,7 @@ const benches: Record<string, () => Promise<void>> = {
       ? { rounds, seconds: 0.2, live: 20, idle: 100, settle: 200, logs }
       : { rounds, seconds: 1.5, live: 20_000, idle: 10_000, settle: 3000, logs };
     const chosen = rivalBenches.filter((part) => parts.length === 0 || parts.includes(part));
-    return benchRivals(chosen, names, size, report, nodeOptions);
+    return benchRivals(chosen, contestants, size, report, nodeOptions);
   },
   start: () => benchStart(Number(values.rounds ?? (small ? 2 : 30)), report),
   launch: () => benchLaunch(Number(values.rounds ?? (small ? 2 : 40)), report),
@@ -78,19 +74,17 @@ const allowed: readonly string[] = name === 'rivals' ? rivalBenches : [];
 const isClear =
   (name === undefined || Object.hasOwn(benches, name)) &&
   parts.every((part) => allowed.includes(part)) &&
-  names.every((one) => Object.hasOwn(proxies, one)) &&
+  contestants.every((one) => Object.hasOwn(proxies, one)) &&
   ['node', 'haproxy'].includes(engine) &&
   rounds >= 1;
-if (!isClear) {
-  console.error(`Usage: npm run bench [-- ${Object.keys(benches).join('|')}] [--small] [--json] [--node-option OPTION]...
-  sites, websockets [--engine node|haproxy]
-  start|launch|waiting [--rounds N]; the last two in the lab
-  rivals [${rivalBenches.join('|')}]... [--rounds N] [--no-logs] [--only NAME,...]
-  with the names ${Object.keys(proxies).join(', ')}`);
-  process.exit(2);
-}
+if (!isClear) refuse();
+let isInterrupted = false;
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.once(signal, () => void cleanUp().then(() => process.exit(130)));
+  process.once(signal, () => {
+    // What is ended now complains of it.
+    isInterrupted = true;
+    void cleanUp().then(() => process.exit(130));
+  });
 }
 for (const [one, bench] of Object.entries(benches)) {
   if (name !== undefined && one !== name) continue;
@@ -103,6 +97,7 @@ for (const [one, bench] of Object.entries(benches)) {
   try {
     await bench();
   } catch (error) {
+    if (isInterrupted) break;
     if (!(error instanceof LabError)) throw error;
     console.error(error.message);
     process.exitCode = 1;
@@ -110,5 +105,31 @@ for (const [one, bench] of Object.entries(benches)) {
     await cleanUp();
   }
 }
-if (json) console.log(JSON.stringify(report.rows, null, 2));
-else for (const line of compareWithGoals(report.rows)) console.log(line);
+if (!isInterrupted) {
+  if (json) console.log(JSON.stringify(report.rows, null, 2));
+  else for (const line of compareWithGoals(report.rows)) console.log(line);
+}
+
+function readArguments() {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: {
+        json: { type: 'boolean', default: false },
+        small: { type: 'boolean', default: false },
+        only: { type: 'string', default: Object.keys(proxies).join(',') },
+        engine: { type: 'string', default: 'node' },
+        rounds: { type: 'string' },
+        'no-logs': { type: 'boolean', default: false },
+        'node-option': { type: 'string', multiple: true, default: [] },
+      },
+    });
+  } catch {
+    return refuse();
+  }
+}
+
+function refuse(): never {
+  console.error(usage);
+  process.exit(2);
+}

@@ -147,6 +147,17 @@ describe('connections', () => {
   };
   const get = `GET /healthz HTTP/1.1\r\nHost: manage.sites.test\r\n\r\n`;
 
+  test('that come all at once are all served', async () => {
+    const { port } = await satellite();
+    const answers = await Promise.all(
+      Array.from({ length: 1500 }, async () => {
+        const one = await open(port);
+        return one.send(get).until(/\n\n?$/);
+      }),
+    );
+    expect(answers.filter((answer) => answer.startsWith('HTTP/1.1 200 '))).toHaveLength(1500);
+  });
+
   test('of one address have a limit, and count no more once they are closed', async () => {
     const { port } = await satellite({ limits: { connectionsPerClient: 3 } });
     const wires = [];

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { ConfigError, type SatelliteConfig } from '../../config.ts';
+import { BACKLOG } from '../../gate/limits.ts';
 import type { Log } from '../../log.ts';
 import type { Traffic } from '../../operation/traffic.ts';
 import { isDatabase } from '../../tokens/postgres-url.ts';
@@ -168,7 +169,7 @@ ${haproxyConfiguration({
     const before = process.umask(0o177);
     const listening = new Promise<void>((resolve, reject) => {
       server.once('error', reject);
-      server.listen({ path: file }, () => {
+      server.listen({ path: file, backlog: BACKLOG }, () => {
         server.off('error', reject);
         resolve();
       });
