@@ -252,18 +252,23 @@ describe('a way in which a session is over', () => {
 describe('trouble', () => {
   const dying = () => notebook((request) => request.socket.destroy());
 
-  test('a page that tries again, but never sends a form again', async () => {
+  test('a page that tries again', async () => {
     const { port } = await satellite();
     const token = await redeemed(port, (await dying()).port);
     const get = await visit(port, token, { headers: BROWSER });
     expect([get.status, get.body.includes('<noscript><meta http-equiv="refresh"')]).toEqual([502, true]);
+  });
+
+  test('a page that never sends a form again', async () => {
+    const { port } = await satellite();
+    const token = await redeemed(port, (await dying()).port);
     const post = await visit(port, token, { method: 'POST', body: 'x=1', headers: BROWSER });
     expect([post.status, post.headers['content-type']]).toEqual([502, 'text/html']);
     expect(post.body).toContain('may not have arrived');
     expect(post.body).not.toMatch(/<script|http-equiv/);
   });
 
-  test('programs get text or JSON, and when to try again', async () => {
+  test('programs get JSON that want it, and when to try again', async () => {
     const { port } = await satellite();
     const token = await redeemed(port, (await dying()).port);
     const json = await visit(port, token, { headers: { Accept: 'application/json' } });
@@ -272,8 +277,23 @@ describe('trouble', () => {
       '5',
       { error: { code: 'trouble', message: 'The connection to the compute node broke off.' } },
     ]);
-    // A page that did not hear of the site's being live asks for its state.
-    const state = await visit(port, token, { path: STATE_PATH });
+  });
+
+  test('programs get text, and when to try again', async () => {
+    const { port } = await satellite();
+    const token = await redeemed(port, (await dying()).port);
+    const text = await visit(port, token, { path: '/api' });
+    expect([text.status, text.headers['content-type']]).toEqual([502, 'text/plain']);
+    expect([text.headers['retry-after'], text.body]).toEqual([
+      '5',
+      'The connection to the compute node broke off.\n',
+    ]);
+  });
+
+  test('a page that did not hear of the site’s being live is told when it asks', async () => {
+    const { port } = await satellite();
+    const token = await redeemed(port, (await dying()).port);
+    const state = await visit(port, token, { path: STATE_PATH, headers: { Accept: STATE_TYPE } });
     expect([state.status, state.headers['content-type'], state.json().kind]).toEqual([
       502,
       STATE_TYPE,

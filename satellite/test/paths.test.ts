@@ -7,6 +7,7 @@ import {
   ask,
   DOMAIN,
   freePort,
+  inCapitals,
   issue,
   listenOn,
   NODE1,
@@ -16,6 +17,8 @@ import {
   redeemed,
   satellite,
   satelliteOver,
+  WEBSOCKET_ACCEPT,
+  WEBSOCKET_KEY,
   Wire,
   wire,
 } from './support.ts';
@@ -80,7 +83,7 @@ test('a WebSocket is asked for below the path, and nowhere else', async () => {
   const { port } = await satellite({ siteStyle });
   const token = await redeemed(port, target);
   const upgrade = (path: string): string =>
-    `GET ${path} HTTP/1.1\r\nHost: ${DOMAIN}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`;
+    `GET ${path} HTTP/1.1\r\nHost: ${DOMAIN}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n${WEBSOCKET_KEY}\r\n`;
   for (const path of ['/', `/${token}`, '/api/kernels/1/channels', '/no-such-name/api']) {
     expect(await (await wire(port)).send(upgrade(path)).ended(), path).toMatch(/^HTTP\/1\.1 404 /);
   }
@@ -89,10 +92,10 @@ test('a WebSocket is asked for below the path, and nowhere else', async () => {
   const upstream = await asked.promise;
   expect(upstream.text).toMatch(new RegExp(`^GET /${token}/terminals/websocket/1%2F2 HTTP/1.1\r\n`));
   upstream.send(
-    'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
+    `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n${WEBSOCKET_ACCEPT}` +
       `Set-Cookie: a=1; Domain=${DOMAIN}; Path=/\r\n\r\nhello`,
   );
-  expect(await client.until(/hello$/)).toContain(`\r\nSet-Cookie: a=1; Path=/${token}/\r\n`);
+  expect(inCapitals(await client.until(/hello$/))).toContain(`\r\nSet-Cookie: a=1; Path=/${token}/\r\n`);
   client.send('again');
   await upstream.until(/again$/);
 });

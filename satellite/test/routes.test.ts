@@ -13,6 +13,7 @@ import {
   bodyOf,
   DOMAIN,
   freePort,
+  lastAnswer,
   listenOn,
   NODE1,
   notebook,
@@ -21,6 +22,8 @@ import {
   satellite,
   scratch,
   siteHost,
+  WEBSOCKET_ACCEPT,
+  WEBSOCKET_KEY,
   wire,
 } from './support.ts';
 
@@ -37,7 +40,9 @@ const echo = ({ url, headers }: IncomingMessage, response: ServerResponse): void
   response.end(JSON.stringify({ url, ...headers }));
 };
 const tunnel = (_request: IncomingMessage, socket: Socket): void => {
-  socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nhello');
+  socket.write(
+    `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n${WEBSOCKET_ACCEPT}\r\nhello`,
+  );
   socket.on('error', () => undefined);
 };
 
@@ -48,7 +53,7 @@ async function upstream() {
 }
 
 const upgrade = (host: string, path: string): string =>
-  `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`;
+  `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n${WEBSOCKET_KEY}\r\n`;
 
 describe('a fixed site', () => {
   test('at the root of any host name gets everything as it was asked', async () => {
@@ -122,7 +127,7 @@ describe('a fixed site', () => {
     const { port } = await satellite({ routes: { [`${HUB}/jhub`]: to } });
     const client = await wire(port);
     client.send(`GET /jhub${path} HTTP/1.1\r\nHost: ${HUB}\r\n\r\n`);
-    expect(await client.ended()).toMatch(/^HTTP\/1\.1 400 /);
+    expect(await lastAnswer(client)).toMatch(/^HTTP\/1\.1 400 /);
   });
 
   test('may stand beside sites by path, and takes none of theirs', async () => {

@@ -109,8 +109,9 @@ async function start(
     },
     options,
   );
-  // Where a test is about visitors who are strangers they stay so.
-  if (directory && !config.limits?.unknownNamesPerMinute) {
+  // Where a test is about visitors who are strangers they stay so. Not all sites are HAProxy's.
+  const takesSites = config.auth === undefined && config.siteStyle !== 'path';
+  if (directory && takesSites && !config.limits?.unknownNamesPerMinute) {
     const runtime = new RuntimeApi(join(config.haproxy?.directory ?? directory, 'runtime.sock'));
     runtimes.set(started.address.port, (command) => runtime.ask(command));
   }
@@ -539,6 +540,12 @@ export function lastAnswer(client: Wire): Promise<string> {
     client.until(/HTTP\/1\.1 [2-5]\d\d [\s\S]*\r\n\r\n/).catch(() => client.ended()),
   ]);
 }
+
+/**
+ * What makes an upgrade the handshake of a WebSocket, and the answer to that (RFC 6455 section 1.3): HAProxy looks at both.
+ */
+export const WEBSOCKET_KEY = 'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n';
+export const WEBSOCKET_ACCEPT = 'Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n';
 
 /** Opens a raw connection to a satellite, or to somebody else, which ends with the test. */
 export async function wire(port: number, from = OUTSIDE, host = '127.0.0.1'): Promise<Wire> {

@@ -98,7 +98,7 @@ async function ask() {
   events?.close();
   events = undefined;
   try {
-    const answer = await fetch(prefix + '${STATE_PATH}', { cache: 'no-store', signal: AbortSignal.timeout(10000) });
+    const answer = await fetch(prefix + '${STATE_PATH}', { cache: 'no-store', headers: { accept: '${STATE_TYPE}' }, signal: AbortSignal.timeout(10000) });
     if (answer.headers.get('content-type') === '${STATE_TYPE}') {
       show(await answer.json());
       reached(true);

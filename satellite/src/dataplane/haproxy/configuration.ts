@@ -1,5 +1,6 @@
 import type { Limits, SatelliteConfig } from '../../config.ts';
 import { profile } from '../../in-front/plan.ts';
+import { STATE_TYPE } from '../../pages/paths.ts';
 import { hstsOf } from '../../tls.ts';
 
 /** What HAProxy has to do, and where everything is. All of it may be written into a configuration as it is. */
@@ -162,7 +163,7 @@ defaults satellite
   timeout connect ${seconds(limits.connectTime)}
   # WebSockets; the longest that HAProxy can count.
   timeout tunnel 24d
-${plain(400, 'This request could not be read.')}${plain(408, 'This request could not be read.')}${plain(500, 'This request could not be answered.')}${plain(
+${plain(400, 'This request could not be read.')}${plain(408, 'This request could not be read.')}${plain(500, 'This request could not be answered.')}${plain(502, 'This request could not be answered.')}${plain(
   503,
   'This service starts again. Please try once more in a moment.',
   'hdr Retry-After 2 ',
@@ -226,7 +227,7 @@ ${isFront === '' ? '' : `  use_backend ${SATELLITE} if is_front\n`}  use_backend
   use_backend ${SATELLITE} unless takes_none !has_length or takes_body is_length
   use_backend ${SATELLITE} if has_upgrade !is_websocket or has_upgrade !is_get
   use_backend ${WEBSOCKETS} if has_upgrade
-  use_backend ${PAGES} if is_get { req.hdr(accept) -m beg text/html }
+  use_backend ${PAGES} if is_get { req.hdr(accept) -m beg text/html ${STATE_TYPE} }
   default_backend ${NOTEBOOKS}
 
 backend ${SATELLITE} from satellite
@@ -278,7 +279,7 @@ ${hsts === undefined ? '' : `  http-response set-header Strict-Transport-Securit
   # What a notebook doesn't take satellite tries once more, and has the honest page for.
   retries 1
   option redispatch 1
-${name === PAGES ? '  # To keep what was asked costs a copy of a whole buffer: for pages alone.\n  retry-on conn-failure empty-response junk-response\n' : ''}${plain(502, 'The connection to the compute node broke off.')}${plain(504, 'The compute node does not answer.')}  use-server notebook if { always_true }
+${name === PAGES ? '  # To keep what was asked costs a copy of a whole buffer: for pages alone.\n  retry-on conn-failure empty-response junk-response\n' : ''}${plain(502, 'The connection to the compute node broke off.', 'hdr Retry-After 5 ')}${plain(504, 'The compute node does not answer.', 'hdr Retry-After 5 ')}  use-server notebook if { always_true }
   server notebook 0.0.0.0:0 weight 0
   ${toSatellite}
 `;
