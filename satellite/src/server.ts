@@ -148,7 +148,7 @@ export async function startSatellite(
   const redirectFrom = sockets.http ?? config.redirectHttpFrom;
   const redirector = redirectFrom === undefined ? undefined : createServer(serverOptions(config.limits));
   const servers = redirector ? [server, redirector] : [server];
-  const health = new Health(registry, log);
+  const health = new Health(registry, log, () => haproxy?.trouble);
   const metricsAt = sockets.metrics ?? config.metricsListen;
   const metrics = metricsAt === undefined ? undefined : await openMetrics(registry, traffic, health);
   try {

@@ -211,6 +211,26 @@ describe('HAProxy', () => {
     expect((await visit(port, gone)).status).toBe(503);
   });
 
+  test('that does nothing any more is no reason to come here, and is replaced', async () => {
+    const directory = await folder();
+    const { log, when } = journal();
+    const { port, metricsAddress } = await satellite(
+      { haproxy: { directory }, metricsListen: '127.0.0.1:0' },
+      { log },
+    );
+    const token = await redeemed(port, (await echoing()).port);
+    await visit(port, token);
+    const health = async (): Promise<number> =>
+      (await fetch(`http://127.0.0.1:${metricsAddress?.port}/healthz`)).status;
+    expect(await health()).toBe(200);
+    process.kill(await pidIn(directory), 'SIGSTOP');
+    await when(isEvent('haproxy-unreachable'));
+    expect(await health()).toBe(503);
+    await when(isEvent('haproxy-started'));
+    await expect.poll(health).toBe(200);
+    expect((await visit(port, token)).body).toBe('the notebook /');
+  }, 60_000);
+
   test('that takes long to come back is not asked meanwhile, and told everything once', async () => {
     const directory = await folder();
     const [program, isSlow] = [join(directory, 'program'), join(directory, 'slow')];

@@ -4,19 +4,24 @@ import type { TokenRegistry } from '../tokens/registry.ts';
 /** Anybody may ask, and each look writes to the disk: askers within this time share one. */
 const FRESH_MS = 1000;
 
-/** Whether this proxy should be given new work: its state can be written, and it is not about to stop. */
+/** Whether this proxy should be given new work: its state can be written, its engine runs, and it is not about to stop. */
 export class Health {
   readonly #registry: TokenRegistry;
   readonly #log: Log;
+  readonly #engineTrouble: () => string | undefined;
   #lastAt = Number.NEGATIVE_INFINITY;
   #last: Promise<boolean> = Promise.resolve(false);
   #isWritable = true;
   #isStopping = false;
 
-  /** The log hears of it when the state can no longer be written, and when it can again. */
-  constructor(registry: TokenRegistry, log: Log) {
+  /**
+   * The log hears of it when the state can no longer be written, and when it can again. `engineTrouble` says in words for
+   * people what is wrong with the engine.
+   */
+  constructor(registry: TokenRegistry, log: Log, engineTrouble: () => string | undefined) {
     this.#registry = registry;
     this.#log = log;
+    this.#engineTrouble = engineTrouble;
   }
 
   /** From now on there is a reason not to come here. */
@@ -33,7 +38,7 @@ export class Health {
       this.#last = this.#look();
     }
     return (await this.#last)
-      ? undefined
+      ? this.#engineTrouble()
       : 'The state can not be written; see the log. Live sites go on, nothing can be changed.';
   }
 

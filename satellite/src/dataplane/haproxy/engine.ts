@@ -24,7 +24,7 @@ const MAX_PATH = 107 - 15;
 
 /** A HAProxy that doesn't hear what is over has to end itself. */
 const RETRY_MS = 500;
-const MOST_TRIES = 5;
+const MOST_TRIES = 3;
 
 /** A certificate with its chain, and its key (PEM). */
 export interface Pem {
@@ -62,6 +62,8 @@ export class HaproxyEngine implements Engine {
   #isUp = false;
   #isStale = false;
   #isTelling = false;
+  /** It runs, and does not do what it is told. */
+  #isDeaf = false;
   #isClosed = false;
 
   /** Throws a ConfigError where HAProxy is missing or too old, or its folder can't be used. */
@@ -204,6 +206,11 @@ ${haproxyConfiguration({
     this.#options.inside.drop(token);
   }
 
+  /** Why nobody should be sent here, in words for people; undefined if nothing is wrong. */
+  get trouble(): string | undefined {
+    return this.#isUp && !this.#isDeaf ? undefined : 'HAProxy does not answer; see the log.';
+  }
+
   /** Takes in what HAProxy has counted; done by itself every few seconds. */
   countNow(): Promise<void> {
     return this.#sites.countNow();
@@ -304,8 +311,10 @@ ${haproxyConfiguration({
       this.#isStale = false;
       try {
         await this.#sites.reconcile();
+        this.#isDeaf = false;
       } catch (error) {
         this.#isStale = true;
+        this.#isDeaf = true;
         this.#options.log({ event: 'haproxy-unreachable', message: (error as Error).message });
         await pause(RETRY_MS, undefined, { ref: false });
       }
@@ -320,6 +329,7 @@ ${haproxyConfiguration({
 
   #lost(error: Error): void {
     if (this.#isClosed || !this.#isUp) return;
+    this.#isDeaf = true;
     this.#options.log({ event: 'haproxy-unreachable', message: error.message });
     void this.#tellAll();
   }

@@ -1,6 +1,6 @@
 import { connect } from 'node:net';
 
-const PATIENCE_MS = 5000;
+const PATIENCE_MS = 3000;
 /** tune.bufsize is more than that in whatever configuration is ours. */
 const MAX_LINE = 12_000;
 

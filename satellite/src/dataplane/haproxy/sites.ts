@@ -242,8 +242,10 @@ export class HaproxySites {
     this.#counter = setTimeout(() => {
       this.countNow().then(
         () => this.#count(),
-        // Whoever looks after the process will hear of it.
-        () => this.#count(),
+        (error: Error) => {
+          this.#count();
+          if (!this.#isClosed) this.#options.onLost(error);
+        },
       );
     }, COUNT_MS).unref();
   }
