@@ -40,7 +40,8 @@ function flush(): void {
 
 /** A token's first word: enough to follow a session through the log, too little to visit it. */
 export function shortToken(token: string): string {
-  return `${token.split('-', 1)[0]}-…`;
+  const end = token.indexOf('-');
+  return `${end < 0 ? token : token.slice(0, end)}-…`;
 }
 
 /** A request's path as it may be logged: no query (it carries secrets), tokens shortened. */

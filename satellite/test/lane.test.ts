@@ -93,6 +93,22 @@ const saying = (answer: string): Promise<number> =>
     if (text.endsWith('\r\n\r\n')) socket.write(answer, 'latin1');
   });
 
+/** Until neither side takes any more of what is counted. */
+async function still(count: () => number): Promise<void> {
+  let before = 0;
+  await expect
+    .poll(
+      () => {
+        const now = count();
+        const isStill = now > 0 && now === before;
+        before = now;
+        return isStill;
+      },
+      { interval: 100 },
+    )
+    .toBe(true);
+}
+
 const visitor = (port: number): Promise<Wire> => wire(port, OUTSIDE, NODE1);
 const GET = 'GET /a?b HTTP/1.1\r\nHost: site.test\r\n\r\n';
 
@@ -468,6 +484,23 @@ describe('a body that is under way when the notebook is lost', () => {
     expect(sent.match(/POST/g)?.length).toBe(1);
     expect(traffic.site('site')).toMatchObject({ requests: 0, openRequests: 0 });
   });
+
+  test('is read to its end, even if the notebook had held it back', async () => {
+    let notebook: Socket | undefined;
+    const target = await raw((_text, socket) => {
+      notebook = socket.pause();
+    });
+    const { port, traffic } = await start(target);
+    const client = await visitor(port);
+    const length = 16 * 1024 * 1024;
+    client.send(
+      `POST /p HTTP/1.1\r\nContent-Length: ${length}\r\nConnection: close\r\nHost: site.test\r\n\r\n`,
+    );
+    client.send('x'.repeat(length));
+    await still(() => traffic.site('site').bytesIn);
+    notebook?.destroy();
+    expect(await client.ended()).toMatch(/elsewhere: broken POST \/p x+\n/);
+  });
 });
 
 describe('limits', () => {
@@ -544,19 +577,7 @@ describe('limits', () => {
     const client = await visitor(port);
     client.socket.pause();
     client.send(GET);
-    // Until neither side takes any more.
-    let before = -1;
-    await expect
-      .poll(
-        () => {
-          const { bytesOut } = traffic.site('site');
-          const isStill = bytesOut > 0 && bytesOut === before;
-          before = bytesOut;
-          return isStill;
-        },
-        { interval: 100 },
-      )
-      .toBe(true);
+    await still(() => traffic.site('site').bytesOut);
     // The systems' own buffers for two connections, and little of ours.
     expect(written).toBeLessThan(1 << 26);
     client.socket.destroy();

@@ -7,6 +7,7 @@ import { failureOf } from './exchange.ts';
 import { requestHeaders, responseHeaders } from './headers.ts';
 import { HandshakeStream, NotebookSocket } from './notebook-socket.ts';
 import { Redactor } from './redactor.ts';
+import { takeAtPush } from './take-at-push.ts';
 
 /** RFC 9112 section 6.3: these have no body, and no framing. */
 const bodiless: ReadonlySet<number> = new Set([204, 304]);
@@ -164,18 +165,6 @@ function splice(client: Duplex, notebook: NotebookSocket, site: SiteTraffic): vo
   upstream.on('close', () => {
     if (!upstream.readableEnded) client.destroy();
   });
-}
-
-/**
- * Takes what a socket has read where Node pushes it into the stream, past the stream's queue and events and the tick after
- * each piece: a tenth of what a message costs here. After `take` has returned false, `_read()` brings more. The stream must
- * be empty.
- */
-function takeAtPush(socket: Duplex, take: (chunk: Buffer) => boolean): void {
-  const push = socket.push;
-  socket.push = (chunk: Buffer | null) => (chunk === null ? push.call(socket, null) : take(chunk));
-  // Lets the end come through.
-  socket.resume();
 }
 
 /** A function of its own, so that it holds nothing but the two. */

@@ -5,6 +5,7 @@ import { hostName } from '../../../gate/host.ts';
 import type { Failure } from '../../engine.ts';
 import { forwardedFields } from '../headers.ts';
 import { Outgoing } from '../outgoing.ts';
+import { takeAtPush } from '../take-at-push.ts';
 import type { Lane } from './lane.ts';
 import type { Notebook } from './notebook.ts';
 import type { RequestHead } from './request-head.ts';
@@ -28,6 +29,7 @@ export class Visitor {
   status = 0;
   readonly #lane: Lane;
   readonly #outgoing: Outgoing;
+  readonly #leaveToStream: () => void;
   /** What the TLS handshake was made for; undefined where there was none, or no name in it. */
   readonly #servername: string | undefined;
   readonly #proto: 'http' | 'https';
@@ -60,6 +62,8 @@ export class Visitor {
   /** Is the notebook held back until the visitor has taken what there is? */
   #holdsBack = false;
   #hasAsked = false;
+  /** Is nothing more of what the visitor sends wanted for now? */
+  #isHeld = false;
   /** When something moved last, in the lane's time. */
   #moved: number;
 
@@ -73,7 +77,7 @@ export class Visitor {
     this.#peer = lane.door.peer(socket);
     this.#client = this.#peer ?? { address: '' };
     this.#moved = lane.now;
-    socket.on('data', this.#onData);
+    this.#leaveToStream = takeAtPush(socket, this.#onData);
     socket.on('drain', this.#onDrain);
     socket.on('end', this.#onEnd);
     socket.on('error', this.#onError);
@@ -134,7 +138,7 @@ export class Visitor {
 
   onUpstreamDrain(): void {
     this.#moved = this.#lane.now;
-    if (this.#bodyLeft > 0) this.socket.resume();
+    if (this.#bodyLeft > 0) this.#readOn();
   }
 
   /** Closes what has waited too long. */
@@ -162,11 +166,14 @@ export class Visitor {
     else this.#handOver(undefined);
   }
 
-  readonly #onData = (bytes: Buffer): void => {
+  /** False where no more is wanted until #readOn(). */
+  readonly #onData = (bytes: Buffer): boolean => {
     this.#moved = this.#lane.now;
+    this.#isHeld = false;
     if (this.#bodyLeft > 0) this.#takeBody(bytes);
     else if (this.isBusy) this.#keep(bytes);
     else this.#begin(bytes);
+    return !this.#isHeld;
   };
 
   readonly #onDrain = (): void => {
@@ -186,7 +193,7 @@ export class Visitor {
       return;
     }
     // What is left of a body that nobody wants is read all the same.
-    if (this.#bodyLeft > 0) this.socket.resume();
+    if (this.#bodyLeft > 0) this.#readOn();
     else if (this.#earlyBytes > 0) this.#handOver(Buffer.concat(this.#early));
   };
 
@@ -206,6 +213,10 @@ export class Visitor {
     this.#upstream = undefined;
     if (this.isBusy) this.#settle(false);
   };
+
+  #readOn(): void {
+    if (!this.socket.destroyed) this.socket._read(0);
+  }
 
   #begin(bytes: Buffer): void {
     const lane = this.#lane;
@@ -286,7 +297,7 @@ export class Visitor {
     this.#bodyLeft -= piece.length;
     if (this.#upstream !== undefined) {
       (this.#notebook as Notebook).traffic.bytesIn += piece.length;
-      if (!this.#upstream.socket.write(piece) && this.#bodyLeft > 0) this.socket.pause();
+      if (!this.#upstream.socket.write(piece) && this.#bodyLeft > 0) this.#isHeld = true;
     }
     if (piece.length === bytes.length) return;
     const rest = bytes.subarray(piece.length);
@@ -298,7 +309,7 @@ export class Visitor {
   #keep(bytes: Buffer): void {
     this.#early.push(bytes);
     this.#earlyBytes += bytes.length;
-    if (this.#earlyBytes > MAX_EARLY) this.socket.pause();
+    if (this.#earlyBytes > MAX_EARLY) this.#isHeld = true;
   }
 
   /** The request is over, with its whole answer or without. */
@@ -342,7 +353,7 @@ export class Visitor {
   #leave(): void {
     const { socket } = this;
     this.#lane.visitors.delete(this);
-    socket.off('data', this.#onData);
+    this.#leaveToStream();
     socket.off('drain', this.#onDrain);
     socket.off('end', this.#onEnd);
     socket.off('error', this.#onError);
