@@ -145,6 +145,13 @@ function splitGroups(given: Record<string, unknown>, fromFile: Record<string, un
   return options;
 }
 
+/** What to do about an address that can't be had. */
+const listenHints: Readonly<Record<string, string>> = {
+  EACCES: ' Ports below 1024 need CAP_NET_BIND_SERVICE, or a socket from systemd.',
+  EADDRINUSE:
+    ' "ss -ltnp" says who has it: another satellite, a web server, or the HAProxy of a satellite that was killed.',
+};
+
 async function serve(given: Record<string, unknown>): Promise<void> {
   // Or else Node opens its debugger on loopback, which is everybody's on a shared host.
   process.on('SIGUSR1', () => undefined);
@@ -177,8 +184,7 @@ async function serve(given: Record<string, unknown>): Promise<void> {
       );
     }
     if (error.syscall !== 'listen') throw error;
-    const hint =
-      error.code === 'EACCES' ? ' Ports below 1024 need CAP_NET_BIND_SERVICE, or a socket from systemd.' : '';
+    const hint = listenHints[error.code ?? ''] ?? '';
     const where = error.address ? `${error.address}:${error.port}` : 'a socket that was handed over';
     throw new ConfigError(`can't listen on ${where}: ${error.message}.${hint}`);
   });

@@ -407,6 +407,22 @@ describe('satellite serve', () => {
     expect(result.lines.join('\n')).toMatch(message);
     expect(result.lines.length).toBeLessThanOrEqual(3);
   });
+
+  test('an address that somebody has: exit code 3 and how to find out who', async () => {
+    const { port } = await notebook((_request, response) => response.end());
+    const listen = ['--listen', `${NODE1}:${port}`];
+    const result = await outcome(
+      'serve',
+      '--domain',
+      'x.test',
+      '--tls',
+      'off',
+      '--state',
+      ':memory:',
+      ...listen,
+    );
+    expect(result).toMatchObject({ code: 3, lines: [expect.stringMatching(/already in use.*"ss -ltnp"/)] });
+  });
 });
 
 test.each([{ options: [] }, { options: ['--once'] }])(
