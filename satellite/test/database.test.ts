@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { ConfigError, parseConfig } from '../src/config.ts';
 import { DatabaseClock } from '../src/tokens/database-clock.ts';
 import { passwordFrom } from '../src/tokens/passfile.ts';
-import { clientConfig, databaseName } from '../src/tokens/postgres-url.ts';
+import { clientConfigs, databaseName, hasPassword } from '../src/tokens/postgres-url.ts';
 import { DOMAIN, scratch } from './support.ts';
 
 const parsed = (state: string) => () => parseConfig({ domain: DOMAIN, tls: 'off', state });
@@ -20,9 +20,31 @@ describe('the address of a database', () => {
     ['postgresql://me:p%40ss@[::1]/satellite', { host: '::1', user: 'me', password: 'p@ss' }],
     ['postgresql://db.example.edu/satellite?sslmode=verify-full', { host: 'db.example.edu', ssl: {} }],
     ['postgresql://10.0.0.5/satellite?sslmode=disable', { host: '10.0.0.5', ssl: false }],
+    [
+      'postgresql://me@a.example.edu,b.example.edu:5433,[2001:db8::5]:5434/satellite?target_session_attrs=read-write&sslmode=verify-full',
+      [
+        { host: 'a.example.edu', port: 5432, user: 'me', database: 'satellite', ssl: {} },
+        { host: 'b.example.edu', port: 5433, user: 'me', database: 'satellite', ssl: {} },
+        { host: '2001:db8::5', port: 5434, user: 'me', database: 'satellite', ssl: {} },
+      ],
+    ],
+    [
+      'postgresql:///satellite?host=/run/a,/run/b&port=6000,6001&user=me',
+      [
+        { host: '/run/a', port: 6000, user: 'me' },
+        { host: '/run/b', port: 6001, user: 'me' },
+      ],
+    ],
+    [
+      'postgresql://me@localhost,127.0.0.2:5433/satellite?port=6000',
+      [
+        { host: 'localhost', port: 6000 },
+        { host: '127.0.0.2', port: 6000 },
+      ],
+    ],
   ])('%s', (state, expected) => {
     expect(parsed(state)).not.toThrow();
-    expect(clientConfig(state)).toMatchObject(expected);
+    expect(clientConfigs(state)).toMatchObject([expected].flat());
   });
 
   test.each([
@@ -32,6 +54,11 @@ describe('the address of a database', () => {
     ['postgresql://me:secret@localhost', /needs a host and a database/],
     ['postgresql:///satellite', /needs a host and a database/],
     ['postgresql://me:secret@local host/satellite', /is not an address/],
+    ['postgresql://me:secret@localhost,db.example.edu/satellite', /needs sslmode=verify-full/],
+    ['postgresql://me:secret@localhost,/satellite', /needs a host and a database/],
+    ['postgresql://me:secret@localhost:x,127.0.0.1/satellite', /is not an address/],
+    ['postgresql://me:secret@localhost/satellite?host=/a,/b,/c&port=1,2', /one for each host/],
+    ['postgresql://me:secret@localhost/satellite?target_session_attrs=standby', /is read-write/],
     ['mysql://me:secret@localhost/satellite', /is no file/],
   ])('%s is refused, and says nothing of a password', (state, message) => {
     expect(parsed(state)).toThrow(ConfigError);
@@ -43,6 +70,20 @@ describe('the address of a database', () => {
     expect(databaseName('postgresql://me:secret@localhost/satellite')).toBe(
       'postgresql://localhost:5432/satellite',
     );
+    expect(databaseName('postgresql://me:secret@localhost:1,localhost/satellite')).toBe(
+      'postgresql://localhost:1,localhost:5432/satellite',
+    );
+  });
+
+  test('is known to have one, or none', () => {
+    const known = (at: string) => hasPassword(`postgresql://${at}/satellite`);
+    expect(['me:p@a', 'me:p@a:1,b:2', 'me@a', 'me@a:1,b:2', 'a:1,b:2'].map(known)).toEqual([
+      true,
+      true,
+      false,
+      false,
+      false,
+    ]);
   });
 
   test('needs keys that others can have, where people sign in', () => {

@@ -16,6 +16,9 @@ const HOME: Reply = {
   body: 'Please see documentation on how to use this service.\n',
 };
 
+/** When to try again what the state could not keep: a failover takes seconds, a full disk longer. */
+const STATE_PAUSE_S = '5';
+
 /** Answers a request to the management host. */
 export async function handleManagement(
   management: Management,
@@ -47,10 +50,12 @@ async function answer(
 ): Promise<Reply> {
   const [, path = '', query = ''] = /^([^?]*)\??(.*)$/s.exec(request.url ?? '') ?? [];
   const isApi = path.startsWith('/api/');
-  const failure = (status: number, code: string, message: string): Reply =>
-    isApi
+  const failure = (status: number, code: string, message: string, headers = {}): Reply => ({
+    ...(isApi
       ? json(status, { error: { code, message } })
-      : { status, type: 'text/plain', body: `Oops! ${message}\n` };
+      : { status, type: 'text/plain', body: `Oops! ${message}\n` }),
+    headers,
+  });
   try {
     const reads = request.method === 'GET' || request.method === 'HEAD';
     const checked = reads ? await healthReply(management.health, path) : undefined;
@@ -66,13 +71,18 @@ async function answer(
       management.traffic.stateErrors += 1;
       log({ event: 'state-error', message: error.message });
       // Not 200: a client that only looks for "Success!" and one that looks at the status both see the failure.
-      return failure(
-        503,
-        'state-error',
-        error instanceof DoubtError
-          ? 'The proxy does not know whether this was kept. Look before you try again.'
-          : 'The proxy could not keep its state; nothing was changed. Try again later.',
-      );
+      return error instanceof DoubtError
+        ? failure(
+            503,
+            'state-error',
+            'The proxy does not know whether this was kept. Look before you try again.',
+          )
+        : failure(
+            503,
+            'state-error',
+            'The proxy could not keep its state; nothing was changed. Try again later.',
+            { 'Retry-After': STATE_PAUSE_S },
+          );
     }
     log({ event: 'internal-error', stack: error instanceof Error ? error.stack : String(error) });
     return failure(500, 'internal-error', 'Something went wrong inside the proxy.');

@@ -180,7 +180,9 @@ function response(status: number, described: string): object {
     ...(status !== 204 && {
       content: { 'application/json': { schema: { $ref: `#/components/schemas/${schema}` } } },
     }),
-    ...(status === 429 && { headers: { 'Retry-After': { schema: { type: 'integer' } } } }),
+    ...((status === 429 || status === 503) && {
+      headers: { 'Retry-After': { schema: { type: 'integer' } } },
+    }),
   };
 }
 

@@ -2,11 +2,11 @@ import { randomUUID } from 'node:crypto';
 import { Socket } from 'node:net';
 import { hostname } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
-import { Client, type QueryResult } from 'pg';
+import { Client, type ClientConfig, type QueryResult } from 'pg';
 import type { Log } from '../log.ts';
 import { DatabaseClock } from './database-clock.ts';
 import { checkVersion, migrate } from './postgres-schema.ts';
-import { clientConfig, databaseName } from './postgres-url.ts';
+import { clientConfigs, databaseName } from './postgres-url.ts';
 import type { JobRecord, TokenRecord } from './record.ts';
 import {
   type Changes,
@@ -49,6 +49,12 @@ const SAVE = 'SELECT satellite.save($1, $2, $3) AS result';
 const TOUCH = 'UPDATE satellite.sessions SET seen = now() WHERE id = $1';
 /** What satellite.save says to a connection that another one has taken the place of. */
 const SESSION_IS_OVER = 'SAT01';
+/** How often a standby has taken the primary's place in this cluster, in hexadecimal of eight digits; null at a standby. */
+const TIMELINE = `
+  CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS timeline`;
+const ROLE = `SELECT ${TIMELINE}`;
+const HISTORY = `
+  SELECT system_identifier || ' ' || 'satellite.meta'::regclass::oid AS tables, ${TIMELINE} FROM pg_control_system()`;
 const LOOK = 'SELECT seq, satellite.now_ms() AS now FROM satellite.meta';
 
 type Kind = 'token' | 'job' | SecretKind;
@@ -88,6 +94,15 @@ interface Batch {
 interface SaveResult {
   readonly seq: number;
   readonly kept: readonly boolean[];
+}
+
+/**
+ * What is counted together: the changes of these tables of this cluster, until they are restored from a backup, or a standby
+ * takes the primary's place.
+ */
+interface History {
+  readonly tables: string;
+  readonly timeline: string | null;
 }
 
 /** The changes after an entry in their order, and the last one's place. */
@@ -137,6 +152,8 @@ export class PostgresStore implements TokenStore {
   #sent: Batch | undefined;
   /** Up to here everything is known. */
   #seen = 0;
+  /** Of what that counts the changes. */
+  #history: History | undefined;
   /** When that was last found to be all there is, by the clock's local time. */
   #freshAt = 0;
   /** What there was at the start, until somebody asks for news. */
@@ -314,19 +331,10 @@ export class PostgresStore implements TokenStore {
 
   /** A new connection with a session of its own. Rejects with whatever is in the way. */
   async #connect(): Promise<void> {
-    const socket = new Socket();
-    const client = new Client({
-      ...clientConfig(this.#state),
-      stream: () => socket,
-      connectionTimeoutMillis: PATIENCE_MS,
-    });
-    // Of a connection that has never been one, connect() says enough.
-    client.on('error', (error) => this.#lose(client, error));
-    client.on('end', () => this.#lose(client, new Error('the connection was closed')));
-    client.on('notification', ({ payload = '' }) => this.#hear(payload));
-    sockets.set(client, socket);
+    const configs = clientConfigs(this.#state);
+    const [only] = configs as [ClientConfig];
+    const client = configs.length === 1 ? await this.#dial(only) : await this.#dialPrimary(configs);
     try {
-      await client.connect();
       await within(client, PATIENCE_MS, async () => {
         await client.query(SETTINGS);
         // Once: a newer satellite may have taken the schema further since, which begin_session tells.
@@ -334,6 +342,51 @@ export class PostgresStore implements TokenStore {
         this.#hasSchema = true;
       });
       await this.#begin(client);
+    } catch (error) {
+      sockets.get(client)?.destroy();
+      throw error;
+    }
+  }
+
+  /**
+   * Asks all of several servers which of them is the primary. One that has come back after a standby has taken its place
+   * still believes to be it, but its timeline is the older one.
+   */
+  async #dialPrimary(configs: readonly ClientConfig[]): Promise<Client> {
+    const asked = await Promise.allSettled(
+      configs.map(async (config) => {
+        const client = await this.#dial(config);
+        const { rows } = await within(client, PATIENCE_MS, () => client.query(ROLE));
+        return { client, timeline: rows[0].timeline as string | null };
+      }),
+    );
+    const answers = asked.filter((answer) => answer.status === 'fulfilled').map(({ value }) => value);
+    const primaries = answers.filter(({ timeline }) => timeline !== null);
+    const latest = primaries.toSorted((a, b) => (String(a.timeline) < String(b.timeline) ? 1 : -1))[0];
+    for (const answer of answers)
+      if (answer !== latest)
+        within(answer.client, PATIENCE_MS, () => answer.client.end()).catch(() => undefined);
+    if (latest) return latest.client;
+    const failures = asked
+      .filter((answer) => answer.status === 'rejected')
+      .map(({ reason }) => reason as Error);
+    if (answers.length === 0 && failures[0]) throw failures[0];
+    const others = failures.map(({ message }) => `; ${message}`).join('');
+    throw new Error(`none of its servers is the primary: ${answers.length} are standbys${others}`);
+  }
+
+  /** A connection. Rejects with whatever is in the way. */
+  async #dial(config: ClientConfig): Promise<Client> {
+    const socket = new Socket();
+    const client = new Client({ ...config, stream: () => socket, connectionTimeoutMillis: PATIENCE_MS });
+    // Of a connection that has never been one, connect() says enough.
+    client.on('error', (error) => this.#lose(client, error));
+    client.on('end', () => this.#lose(client, new Error('the connection was closed')));
+    client.on('notification', ({ payload = '' }) => this.#hear(payload));
+    sockets.set(client, socket);
+    try {
+      await client.connect();
+      return client;
     } catch (error) {
       socket.destroy();
       throw error;
@@ -344,6 +397,7 @@ export class PostgresStore implements TokenStore {
   async #begin(client: Client): Promise<void> {
     const last = this.#session;
     const session = randomUUID();
+    const history = await this.#historyAt(client);
     const from = this.clock.local();
     const { rows } = await within(client, PATIENCE_MS, () =>
       client.query('SELECT satellite.begin_session($1, $2, $3) AS result', [
@@ -358,14 +412,27 @@ export class PostgresStore implements TokenStore {
     this.#session = session;
     this.#client = client;
     const sent = this.#sent;
-    // Taken from a backup, or a standby that had not got everything: begin anew.
-    if (result.seq < this.#seen || result.horizon > this.#seen) this.#seen = 0;
+    // Taken from a backup, or a standby that may not have had everything, and have got other things since: begin anew.
+    const { tables, timeline } = this.#history ?? history;
+    const isAnother = history.tables !== tables || history.timeline !== timeline || result.seq < this.#seen;
+    if (isAnother || result.horizon > this.#seen) this.#seen = 0;
+    this.#history = history;
     if (sent !== undefined) {
       this.#sent = undefined;
       if (result.batch === sent.number) this.#settle(sent, result.result);
       else for (const { reject } of sent.waiting) reject(this.#failure('write', this.#why));
     }
     void this.#flush();
+  }
+
+  /** Rejects where it is over: what is changed here now is lost. */
+  async #historyAt(client: Client): Promise<History> {
+    const { rows } = await within(client, PATIENCE_MS, () => client.query(HISTORY));
+    const [history] = rows as [History];
+    const { tables, timeline } = this.#history ?? history;
+    if (history.tables === tables && (history.timeline ?? '') < (timeline ?? ''))
+      throw new Error('a standby has taken its place since, and it does not follow that one');
+    return history;
   }
 
   #lose(client: Client, error: Error): void {

@@ -13,18 +13,30 @@ const known: ReadonlySet<string> = new Set([
   'sslcert',
   'sslkey',
   'passfile',
+  'target_session_attrs',
 ]);
 
 const LOCAL = /^(\/|localhost$|127\.|::1$)/;
+
+const NO_ADDRESS =
+  'is not an address; write postgresql://HOST/DATABASE or postgresql:///DATABASE?host=/run/postgresql';
 
 /** Is this state a database rather than a file? */
 export function isDatabase(state: string): boolean {
   return /^postgres(ql)?:\/\//i.test(state);
 }
 
-interface Place {
+/** `postgresql://`, perhaps a name and a password, and then the servers, which may be several. */
+const BEGINNING = /^(postgres(?:ql)?:\/\/(?:[^@/?#]*@)?)([^/?#]*)/i;
+
+interface Server {
   readonly host: string;
   readonly port: number;
+}
+
+interface Place {
+  /** One, or a primary and its standbys, whichever of them is what at the moment. */
+  readonly servers: readonly Server[];
   readonly user: string;
   readonly database: string;
   readonly password: string | undefined;
@@ -43,64 +55,87 @@ export function databaseFault(state: string): string | undefined {
 
 /** Does it hold the password itself? */
 export function hasPassword(state: string): boolean {
-  return URL.parse(state)?.password !== '';
+  return URL.parse(withoutServers(state))?.password !== '';
 }
 
 /** As it may be logged. */
 export function databaseName(state: string): string {
-  const { host, port, database } = parse(state);
-  const at = host.startsWith('/') ? host : `${host}:${port}`;
+  const { servers, database } = parse(state);
+  const at = servers.map(({ host, port }) => (host.startsWith('/') ? host : `${host}:${port}`));
   return `postgresql://${at}/${database}`;
 }
 
-/** How to connect. Throws the system's error where a file of certificates can't be read. */
-export function clientConfig(state: string): ClientConfig {
-  const { parameters, password, ...place } = parse(state);
+/** How to connect to each of its servers. Throws the system's error where a file of certificates can't be read. */
+export function clientConfigs(state: string): ClientConfig[] {
+  const { servers, parameters, password, user, database } = parse(state);
   const file = (name: string): string | undefined => {
     const path = parameters.get(name);
     return path === null ? undefined : readFileSync(path, 'utf8');
   };
   const tls = { ca: file('sslrootcert'), cert: file('sslcert'), key: file('sslkey') };
-  return {
-    ...place,
-    // Asked for only if the server wants one.
-    password: password ?? ((() => passwordFrom(parameters.get('passfile'), place)) as () => Promise<string>),
-    ssl: parameters.get('sslmode') === 'verify-full' ? tls : false,
-    application_name: 'satellite',
-    keepAlive: true,
-  };
+  return servers.map((server) => {
+    const place = { ...server, user, database };
+    return {
+      ...place,
+      // Asked for only if the server wants one.
+      password:
+        password ?? ((() => passwordFrom(parameters.get('passfile'), place)) as () => Promise<string>),
+      ssl: parameters.get('sslmode') === 'verify-full' ? tls : false,
+      application_name: 'satellite',
+      keepAlive: true,
+    };
+  });
 }
 
 /** Throws a RangeError that says what to write instead. */
 function parse(state: string): Place {
-  const url = URL.parse(state);
-  if (url === null)
-    throw new RangeError(
-      'is not an address; write postgresql://HOST/DATABASE or postgresql:///DATABASE?host=/run/postgresql',
-    );
+  const url = URL.parse(withoutServers(state));
+  if (url === null) throw new RangeError(NO_ADDRESS);
   const parameters = url.searchParams;
   const other = [...parameters.keys()].find((name) => !known.has(name));
   if (other !== undefined)
     throw new RangeError(`${other} is not a parameter of its address; there are ${[...known].join(', ')}`);
-  const host = parameters.get('host') ?? decodeURIComponent(url.hostname).replace(/^\[|\]$/g, '');
+  const servers = serversIn(state, parameters);
   const database = decodeURIComponent(url.pathname.slice(1));
-  if (host === '' || database === '')
+  if (database === '' || servers.some(({ host }) => host === ''))
     throw new RangeError(
       'needs a host and a database: postgresql://HOST/DATABASE or postgresql:///DATABASE?host=/run/postgresql',
     );
   const sslmode = parameters.get('sslmode');
   if (sslmode !== null && sslmode !== 'verify-full' && sslmode !== 'disable')
     throw new RangeError('sslmode is verify-full or disable; what is in between trusts anybody');
-  if (sslmode === null && !LOCAL.test(host))
+  if (sslmode === null && !servers.every(({ host }) => LOCAL.test(host)))
     throw new RangeError(
       'needs sslmode=verify-full (with sslrootcert=FILE for an authority of your own), or sslmode=disable on a network where nobody listens',
     );
+  const role = parameters.get('target_session_attrs');
+  if (role !== null && role !== 'read-write' && role !== 'primary')
+    throw new RangeError('target_session_attrs is read-write; satellites write, whatever it says');
   return {
-    host,
-    port: Number(parameters.get('port') ?? url.port) || 5432,
+    servers,
     user: parameters.get('user') ?? (decodeURIComponent(url.username) || userInfo().username),
     database,
     password: url.password === '' ? undefined : decodeURIComponent(url.password),
     parameters,
   };
+}
+
+/** To others it is no address with more than one. */
+function withoutServers(state: string): string {
+  return state.replace(BEGINNING, '$1servers');
+}
+
+/** As libpq takes them: HOST[:PORT],…, or lists of hosts and of ports (or one port for all) among the parameters. */
+function serversIn(state: string, parameters: URLSearchParams): Server[] {
+  const [, , text = ''] = BEGINNING.exec(state) ?? [];
+  const given = text.split(',').map((one) => {
+    const url = URL.parse(`postgresql://${one}`);
+    if (url === null) throw new RangeError(NO_ADDRESS);
+    return { host: decodeURIComponent(url.hostname).replace(/^\[|\]$/g, ''), port: url.port };
+  });
+  const hosts = parameters.get('host')?.split(',') ?? given.map(({ host }) => host);
+  const ports = parameters.get('port')?.split(',') ?? given.map(({ port }) => port);
+  if (ports.length > 1 && ports.length !== hosts.length)
+    throw new RangeError('has more than one port, but not one for each host');
+  return hosts.map((host, i) => ({ host, port: Number(ports[i] ?? ports[0]) || 5432 }));
 }

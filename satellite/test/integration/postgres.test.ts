@@ -659,8 +659,12 @@ describe.skipIf(leftOut)(`a state in PostgreSQL${leftOut ? ` (left out: ${obstac
     const state = await server.database();
     const database = databaseOf(state);
     const password = `p${randomBytes(12).toString('hex')}`;
+    // The rights that docs/scaling.md gives it, and no more.
     await server.sql(
-      `CREATE ROLE remote LOGIN PASSWORD '${password}'; ALTER DATABASE ${database} OWNER TO remote`,
+      `CREATE ROLE remote LOGIN PASSWORD '${password}';
+       REVOKE ALL ON DATABASE ${database} FROM PUBLIC; GRANT CONNECT ON DATABASE ${database} TO remote;
+       REVOKE ALL ON SCHEMA public FROM PUBLIC; CREATE SCHEMA satellite AUTHORIZATION remote`,
+      database,
     );
     const passfile = join(await scratch(), 'passfile');
     const write = (text: string) =>

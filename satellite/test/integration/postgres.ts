@@ -1,7 +1,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, globSync, readFileSync } from 'node:fs';
-import { chmod, chown, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -46,6 +46,7 @@ export class Postgres {
     if (isRoot) await chown(folder, UNPRIVILEGED, UNPRIVILEGED);
     await chmod(folder, 0o700);
     const server = new Postgres(folder, bin);
+    server.port = await freePort();
     const flags = [
       '--auth=trust',
       '--username=satellite',
@@ -59,23 +60,48 @@ export class Postgres {
     const forName = ['-days', '2', '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'];
     await exec('openssl', [...made, ...forName, '-keyout', key, '-out', certificate]);
     if (isRoot) await chown(key, UNPRIVILEGED, UNPRIVILEGED);
-    server.port = await freePort();
-    await writeFile(
-      join(server.#data, 'postgresql.auto.conf'),
-      `listen_addresses = '127.0.0.1'
-port = ${server.port}
-ssl = on
-unix_socket_directories = '${folder}'
-fsync = ${isDurable ? 'on' : 'off'}
-max_connections = 40
-`,
-    );
+    await server.#configure(`fsync = ${isDurable ? 'on' : 'off'}\nmax_connections = 40\n`);
     await writeFile(
       join(server.#data, 'pg_hba.conf'),
-      'local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n',
+      'local all,replication all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n',
     );
     await server.up();
     return server;
+  }
+
+  /** Another one that follows this one, until it is promoted. */
+  async standby(): Promise<Postgres> {
+    const folder = await mkdtemp(join(tmpdir(), 'satellite-postgres-'));
+    if (isRoot) await chown(folder, UNPRIVILEGED, UNPRIVILEGED);
+    const standby = new Postgres(folder, this.#bin);
+    standby.port = await freePort();
+    const from = `host=${this.folder} port=${this.port} user=satellite application_name=standby`;
+    await standby.#run('pg_basebackup', [
+      ...[`--pgdata=${standby.#data}`, `--dbname=${from}`],
+      ...['--write-recovery-conf', '--checkpoint=fast', '--no-sync'],
+    ]);
+    // Behind what is there: the last line of a name counts.
+    await standby.#configure(await readFile(join(standby.#data, 'postgresql.auto.conf'), 'utf8'));
+    await standby.up();
+    return standby;
+  }
+
+  /** A standby becomes the primary. */
+  async promote(): Promise<void> {
+    await this.#control('promote');
+  }
+
+  async #configure(more: string): Promise<void> {
+    const file = join(this.#data, 'postgresql.auto.conf');
+    await writeFile(
+      file,
+      `${more}listen_addresses = '127.0.0.1'
+port = ${this.port}
+ssl = on
+unix_socket_directories = '${this.folder}'
+`,
+    );
+    if (isRoot) await chown(file, UNPRIVILEGED, UNPRIVILEGED);
   }
 
   get #data(): string {
@@ -145,6 +171,14 @@ max_connections = 40
     const children = await readdir('/proc').then((names) => names.filter((name) => /^\d+$/.test(name)));
     for (const pid of [main, ...children.map(Number).filter((pid) => parentOf(pid) === main)])
       process.kill(pid, signal);
+  }
+
+  /** Ends its first process as the kernel would; the others end by themselves. */
+  async kill(): Promise<void> {
+    process.kill(this.pid, 'SIGKILL');
+    // Or else it would not come up again as long as nobody has taken note of its end.
+    const left = [join(this.#data, 'postmaster.pid'), join(this.folder, `.s.PGSQL.${this.port}.lock`)];
+    for (const file of left) await rm(file);
   }
 
   async remove(): Promise<void> {
