@@ -1,4 +1,3 @@
-import type { Socket } from 'node:net';
 import { Writable } from 'node:stream';
 import { expect, test } from 'vitest';
 import { Outgoing } from '../src/dataplane/node/outgoing.ts';
@@ -29,10 +28,11 @@ class Slow extends Writable {
 const open = (): { slow: Slow; write: (letter: string, length?: number) => void } => {
   const slow = new Slow();
   slow.on('error', () => undefined);
-  const outgoing = new Outgoing(slow as unknown as Socket);
+  const outgoing = new Outgoing(slow);
   return {
     slow,
-    write: (letter, length = 50_000) => outgoing.write('[', Buffer.alloc(length, letter), 0, length, ']'),
+    write: (letter, length = 50_000) =>
+      void outgoing.write('[', Buffer.alloc(length, letter), 0, length, ']'),
   };
 };
 

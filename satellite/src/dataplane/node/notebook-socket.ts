@@ -3,8 +3,11 @@ import { Duplex } from 'node:stream';
 import { connect as connectTls } from 'node:tls';
 import type { Target } from '../engine.ts';
 
-/** What bytes from a notebook are for. Returns false where no more are wanted until the socket is resumed. */
-type Receive = (chunk: Buffer) => boolean;
+/**
+ * What the first `length` bytes from a notebook are for; they are gone once it returns. Returns false where no more are
+ * wanted until the socket is resumed.
+ */
+type Receive = (bytes: Buffer, length: number) => boolean;
 
 /**
  * Where the bytes of all notebooks arrive, each piece copied out at once. Without it Node allocates 64 KB for each read, of
@@ -18,14 +21,7 @@ export class NotebookSocket {
   receive: Receive = () => true;
 
   constructor({ host, port, tls }: Target) {
-    const onread = {
-      buffer: arrivals,
-      callback: (length: number) => {
-        const chunk = Buffer.allocUnsafe(length);
-        arrivals.copy(chunk, 0, 0, length);
-        return this.receive(chunk);
-      },
-    };
+    const onread = { buffer: arrivals, callback: (length: number) => this.receive(arrivals, length) };
     const options = { host, port, onread, allowHalfOpen: true, noDelay: true };
     this.socket = tls ? connectTls({ ...options, ...tls, ALPNProtocols: ['http/1.1'] }) : connect(options);
   }
@@ -42,7 +38,7 @@ export class HandshakeStream extends Duplex {
     super();
     this.#notebook = notebook;
     const { socket } = notebook;
-    notebook.receive = (chunk) => this.push(chunk);
+    notebook.receive = (bytes, length) => this.push(Buffer.from(bytes.subarray(0, length)));
     socket.on('end', this.#onEnd);
     socket.on('error', this.#onError);
     socket.on('close', this.#onClose);

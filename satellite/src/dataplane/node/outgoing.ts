@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net';
+import type { Writable } from 'node:stream';
 
 /** As much as is sent in one piece: what is read at once, with room for a head. A larger one finds its memory elsewhere. */
 const LONGEST = 128 * 1024;
@@ -38,16 +38,19 @@ function takeBack(buffer: Buffer): void {
  * somebody else's, and sent: only what has been written whole, on a connection that is still open, is ever used again.
  */
 export class Outgoing {
-  readonly #socket: Socket;
+  readonly #connection: Writable;
   /** Lent, in the order in which they were written; Node calls back in the same. */
   readonly #lent: Buffer[] = [];
 
-  constructor(socket: Socket) {
-    this.#socket = socket;
+  constructor(connection: Writable) {
+    this.#connection = connection;
   }
 
-  /** Writes `before`, what is between `from` and `to` in `bytes`, and `after` (both Latin-1), as one piece. */
-  write(before: string, bytes: Buffer, from: number, to: number, after: string, done?: Done): void {
+  /**
+   * Writes `before`, what is between `from` and `to` in `bytes`, and `after` (both Latin-1), as one piece. False where that
+   * is more than the connection wants before it has drained.
+   */
+  write(before: string, bytes: Buffer, from: number, to: number, after: string, done?: Done): boolean {
     const start = before.length;
     const end = start + to - from;
     const length = end + after.length;
@@ -56,12 +59,9 @@ export class Outgoing {
     if (start > 0) buffer.write(before, 0, 'latin1');
     bytes.copy(buffer, start, from, to);
     if (length > end) buffer.write(after, end, 'latin1');
-    if (!isLent) {
-      this.#socket.write(buffer, done);
-      return;
-    }
+    if (!isLent) return this.#connection.write(buffer, done);
     this.#lent.push(buffer);
-    this.#socket.write(
+    return this.#connection.write(
       buffer.subarray(0, length),
       done === undefined
         ? this.#onWritten
@@ -75,6 +75,6 @@ export class Outgoing {
   readonly #onWritten: Done = (error) => {
     const buffer = this.#lent.shift();
     // Of a connection that is broken it isn't clear what is still being read.
-    if (buffer !== undefined && !error && !this.#socket.destroyed) takeBack(buffer);
+    if (buffer !== undefined && !error && !this.#connection.destroyed) takeBack(buffer);
   };
 }

@@ -6,6 +6,7 @@ import type { Failure, Target, Visit } from '../engine.ts';
 import { failureOf } from './exchange.ts';
 import { requestHeaders, responseHeaders } from './headers.ts';
 import { HandshakeStream, NotebookSocket } from './notebook-socket.ts';
+import { Outgoing } from './outgoing.ts';
 import { Redactor } from './redactor.ts';
 import { takeAtPush } from './take-at-push.ts';
 
@@ -143,9 +144,10 @@ function splice(client: Duplex, notebook: NotebookSocket, site: SiteTraffic): vo
     site.bytesIn += chunk.length;
     return upstream.write(chunk);
   };
-  notebook.receive = (chunk) => {
-    site.bytesOut += chunk.length;
-    return client.write(chunk);
+  const outgoing = new Outgoing(client);
+  notebook.receive = (bytes, length) => {
+    site.bytesOut += length;
+    return outgoing.write('', bytes, 0, length, '');
   };
   // What has come since the request goes first.
   for (let early = client.read(); early !== null; early = client.read()) forward(early);
