@@ -10,6 +10,20 @@ export const embeddedSatellite = {
   },
 };
 
+/** What systems.yaml says, read and checked already. */
+const readCatalogue = {
+  name: 'read-catalogue',
+  setup({ onLoad }) {
+    onLoad({ filter: /\/src\/config\/read-catalogue\.ts$/ }, async () => {
+      const { builtInFile, loadFile } = await import('../src/config/files.ts');
+      const text = readFileSync(builtInFile, 'utf8');
+      const { content } = await loadFile({ layer: 'built in', path: builtInFile });
+      const json = JSON.stringify({ text, content });
+      return { contents: `export const readCatalogue = () => JSON.parse(${JSON.stringify(json)});` };
+    });
+  },
+};
+
 /** A kind of question that nobody is asked: half a megabyte of tables of character sets hangs on it. */
 const withoutEditor = {
   name: 'without-editor',
@@ -56,7 +70,7 @@ export async function bundle(entry, outfile, plugins = []) {
     outfile,
     bundle: true,
     metafile: true,
-    plugins: [withoutEditor, hashThread(inputs), ...plugins],
+    plugins: [readCatalogue, withoutEditor, hashThread(inputs), ...plugins],
     platform: 'node',
     target: 'node24',
     format: 'cjs',

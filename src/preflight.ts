@@ -6,7 +6,6 @@ import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Settings } from './config/layers.ts';
 import { ConfigurationError, type PersonError, SchedulerError, UsageError } from './errors.ts';
-import { isKnownAccount, rememberAccount } from './known-account.ts';
 import { commandLineOrigin, jupyterPrograms, type LaunchSpec } from './launch-spec.ts';
 import { suggestion } from './nearest.ts';
 import type { OptionKey } from './options.ts';
@@ -281,10 +280,7 @@ export async function checkWithScheduler(
   scheduler: Scheduler,
   clusters: string | undefined,
 ): Promise<void> {
-  const { account } = spec.resources;
-  const system = [spec.system.name, clusters].filter(Boolean).join(' ');
-  const asksForAccounts = account !== undefined && !isKnownAccount(system, account);
-  const offers = await scheduler.offers(undefined, clusters, asksForAccounts);
+  const offers = await scheduler.offers(undefined, clusters, spec.resources);
   if ('kind' in offers)
     throw new SchedulerError(
       `${scheduler.title} can't be reached: ${offers.message}.`,
@@ -294,7 +290,6 @@ export async function checkWithScheduler(
     const found = problem(spec, settings, scheduler, offers);
     if (found !== undefined) throw found;
   }
-  if (asksForAccounts && offers.accounts?.includes(account)) rememberAccount(system, account);
 }
 
 function partitionComplaint(

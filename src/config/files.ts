@@ -18,6 +18,7 @@ import { suggestion } from '../nearest.ts';
 import { systemWords } from '../sessions/store.ts';
 import { userDirectory } from '../user-directories.ts';
 import { shown } from '../values.ts';
+import { readCatalogue } from './read-catalogue.ts';
 import { type ConfigFile, fileSchema, knownKeys, projectFileSchema } from './schema.ts';
 
 export interface LoadedFile {
@@ -113,9 +114,13 @@ function projectFile(directory: string): string | undefined {
   return here ?? (parent === directory ? undefined : projectFile(parent));
 }
 
+/** Nobody changes it in most places: reading and checking it again would take a tenth of a launch. */
 function loadBuiltIn(): LoadedFile {
-  const config = readYaml(readInstalled('systems.yaml'));
-  return validated(builtInFile, config, fileSchema);
+  const text = readInstalled('systems.yaml');
+  const read = readCatalogue();
+  return read?.text === text
+    ? { path: builtInFile, content: read.content }
+    : validated(builtInFile, readYaml(text), fileSchema);
 }
 
 /** The systems that the program comes with, whatever other files say. */

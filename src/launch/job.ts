@@ -61,23 +61,15 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
   try {
     writeRecord(record);
     const wait = settings.wait?.value;
+    // A tunnel's command can't be told before Jupyter is somewhere.
     const isShownNow = wait === undefined && client !== undefined;
-    const [seen] = await Promise.all([
-      // What the scheduler says of a job that it took a moment ago is for programs that read the object.
-      isShownNow && (launch.output.json ? observeSession(record) : observeFiles(record)),
+    // Nobody has to wait for the link until the proxy knows of the job.
+    await Promise.all([
       client && linkJob(client, record, launch),
+      isShownNow && presentSubmitted(launch, record),
     ]);
     interrupted.throwIfAborted();
-    // A tunnel's command can't be told before Jupyter is somewhere.
-    if (seen) {
-      if (isOver(seen.state)) throw new SessionOver(seen);
-      await presentSession(
-        launch,
-        seen,
-        `Submitted as job ${jobWords(record)}. The page at this link shows how it goes, and turns into Jupyter:`,
-      );
-      return 0;
-    }
+    if (isShownNow) return 0;
     if (client === undefined) progress.note(`Session ${record.id} is job ${jobWords(record)}.`);
     const seconds = wait === true ? undefined : wait;
     const ready = await waitUntilReady(launch, record, client, seconds);
@@ -99,6 +91,18 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
   } finally {
     await client?.close();
   }
+}
+
+async function presentSubmitted(launch: Launch, record: SessionRecord): Promise<void> {
+  // What the scheduler says of a job that it took a moment ago is for programs that read the object.
+  const seen = await (launch.output.json ? observeSession(record) : observeFiles(record));
+  if (isOver(seen.state)) throw new SessionOver(seen);
+  launch.interrupted.throwIfAborted();
+  await presentSession(
+    launch,
+    seen,
+    `Submitted as job ${jobWords(record)}. The page at this link shows how it goes, and turns into Jupyter:`,
+  );
 }
 
 /** Without the link the waiting page knows less; that is no reason to give the job up. */

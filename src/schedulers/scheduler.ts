@@ -201,12 +201,12 @@ export interface Scheduler {
   /**
    * @param patience milliseconds for each command, where somebody waits for the answer
    * @param clusters those that a job is sent to
-   * @param withAccounts false: nobody wants to know them, and the accounting can be slow to answer
+   * @param launch whose account alone somebody asks about, if it has one: the accounting can be slow to name all
    */
   offers(
     patience?: number,
     clusters?: string,
-    withAccounts?: boolean,
+    launch?: { readonly account?: string | undefined },
   ): Promise<Offers | { readonly kind: 'unreachable'; readonly message: string }>;
   /**
    * What is free; undefined where the scheduler doesn't say.

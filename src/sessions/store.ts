@@ -109,7 +109,8 @@ export function createSession(record: SessionRecord, secrets: SessionSecrets, sc
     if (record.gated) writePrivate(path.join(secretsDirectory, 'gated'), '');
     if (record.claimed) writePrivate(path.join(secretsDirectory, 'claimed'), '');
     writePrivate(scriptFile, script);
-    writeRecord(record);
+    // It takes no other's place, and gets the job's id in a moment.
+    writeRecord(record, { flush: false });
   } catch (error) {
     rmSync(directory, { recursive: true, force: true });
     throw error instanceof ConfigurationError ? error : homeProblem(directory, error);
@@ -120,21 +121,21 @@ export function createSession(record: SessionRecord, secrets: SessionSecrets, sc
  * A reader sees the old record or the new one.
  * @throws ConfigurationError where home can't be written
  */
-export function writeRecord(record: SessionRecord): void {
+export function writeRecord(record: SessionRecord, { flush } = { flush: true }): void {
   const file = path.join(sessionFiles(record.id).directory, 'session.json');
   try {
-    replaceFile(file, `${JSON.stringify(record, null, 2)}\n`);
+    replaceFile(file, `${JSON.stringify(record, null, 2)}\n`, { flush });
   } catch (error) {
     throw homeProblem(file, error);
   }
 }
 
 /** Replaces a private file as a whole, in one step. */
-export function replaceFile(file: string, content: string): void {
+export function replaceFile(file: string, content: string, { flush } = { flush: true }): void {
   const next = `${file}.${process.pid}`;
   try {
     // On the disk before it takes the other's place: a power cut would leave an empty file.
-    writeFileSync(next, content, { mode: 0o600, flush: true });
+    writeFileSync(next, content, { mode: 0o600, flush });
     renameSync(next, file);
   } catch (error) {
     rmSync(next, { force: true });

@@ -1,4 +1,5 @@
 import { writeFileSync } from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { afterEach, describe, expect, it, test, vi } from 'vitest';
 import { slurm } from '../../src/schedulers/slurm.ts';
@@ -151,9 +152,37 @@ describe('what this user may ask for', () => {
     });
   });
 
+  it('is of a single account what the controller says, which answers sooner than the accounting', async () => {
+    const stubs = recordedSlurm({ sinfo: 'sinfo-partitions', sacctmgr: 'sacctmgr-accounts' });
+    const own = recording('slurm-22.05/scontrol-assoc-own').stdout;
+    stubs.add('scontrol', { stdout: own.replaceAll('=alice(', `=${os.userInfo().username}(`) });
+    expect(await slurm.offers(undefined, undefined, { account: 'demo' })).toMatchObject({
+      accounts: ['demo'],
+    });
+    expect(stubs.calls().toSorted()).toEqual([
+      `scontrol --oneliner show assoc_mgr users=${os.userInfo().username} accounts=demo flags=assoc`,
+      'sinfo --noheader --format=%P|%a|%l',
+    ]);
+  });
+
+  it.each([
+    ['is not among those of this user', 'scontrol-assoc-others', undefined],
+    [
+      'is in the hands of a controller that says nothing of it',
+      'scontrol-partitions-unreachable-refused',
+      undefined,
+    ],
+    ['belongs to another cluster', 'scontrol-assoc-own', 'other'],
+  ])('is what the accounting says of an account that %s', async (_, said, cluster) => {
+    recordedSlurm({ sinfo: 'sinfo-partitions', scontrol: said, sacctmgr: 'sacctmgr-accounts' });
+    expect(await slurm.offers(undefined, cluster, { account: 'class' })).toMatchObject({
+      accounts: ['demo'],
+    });
+  });
+
   it('leaves the accounting alone where nobody wants to know the accounts', async () => {
     const stubs = recordedSlurm({ sinfo: 'sinfo-partitions', sacctmgr: 'sacctmgr-accounts' });
-    expect(await slurm.offers(undefined, undefined, false)).toMatchObject({
+    expect(await slurm.offers(undefined, undefined, {})).toMatchObject({
       partitions: [{ name: 'compute' }, { name: 'debug' }],
       accounts: undefined,
     });
