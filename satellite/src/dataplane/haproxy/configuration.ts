@@ -74,16 +74,25 @@ const LONGEST_LINE = 65_535;
 const ODD_FIELDS =
   '_|(^|,)(expect|forwarded|http2-settings|keep-alive|proxy-[a-z]+|trailer|x-forwarded[^,]*|x-real-ip|x-scheme)(,|$)';
 
+/** Fields by which a request needs a closer look: these, and those of a body and of the connection. */
+const SPECIAL_FIELDS = ODD_FIELDS.replace('expect', 'connection|content-length|expect').replace(
+  'trailer',
+  'trailer|transfer-encoding|upgrade',
+);
+
 /**
  * How long a HAProxy waits for a visitor that has no time of its own for TLS handshakes (before 2.9): each of them may take
  * as long.
  */
 const MOST_CLIENT_MS = 300_000;
 
-/** What is said of a request, in the form of satellite's log: see Front and loggablePath(). */
+/**
+ * What is said of a request, in the form of satellite's log: see Front and loggablePath(). Only its path may have letters in
+ * it that mean something to JSON: the name of its site is in the map, and methods are tokens (RFC 9110 section 5.6.2).
+ */
 const REQUEST_LINE =
-  '{"time":"%[date,utime(%Y-%m-%dT%H:%M:%SZ)]","event":"request","client":"%[src,ipmask(32,128)]",' +
-  '"host":"%[var(txn.host),field(1,-),json(utf8s)]-…","method":"%[method,json(utf8s)]","path":"%[var(txn.path),json(utf8s)]",' +
+  '{"time":"%[date,utime(%Y-%m-%dT%H:%M:%SZ)]","event":"request","client":"%[var(sess.client)]",' +
+  '"host":"%[var(txn.host),field(1,-)]-…","method":"%[method]","path":"%[var(txn.path),json(utf8s)]",' +
   '"status":%ST,"ms":%Ta,"haproxy":"%ts"}';
 /** What is said of a connection on which no request could be read. */
 const ERROR_LINE =
@@ -187,26 +196,30 @@ ${
   tcp-request session ${tooMany}
 `
     : ''
-}  # Which site a connection has last asked for: what is open for a site is found by that.
-  tcp-request session set-var(sess.port) src_port
+}  tcp-request session set-var(sess.port) src_port
   tcp-request session track-sc1 src,concat(:,sess.port) table ${TABLES.connections}
   # IPv4 as such, also on a socket for both; and as RFC 7239 section 6 wants it.
-  tcp-request session set-var(sess.client) src,ipmask(32,128)
-  tcp-request session set-var(sess.node) var(sess.client),concat()
+  tcp-request session set-var(sess.client) src,ipmask(32,128),concat()
+  tcp-request session set-var(sess.node) var(sess.client)
   tcp-request session set-var(sess.node) 'str(),concat("\\"[",sess.client,"]\\"")' if { var(sess.client) -m sub : }
 ${isSecure ? '  tcp-request session set-var(sess.name) ssl_fc_sni,lower\n' : ''}
   # Names with everything that belongs to them, by their bytes: what isn't in the map is satellite's to read.
   http-request set-var(txn.host) req.hdr(host),lower
   http-request set-var(txn.site) var(txn.host),map_str(${files.sites})
   http-request set-var(txn.id) var(txn.site),field(1,@)
-  acl is_live var(txn.site) -m found
-  # Somebody's first visit to a site is satellite's, which counts who guesses names.
+  # Somebody's first visit to a site is satellite's, which counts who guesses names. Once a connection, and for the site that
+  # it has last asked for: what is open for a site is found by that.
+  acl is_known var(sess.known),strcmp(txn.id) eq 0
   acl is_visitor var(sess.client),concat(@,txn.id),in_table(${TABLES.visits}) -m bool
-${isSecure ? '  acl is_name var(txn.host),field(1,:),strcmp(sess.name) eq 0\n' : ''}  acl is_version req.ver 1.1 2.0
+${isSecure ? '  acl is_name var(txn.host),field(1,:),strcmp(sess.name) eq 0\n' : ''}  http-request sc-set-gpt0(1) var(txn.id) if !is_known is_visitor${isSecure ? ' is_name' : ''}
+  http-request set-var(sess.known) var(txn.id) if !is_known is_visitor${isSecure ? ' is_name' : ''}
+  acl is_version req.ver 1.1 2.0
   acl is_path url_beg /
   acl is_path fc_http_major 2
   acl has_fragment url -m sub "#"
   acl is_odd req.hdr_names -m reg '${ODD_FIELDS}'
+  acl is_special req.hdr_names -m reg '${SPECIAL_FIELDS}'
+  # Over HTTP/2 HAProxy itself takes none (RFC 9113 section 8.2.1).
   acl has_zero req.hdrs -m reg '\\x00'
   acl has_connection req.fhdr(connection) -m found
   acl is_connection req.fhdr(connection) -m str -i keep-alive close upgrade "keep-alive, upgrade" "upgrade, keep-alive"
@@ -216,18 +229,23 @@ ${isSecure ? '  acl is_name var(txn.host),field(1,:),strcmp(sess.name) eq 0\n' :
   acl takes_body method POST PUT PATCH
   acl takes_none method GET HEAD OPTIONS DELETE
   acl is_get method GET
+  acl is_page req.hdr(accept) -m beg text/html ${STATE_TYPE}
   acl has_upgrade req.hdr(upgrade) -m found
   acl is_websocket req.fhdr(upgrade) -m str -i websocket
 
-  use_backend ${SATELLITE} unless is_live is_visitor${isSecure ? ' is_name' : ''} is_version is_path
-${isFront === '' ? '' : `  use_backend ${SATELLITE} if is_front\n`}  use_backend ${SATELLITE} if has_fragment or is_odd or has_zero
+  use_backend ${SATELLITE} unless is_known is_version is_path
+${isFront === '' ? '' : `  use_backend ${SATELLITE} if is_front\n`}  use_backend ${SATELLITE} if has_fragment
+  use_backend ${SATELLITE} if !{ fc_http_major 2 } has_zero
+  # What most are needs no closer look.
+  use_backend ${NOTEBOOKS} if takes_none !is_page !is_special
+  use_backend ${SATELLITE} if is_odd
   use_backend ${SATELLITE} if has_connection !is_connection
   # Chunks may have trailers behind them, which HAProxy would pass on.
   use_backend ${SATELLITE} if has_chunks
   use_backend ${SATELLITE} unless takes_none !has_length or takes_body is_length
   use_backend ${SATELLITE} if has_upgrade !is_websocket or has_upgrade !is_get
   use_backend ${WEBSOCKETS} if has_upgrade
-  use_backend ${PAGES} if is_get { req.hdr(accept) -m beg text/html ${STATE_TYPE} }
+  use_backend ${PAGES} if is_get is_page
   default_backend ${NOTEBOOKS}
 
 backend ${SATELLITE} from satellite
@@ -256,7 +274,6 @@ backend ${name} from satellite
   http-request set-log-level err
   http-request set-var(txn.path) path
   http-request set-var(txn.path) '${SHORT_PATH}' if { path -m sub -- - %2d %2D }
-  http-request sc-set-gpt0(1) var(txn.id)
   http-request track-sc2 var(txn.id) table ${isSockets ? TABLES.sockets : TABLES.requests}
   http-request return status 503 content-type text/plain hdr Retry-After 1 string "${tooMany}\\n" if { sc2_conn_cur gt ${most} }
   http-request set-dst var(txn.site),field(2,@)

@@ -25,7 +25,8 @@ export class HaproxyLog {
   constructor(log: Log, write: WriteLines | undefined) {
     this.#log = log;
     this.#write = write ?? ((lines) => this.#parse(lines));
-    this.#server = createServer((socket) => this.#take(socket));
+    // Or else Node reads on for a while from what is paused, piece by piece.
+    this.#server = createServer({ highWaterMark: 1 }, (socket) => this.#take(socket));
   }
 
   /** To be told where to listen. */

@@ -50,7 +50,11 @@ export class HaproxySites {
   readonly #tokens = new Map<number, string>();
   readonly #mark = randomUUID();
   readonly #counted = { requests: new Map<number, Counted>(), sockets: new Map<number, Counted>() };
-  #nextId = 1;
+  /**
+   * Begins with the time: what HAProxy remembers of a site that was over before we came is never another one's. Fits what
+   * tables count by (31 bits).
+   */
+  #nextId = Math.floor(Date.now() / 1000) % 2 ** 31;
   /** What is still to be said, in its order; undefined while HAProxy has to be told everything first. */
   #queue: string[] | undefined;
   #ending = new Set<number>();
