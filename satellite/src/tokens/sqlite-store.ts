@@ -143,6 +143,7 @@ export class SqliteStore implements TokenStore {
       // everything here, since SQLite waits within our only thread.
       db.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;');
       db.exec('BEGIN EXCLUSIVE; COMMIT;');
+      expectOurs(db);
       const version = db.prepare('PRAGMA user_version').get()?.user_version;
       if (version === 0) db.exec(`BEGIN; ${SCHEMA} ${LATER} COMMIT;`);
       else checkPages(db);
@@ -365,9 +366,14 @@ function checkOwner(path: string): void {
   try {
     look(path, hasLog);
   } catch (error) {
-    // A log can't be read where nothing can be written. The file alone tells enough.
+    // A log can't be read where nothing can be written. The file alone tells enough,
     if (!hasLog || !cannotWrite.has(resultCode(error))) throw error;
-    look(path, false);
+    try {
+      look(path, false);
+    } catch (alone) {
+      // unless there was no more room while the log was being brought into it: then it is torn without that.
+      if (resultCode(alone) !== CORRUPT) throw alone;
+    }
   }
 }
 
@@ -376,8 +382,17 @@ function look(path: string, withLog: boolean): void {
   const url = pathToFileURL(path);
   // Or else even a reader leaves a log behind.
   if (!withLog) url.searchParams.set('immutable', '1');
-  const ours = new DatabaseSync(':memory:');
   const db = new DatabaseSync(url, { readOnly: true, timeout: OPEN_PATIENCE_MS });
+  try {
+    expectOurs(db);
+  } finally {
+    db.close();
+  }
+}
+
+/** Throws where it isn't one of ours, or of a version that this one doesn't know. */
+function expectOurs(db: DatabaseSync): void {
+  const ours = new DatabaseSync(':memory:');
   try {
     ours.exec(`${SCHEMA} ${LATER}`);
     const version = db.prepare('PRAGMA user_version').get()?.user_version;
@@ -401,7 +416,6 @@ function look(path: string, withLog: boolean): void {
       throw Object.assign(new Error('it is the database of another program'), { errcode: NOT_A_DATABASE });
     }
   } finally {
-    db.close();
     ours.close();
   }
 }

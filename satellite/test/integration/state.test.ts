@@ -145,18 +145,22 @@ describe.skipIf(!isRoot)(`a disk that gives out${needsRoot}`, () => {
     await expectOnlyReading(second.port, site, pending);
     for (const token of kept) expect((await api(second.port, 'GET', `/tokens/${token}`)).status).toBe(200);
 
+    // A stop has no room either to bring the file and its log together.
+    const ended = once(second.child, 'close');
+    second.child.kill('SIGTERM');
+    await ended;
+    await disk.sh(fill);
+    const third = await disk.serve();
+    await healthBecomes(third.port, 503);
+    await expectOnlyReading(third.port, site, pending);
+    for (const token of kept) expect((await api(third.port, 'GET', `/tokens/${token}`)).status).toBe(200);
+
     await disk.sh('rm "$1/fill"');
-    await healthBecomes(second.port, 200);
-    await second.child.logged('state-recovered');
-    const redeem = await api(
-      second.port,
-      'POST',
-      `/tokens/${pending}/redeem`,
-      { port: upstream.port },
-      NODE1,
-    );
+    await healthBecomes(third.port, 200);
+    await third.child.logged('state-recovered');
+    const redeem = await api(third.port, 'POST', `/tokens/${pending}/redeem`, { port: upstream.port }, NODE1);
     expect(redeem.status).toBe(200);
-    expect((await visit(second.port, pending)).body).toBe('the notebook');
+    expect((await visit(third.port, pending)).body).toBe('the notebook');
   });
 
   const ext4 = `truncate -s 8M "$1/../$(basename "$1").img"
