@@ -119,7 +119,9 @@ describe('a passfile', () => {
 
   test('that others can read, or that is named and missing, is refused', async () => {
     const file = join(await scratch(), 'passfile');
-    await expect(passwordFrom(file, login)).rejects.toThrow(/ENOENT/);
+    await expect(passwordFrom(file, login)).rejects.toThrow(
+      /^passfile: .* can't be read: there is no such file$/,
+    );
     await writeFile(file, '*:*:*:*:x');
     await chmod(file, 0o640);
     await expect(passwordFrom(file, login)).rejects.toThrow(/chmod 600/);

@@ -1,6 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, chown, readdir, readFile, readlink, stat, writeFile } from 'node:fs/promises';
+import { chmod, chown, readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises';
 import { createServer as createHttpServer } from 'node:http';
 import { connect as connectHttp2 } from 'node:http2';
 import { createServer, type Socket } from 'node:net';
@@ -406,6 +406,15 @@ describe('HAProxy', () => {
     proxy.reload();
     while ((await shown(proxy.port)) === old) await pause(10);
     expect(await shown(proxy.port)).toBe(renewed);
+  });
+
+  test('whose folder has no room says which', async () => {
+    const directory = await folder();
+    // What every write to it says.
+    await symlink('/dev/full', join(directory, 'haproxy.cfg'));
+    await expect(satellite({ haproxy: { directory } })).rejects.toThrow(
+      /^haproxy\.directory: \S+\/haproxy\.cfg can't be written: ENOSPC/,
+    );
   });
 
   test.each([

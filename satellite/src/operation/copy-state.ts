@@ -14,7 +14,7 @@ const secretKinds = ['access', 'sign-in', 'code', 'check'] as const;
 
 /**
  * Copies everything in one state into another that is empty, of whichever kind they are. What is sealed stays sealed with the
- * same keys. Throws a ConfigError or a StoreError, also while a proxy uses a file.
+ * same keys. Throws a ConfigError or a StoreError, also while a proxy uses one of them.
  */
 export async function copyState(from: string, to: string, log: Log): Promise<Copied> {
   if (from === to) throw new ConfigError('This is the state of the configuration itself.');
@@ -22,6 +22,11 @@ export async function copyState(from: string, to: string, log: Log): Promise<Cop
   try {
     const target = await openStore(to, log);
     try {
+      for (const store of [source, target])
+        if ((await store.others()) > 0)
+          throw new StoreError(
+            `${store.name} is in use; stop all satellites that share it, so that nothing is left behind.`,
+          );
       const there = target.load();
       if (there.tokens.length + there.jobs.length > 0)
         throw new StoreError(`There are tokens in ${target.name} already; a copy begins with an empty one.`);

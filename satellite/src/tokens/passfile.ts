@@ -1,6 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { fileFault } from '../file-fault.ts';
 
 interface Login {
   readonly host: string;
@@ -21,8 +22,9 @@ export async function passwordFrom(given: string | null, login: Login): Promise<
     if ((mode & 0o077) !== 0) throw new Error(`${path} can be read by others; chmod 600 it`);
     return find(await readFile(path, 'utf8'), login);
   } catch (error) {
-    if (given === null && (error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    if (given === null && code === 'ENOENT') return undefined;
+    throw code === undefined ? error : new Error(`passfile: ${path} can't be read: ${fileFault(error)}`);
   }
 }
 

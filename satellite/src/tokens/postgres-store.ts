@@ -55,6 +55,9 @@ const TIMELINE = `
 const ROLE = `SELECT ${TIMELINE}`;
 const HISTORY = `
   SELECT system_identifier || ' ' || 'satellite.meta'::regclass::oid AS tables, ${TIMELINE} FROM pg_control_system()`;
+const OTHERS = `
+  SELECT count(*)::integer AS others FROM pg_stat_activity
+  WHERE datname = current_database() AND application_name = current_setting('application_name') AND pid <> pg_backend_pid()`;
 const LOOK = 'SELECT seq, satellite.now_ms() AS now FROM satellite.meta';
 
 type Kind = 'token' | 'job' | SecretKind;
@@ -112,12 +115,16 @@ interface Place {
   readonly id: string;
 }
 
+const NO_PASSWORD = '28P01';
+/** What `pg` says where it is asked for a password and was given none. */
+const HAS_NO_PASSWORD = /client password must be a string/;
+
 const hints: Readonly<Record<string, string>> = {
   ECONNREFUSED: ' Is the server running there?',
   ENOENT: ' Is the server running, with its socket in this directory?',
   ENOTFOUND: ' The name is not known.',
   '28000': ' The server does not let this user in; see its pg_hba.conf.',
-  '28P01':
+  [NO_PASSWORD]:
     ' The password is wrong, or there is none: it belongs in a passfile, or in the configuration file.',
   '3D000': ' Make it: createdb --encoding=UTF8 --owner=USER NAME.',
   '42501': ' This user must own the database, or a schema "satellite" in it.',
@@ -252,6 +259,14 @@ export class PostgresStore implements TokenStore {
   /** How long ago all that others had done was known here, in milliseconds. */
   get age(): number {
     return this.clock.local() - this.#freshAt;
+  }
+
+  async others(): Promise<number> {
+    try {
+      return (await this.#query(OTHERS, [])).rows[0].others;
+    } catch (error) {
+      throw this.#failure('read', error);
+    }
   }
 
   async close(): Promise<void> {
@@ -567,7 +582,10 @@ export class PostgresStore implements TokenStore {
 
   #failure(what: string, error: unknown): StoreError {
     const { code = '', message } = error as NodeJS.ErrnoException;
-    return new StoreError(`Could not ${what} the state in ${this.name}: ${message}.${hints[code] ?? ''}`, {
+    const [why, hint] = HAS_NO_PASSWORD.test(message)
+      ? ['the server wants a password', hints[NO_PASSWORD]]
+      : [message, hints[code]];
+    return new StoreError(`Could not ${what} the state in ${this.name}: ${why}.${hint ?? ''}`, {
       cause: error,
     });
   }

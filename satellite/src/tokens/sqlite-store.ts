@@ -327,6 +327,11 @@ export class SqliteStore implements TokenStore {
     }
   }
 
+  /** Nobody: it is locked. */
+  async others(): Promise<number> {
+    return 0;
+  }
+
   async close(): Promise<void> {
     while (this.#writing || this.#queue.length > 0) this.#flush();
     await this.#syncing;

@@ -60,6 +60,8 @@ export interface TokenStore {
   refresh(): Promise<void>;
   /** Resolves if a change could be saved now; rejects with a StoreError. */
   check(): Promise<void>;
+  /** How many others are connected to it, of those that can be seen; rejects with a StoreError. */
+  others(): Promise<number>;
   /** Writes what waits, then closes. */
   close(): Promise<void>;
 }

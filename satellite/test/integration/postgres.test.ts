@@ -648,6 +648,7 @@ describe.skipIf(leftOut)(`a state in PostgreSQL${leftOut ? ` (left out: ${obstac
     await expect(copyState(file, state, silent)).rejects.toThrow(/There are tokens in .* already/);
     const second = await satellite({ state, statusSocket: join(folder, 's') });
     expect(live(await visit(second.port, site))).toBe(true);
+    await expect(copyState(state, back, silent)).rejects.toThrow(/is in use; stop all satellites/);
     await second.close();
     expect(await copyState(state, back, silent)).toEqual({ tokens: 2, jobs: 1, secrets: 0 });
     const third = await satellite({ state: back });
@@ -685,6 +686,8 @@ describe.skipIf(leftOut)(`a state in PostgreSQL${leftOut ? ` (left out: ${obstac
     await write('not-the-password');
     const wrong = await failure(at('localhost'));
     expect(wrong).toMatch(/The password is wrong.*passfile/);
+    await writeFile(passfile, '# nobody yet\n', { mode: 0o600 });
+    expect(await failure(at('localhost'))).toMatch(/the server wants a password.*passfile/);
     await write(password);
     expect(await failure(at('127.0.0.1'))).toMatch(/altnames|not in the cert/i);
     expect(await failure(at('localhost', ''))).toMatch(/self.signed/);

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import type { Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -13,7 +13,7 @@ import type { Engine } from '../engine.ts';
 import { type Account, accountOf, letIn } from './account.ts';
 import { AttachedHaproxy } from './attached.ts';
 import { backends, haproxyConfiguration, settingsOf } from './configuration.ts';
-import { fileNames } from './files.ts';
+import { fileNames, writeOwn } from './files.ts';
 import { HaproxyLog, type WriteLines } from './log.ts';
 import { type Address, checkProgram, type Haproxy, HaproxyProcess, LISTENER_FD } from './process.ts';
 import { RuntimeApi } from './runtime.ts';
@@ -112,10 +112,9 @@ export class HaproxyEngine implements Engine {
       throw new ConfigError(
         'a socket for visitors was handed over, and there is no use for it: HAProxy listens itself (haproxy.socket)',
       );
-    for (const [i, pem] of certificates.entries())
-      writeFileSync(this.#files.certificate(i), joined(pem), { mode: 0o600 });
+    for (const [i, pem] of certificates.entries()) writeOwn(this.#files.certificate(i), joined(pem));
     // What is in it is told over the runtime socket: here it would outlive the sites.
-    writeFileSync(this.#files.sites, '', { mode: 0o600 });
+    writeOwn(this.#files.sites, '');
     await this.listen(this.#log.server, this.#files.log);
     const told = { onUp: () => this.#up(), onDown: () => this.#down(), runtime: this.#runtime, log };
     this.#haproxy =
@@ -226,7 +225,7 @@ ${haproxyConfiguration({
     const earlier = this.#renewal;
     this.#renewal = (async () => {
       await earlier.catch(() => undefined);
-      writeFileSync(file, joined(pem), { mode: 0o600 });
+      writeOwn(file, joined(pem));
       if (!this.#isUp) return;
       await this.#runtime.ask(`set ssl cert ${file}`, joined(pem));
       const said = await this.#runtime.ask(`commit ssl cert ${file}`);

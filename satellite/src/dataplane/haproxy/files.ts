@@ -1,4 +1,6 @@
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { ConfigError } from '../../config.ts';
 
 /** What is in the folder between satellite and HAProxy. */
 export function fileNames(folder: string) {
@@ -12,4 +14,13 @@ export function fileNames(folder: string) {
     /** Certificate, chain and key of the pair with this number. */
     certificate: (number: number): string => file(`certificate-${number}.pem`),
   };
+}
+
+/** Writes a file that nobody but us may read. Throws a ConfigError where that can't be done. */
+export function writeOwn(file: string, text: string): void {
+  try {
+    writeFileSync(file, text, { mode: 0o600 });
+  } catch (error) {
+    throw new ConfigError(`haproxy.directory: ${file} can't be written: ${(error as Error).message}`);
+  }
 }

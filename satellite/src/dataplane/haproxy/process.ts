@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { readFileSync, readlinkSync } from 'node:fs';
 import { type AddressInfo, createServer, type Server } from 'node:net';
 import { endianness } from 'node:os';
 import { createInterface } from 'node:readline';
@@ -10,6 +10,7 @@ import ipaddr from 'ipaddr.js';
 import { ConfigError } from '../../config.ts';
 import { BACKLOG } from '../../gate/limits.ts';
 import type { Log } from '../../log.ts';
+import { writeOwn } from './files.ts';
 import type { RuntimeApi } from './runtime.ts';
 
 /** The oldest one that knows all that is in our configuration: `.if`, `concat()`, WebSockets over HTTP/2. */
@@ -197,7 +198,7 @@ export class HaproxyProcess implements Haproxy {
   async #launch(at: Place): Promise<Running> {
     const { program, file, note, configuration, runtime, log } = this.#options;
     const description = this.#description;
-    writeFileSync(file, configuration(description), { mode: 0o600 });
+    writeOwn(file, configuration(description));
     const listener = typeof at === 'number' ? undefined : await listenOn(at);
     const child = spawn(program, ['-db', '-f', file], {
       stdio: ['ignore', 'ignore', 'pipe', descriptorOf(listener ?? at)],
@@ -226,7 +227,7 @@ export class HaproxyProcess implements Haproxy {
       const info = await runtime.ask('show info').catch(() => '');
       if (!info.includes(`description: ${description}`)) continue;
       isUp = true;
-      writeFileSync(note, JSON.stringify({ written: description, address }), { mode: 0o600 });
+      writeOwn(note, JSON.stringify({ written: description, address }));
       return { pid: child.pid as number, address, over };
     }
     child.kill('SIGKILL');
