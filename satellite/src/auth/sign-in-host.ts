@@ -232,10 +232,12 @@ export class SignInHost {
     redirect(request, response, url, cookies);
   }
 
-  /** Who this browser has signed in as, if that still holds. */
+  /** Who this browser has signed in as, if that still holds. Rejects with a StoreError where others can't be asked. */
   async #signedIn(request: IncomingMessage): Promise<SignIn | undefined> {
-    const { signIns, keys, users, mayComeIn } = this.#parts;
+    const { signIns, keys, users, mayComeIn, store } = this.#parts;
     const [id = '', mac = ''] = cookieOf(request, USER_COOKIE)?.split('.') ?? [];
+    // It may have been at another satellite, just now.
+    if (id !== '' && store.isShared && signIns.find(id) === undefined) await store.refresh();
     const signIn = signIns.find(id);
     if (signIn === undefined || !keys.verifies(userText(signIn), mac)) return undefined;
     return mayComeIn(signIn.user) && (await users.standing(signIn)) ? signIn : undefined;

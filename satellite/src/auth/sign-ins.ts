@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import type { TokenStore } from '../tokens/store.ts';
 import { type Keys, randomId } from './keys.ts';
 import { Sealed } from './sealed.ts';
@@ -26,6 +27,8 @@ export interface SignIn {
 
 /** Until another satellite asks, where the one that had begun to has said nothing. */
 const ASKING_MS = 30_000;
+/** How often who waits for what it hears looks. */
+const LOOK_MS = 20;
 
 /** Everybody who is signed in; kept sealed in the state, so that a restart signs nobody out. */
 export class SignIns {
@@ -59,9 +62,25 @@ export class SignIns {
     if (!this.#store.isShared) return this.find(id);
     const now = this.#store.clock.now();
     return this.#sealed.change(id, (current) => {
-      const isAsked = now - (current?.askedAt ?? 0) < ASKING_MS;
-      return current && !isAsked && isDue(current) ? { ...current, askedAt: now } : undefined;
+      return current && !isAsked(current, now) && isDue(current) ? { ...current, askedAt: now } : undefined;
     });
+  }
+
+  /** Whether the provider has said yes since, once another satellite that has begun to ask it is done or given up. */
+  async outcome({ id, checkedAt }: SignIn): Promise<boolean> {
+    for (;;) {
+      const current = this.find(id);
+      if (current === undefined) return false;
+      if (current.checkedAt > checkedAt) return true;
+      if (!isAsked(current, this.#store.clock.now())) return false;
+      await pause(LOOK_MS);
+    }
+  }
+
+  /** The provider has said nothing: another satellite may ask. Rejects with a StoreError. */
+  async release({ id }: SignIn): Promise<void> {
+    if (!this.#store.isShared) return;
+    await this.#sealed.change(id, (current) => current && { ...current, askedAt: 0 });
   }
 
   /** The provider has said yes again. One that has ended meanwhile stays so. Rejects with a StoreError. */
@@ -79,4 +98,8 @@ export class SignIns {
   sweep(): Promise<void> {
     return this.#sealed.forget(this.#sealed.ids().filter((id) => this.find(id) === undefined));
   }
+}
+
+function isAsked({ askedAt = 0 }: SignIn, now: number): boolean {
+  return now - askedAt < ASKING_MS;
 }

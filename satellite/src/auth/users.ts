@@ -85,11 +85,16 @@ export class Users {
     return asked.finally(() => this.#asked.delete(signIn.id));
   }
 
-  /** Of several satellites one asks; the others believe what was said last until they hear. */
+  /**
+   * Of several satellites one asks; the others believe what was said last until they hear, and wait for that where it is too
+   * long ago: a laptop that wakes up asks all of them at once.
+   */
   async #recheckOnce(signIn: SignIn): Promise<boolean> {
     try {
-      const claimed = await this.#parts.signIns.claim(signIn.id, (current) => this.#isDue(current));
-      return claimed ? this.#recheck(claimed) : this.#isInGrace(signIn);
+      const { signIns } = this.#parts;
+      const claimed = await signIns.claim(signIn.id, (current) => this.#isDue(current));
+      if (claimed) return await this.#recheck(claimed);
+      return this.#isInGrace(signIn) || (await signIns.outcome(signIn));
     } catch (error) {
       this.#parts.log({ event: 'state-error', message: (error as Error).message });
       return this.#isInGrace(signIn);
@@ -116,6 +121,7 @@ export class Users {
       }
       log({ event: 'provider-away', message: (error as Error).message });
       this.#failedAt.set(id, clock.now());
+      await signIns.release(signIn);
       return this.#isInGrace(signIn);
     }
   }

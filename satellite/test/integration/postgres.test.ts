@@ -9,7 +9,8 @@ import { copyState } from '../../src/operation/copy-state.ts';
 import { openStore } from '../../src/tokens/open.ts';
 import type { JobRecord, TokenRecord } from '../../src/tokens/record.ts';
 import { ConflictError, type SecretRecord, type TokenStore } from '../../src/tokens/store.ts';
-import { behindFront, gated, JUPYTER_TOKEN, line, Person } from '../person.ts';
+import { behindFront, gated, JUPYTER_TOKEN, line, Person, SIGN_IN_HOST } from '../person.ts';
+import { CLIENT_SECRET, provider, signingInAs } from '../provider.ts';
 import {
   type Answer,
   api,
@@ -629,6 +630,80 @@ describe.skipIf(leftOut)(`a state in PostgreSQL${leftOut ? ` (left out: ${obstac
         auth: { htpasswd: users, keyFile: otherKeys },
       }),
     ).rejects.toThrow(/auth.keyFile: the satellites that share this state have other keys/);
+  });
+
+  test('a sign-in at a provider begins at one, ends at another and holds at all, until it ends at all', async () => {
+    // A refresh token that is used a second time ends everything it was for.
+    const { at, people } = await provider({ rotateRefreshToken: true });
+    for (const name of ['alice', 'bob']) people.set(name, { groups: [] });
+    const folder = await scratch();
+    const [clientSecretFile, keyFile] = [join(folder, 'secret'), join(folder, 'keys')];
+    await writeFile(clientSecretFile, CLIENT_SECRET, { mode: 0o600 });
+    await writeFile(keyFile, `${'5e'.repeat(32)}\n`, { mode: 0o600 });
+    const oidc = { issuer: at, clientId: 'satellite', clientSecretFile, recheck: '1ms' };
+    const { all, state, events } = await satellites(3, { ...behindFront, auth: { oidc, keyFile } });
+    // Browsers are faster than news.
+    await deafen(state);
+    const ports: number[] = [];
+    const oneAddress = {
+      get port() {
+        const { port } = all[ports.length % 3] as TestSatellite;
+        ports.push(port);
+        return port;
+      },
+    };
+    const upstream = await answering();
+    const { token, url } = await gated(all[0] as TestSatellite, upstream.port);
+    const alice = new Person(oneAddress);
+    let begun = 0;
+    const page = await alice.open(`${url}lab?x=1`, {}, async (to) => {
+      begun = ports.at(-1) ?? 0;
+      return signingInAs('alice')(to);
+    });
+    expect([page.status, page.body, page.url.href]).toEqual([200, 'the notebook', `${url}lab?x=1`]);
+    const callback = page.trail.findIndex(({ headers }) => headers.location?.includes('/enter?code='));
+    expect(ports[callback]).not.toBe(begun);
+    const cookie = alice.cookie(siteHost(token));
+    const statuses = () =>
+      Promise.all(
+        all.map(async (proxy) => (await new Person(proxy).ask(url, { headers: { Cookie: cookie } })).status),
+      );
+    // Each asks the provider whether she may still come in, at the same time.
+    for (let i = 0; i < 2; i += 1) expect(await statuses()).toEqual([200, 200, 200]);
+    const bob = await new Person(oneAddress).open(url, {}, signingInAs('bob'));
+    expect([bob.status, bob.body]).toEqual([
+      403,
+      expect.stringContaining('signed in as <strong>bob</strong>'),
+    ]);
+    // The answer to a page of hers that another browser brings along.
+    const stolen = await new Person(oneAddress).open(`https://${SIGN_IN_HOST}/`, {}, async (to) => {
+      const back = await signingInAs('alice')(to);
+      expect((await new Person(oneAddress).open(back)).status).toBe(403);
+      return back;
+    });
+    expect(stolen.body).toContain('as alice.');
+    const out = await alice.ask(`https://${SIGN_IN_HOST}/sign-out`, {
+      method: 'POST',
+      headers: { Origin: `https://${SIGN_IN_HOST}`, 'Sec-Fetch-Site': 'same-origin' },
+    });
+    expect(out.headers.location).toContain(`${at}/session/end`);
+    for (const proxy of all) {
+      const after = await until(
+        () => new Person(proxy).ask(url, { headers: { Cookie: cookie } }),
+        ({ status }) => status === 401,
+      );
+      expect(after.status).toBe(401);
+    }
+    // Whom the provider forgets is out at all of them.
+    const again = new Person(oneAddress);
+    expect((await again.open(url, {}, signingInAs('alice'))).status).toBe(200);
+    people.delete('alice');
+    for (const proxy of all)
+      await until(
+        () => new Person(proxy).ask(url, { headers: { Cookie: again.cookie(siteHost(token)) } }),
+        ({ status }) => status === 401,
+      );
+    expect(JSON.stringify(events)).not.toContain('internal-error');
   });
 
   test('moves from a file to a database and back, with everything', async () => {
