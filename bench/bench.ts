@@ -20,9 +20,15 @@ const SAMPLING_MS = 10;
 /** Everything that was started or made, to be ended in the opposite order. */
 const endings: (() => unknown)[] = [];
 
-/** Ends all processes of a run and removes its files. */
-export async function cleanUp(): Promise<void> {
-  for (const end of endings.splice(0).reverse()) await end();
+let cleaning: Promise<void> | undefined;
+
+/** Ends all processes of a run and removes its files, also those that are made meanwhile. */
+export function cleanUp(): Promise<void> {
+  cleaning ??= (async () => {
+    for (let end = endings.pop(); end !== undefined; end = endings.pop()) await end();
+    cleaning = undefined;
+  })();
+  return cleaning;
 }
 
 /** A folder that lives as long as the run. */

@@ -36,8 +36,16 @@ const rounds = Number(values.rounds ?? (small ? 1 : 12));
 const benches: Record<(typeof names)[number], () => Promise<void>> = {
   sites: () => {
     const size = small
-      ? { sites: 50, most: 60, requests: 200, waiting: 20, rounds: 1, seconds: 0.2 }
-      : { sites: 20_000, most: 50_000, requests: 5000, waiting: 1000, rounds: 12, seconds: 2 };
+      ? { sites: 50, most: 60, requests: 200, waiting: 20, rounds: 1, isTrial: true, seconds: 0.2 }
+      : {
+          sites: 20_000,
+          most: 50_000,
+          requests: 5000,
+          waiting: 1000,
+          rounds: 12,
+          isTrial: false,
+          seconds: 2,
+        };
     return benchSites(size, report, how);
   },
   websockets: () => {
@@ -54,8 +62,8 @@ const benches: Record<(typeof names)[number], () => Promise<void>> = {
   },
   rivals: () => {
     const size = small
-      ? { rounds, seconds: 0.2, live: 20, idle: 100, settle: 200, logs }
-      : { rounds, seconds: 1.5, live: 20_000, idle: 10_000, settle: 3000, logs };
+      ? { rounds, isTrial: true, seconds: 0.2, live: 20, idle: 100, settle: 200, logs }
+      : { rounds, isTrial: false, seconds: 1.5, live: 20_000, idle: 10_000, settle: 3000, logs };
     const chosen = rivalBenches.filter((part) => parts.length === 0 || parts.includes(part));
     return benchRivals(chosen, contestants, size, report, nodeOptions);
   },

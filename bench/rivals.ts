@@ -13,12 +13,10 @@ import {
   type Stage,
   startFiles,
 } from './rivals/proxies.ts';
-import { BUSY_SOCKETS, CONNECTIONS, compare, inTurns, messages, requests } from './turns.ts';
+import { BUSY_SOCKETS, CONNECTIONS, compare, inTurns, type Length, messages, requests } from './turns.ts';
 
 /** How much of everything; a trial run has less of it. */
-export interface RivalsSize {
-  /** Turns that each proxy has. */
-  readonly rounds: number;
+export interface RivalsSize extends Length {
   /** Of each turn. */
   readonly seconds: number;
   /** Live sites of a satellite that serves requests. */
@@ -64,7 +62,7 @@ export async function benchRivals(
       if (!benches.includes(name)) continue;
       const what = `${name === '1kb' ? '1 KB' : '100 KB'} over HTTP/1.1, ${CONNECTIONS} connections`;
       const measure = requests(name, files[name], size.seconds);
-      await inTurns(what, running, size.rounds, measure, ours, report);
+      await inTurns(what, running, size, measure, ours, report);
     }
     for (const proxy of running) await proxy.stop();
   }
@@ -75,7 +73,7 @@ export async function benchRivals(
   if (benches.includes('websockets')) {
     const running = await startAll(names, stage);
     const what = `WebSocket echo of 512 bytes, ${BUSY_SOCKETS} at a time`;
-    await inTurns(what, running, size.rounds, messages(size.seconds), ours, report);
+    await inTurns(what, running, size, messages(size.seconds), ours, report);
     for (const proxy of running) await proxy.stop();
   }
   if (benches.includes('idle')) await idle(names, stage, { held, settle: size.settle }, ours, report);

@@ -23,10 +23,10 @@ import {
 } from './bench.ts';
 import { installLoad, request } from './load.ts';
 import type { Report } from './report.ts';
-import { inTurns, requests, spread } from './turns.ts';
+import { inTurns, type Length, requests, spread } from './turns.ts';
 
 /** How much of everything; a trial run has less of it. */
-export interface SitesSize {
+export interface SitesSize extends Length {
   readonly sites: number;
   /** Requests in each measurement. */
   readonly requests: number;
@@ -34,8 +34,7 @@ export interface SitesSize {
   readonly waiting: number;
   /** Sites at the end, when requests to them are compared with those to few. */
   readonly most: number;
-  /** Of that comparison, and how long each turn takes. */
-  readonly rounds: number;
+  /** How long each turn of that comparison takes. */
   readonly seconds: number;
 }
 
@@ -122,7 +121,7 @@ async function compareWithFew(
   await inTurns(
     '1 KB, few sites and many',
     [first, side(many, proxy, tokens), second],
-    size.rounds,
+    size,
     requests('lab', PAGE, size.seconds),
     [many],
     report,

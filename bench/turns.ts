@@ -36,6 +36,12 @@ export interface Measure {
   end(): void;
 }
 
+export interface Length {
+  readonly rounds: number;
+  /** What is measured doesn't matter, but that it can be. */
+  readonly isTrial: boolean;
+}
+
 /** Connections of visitors, each with one request at a time. */
 export const CONNECTIONS = 32;
 /** WebSockets on which messages go back and forth. */
@@ -97,19 +103,19 @@ export function messages(seconds: number): Measure {
 
 /**
  * Each has its turn in every round, and every round begins with another one, so that whatever else the machine does meets
- * all of them; a trial of one round goes without warming up. Adds a table, with ratios of those in `ratiosOf` to each,
+ * all of them; a trial goes without warming up. Adds a table, with ratios of those in `ratiosOf` to each,
  * from the quarter of the rounds in which other programs used least: their use of the caches makes everything dearer, and
  * large programs more than small ones.
  */
 export async function inTurns(
   what: string,
   contestants: readonly Contestant[],
-  rounds: number,
+  { rounds, isTrial }: Length,
   measure: Measure,
   ratiosOf: readonly string[],
   report: Report,
 ): Promise<void> {
-  for (const contestant of rounds > 1 ? contestants : []) {
+  for (const contestant of isTrial ? [] : contestants) {
     await measure.warmUp(contestant);
     await measure.turn(contestant);
   }
