@@ -150,7 +150,10 @@ export async function startSatellite(
   const servers = redirector ? [server, redirector] : [server];
   const health = new Health(registry, log, () => haproxy?.trouble);
   const metricsAt = sockets.metrics ?? config.metricsListen;
-  const metrics = metricsAt === undefined ? undefined : await openMetrics(registry, traffic, health);
+  const metrics =
+    metricsAt === undefined
+      ? undefined
+      : await openMetrics(registry, traffic, health, async () => haproxy?.countNow());
   try {
     if (metrics && metricsAt !== undefined) await listen(metrics, metricsAt);
     if (redirector && redirectFrom !== undefined) await listen(redirector, redirectFrom);
@@ -440,9 +443,14 @@ async function openAuth(
 }
 
 /** Loaded only where it is wanted: a launcher with a proxy of its own has no use for it. */
-async function openMetrics(registry: TokenRegistry, traffic: Traffic, health: Health): Promise<Server> {
+async function openMetrics(
+  registry: TokenRegistry,
+  traffic: Traffic,
+  health: Health,
+  bringIn: () => Promise<void>,
+): Promise<Server> {
   const { metricsOf, metricsServer } = await import('./operation/metrics.ts');
-  return metricsServer(metricsOf(registry, traffic), health);
+  return metricsServer(metricsOf(registry, traffic), health, bringIn);
 }
 
 /** What visitors see: ourselves, or a front that does TLS for us on its usual port. */

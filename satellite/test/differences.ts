@@ -44,6 +44,10 @@ const differences: readonly (readonly [test: RegExp, reason: string])[] = [
     'what HAProxy itself says of a notebook in trouble is a line of text, whoever asks',
   ],
   [
+    /^a stop in good order > a WebSocket goes on while it is used/,
+    'HAProxy can not tell their quiet moments: a stop closes them at once',
+  ],
+  [
     /^a real server that is lax is fooled/,
     'HAProxy takes a bare line feed for the end of a line (RFC 9112 section 2.2), and what follows for a request of its own',
   ],

@@ -7,6 +7,7 @@ import {
   cleanup,
   DOMAIN,
   freePort,
+  inCapitals,
   notebook,
   OUTSIDE,
   satellite,
@@ -136,12 +137,12 @@ describe('a visit', () => {
     server.on('upgrade', (_request, socket) => {
       cleanup(() => socket.destroy());
       socket.write(
-        'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nhello',
+        'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nhello',
       );
     });
     const { port } = await satellite({ directHosts: rules() });
     const upgrade = (label: string) =>
-      `GET /ws HTTP/1.1\r\nHost: ${siteHost(label)}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`;
+      `GET /ws HTTP/1.1\r\nHost: ${siteHost(label)}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`;
     const client = await wire(port);
     await client.send(upgrade(`${HERE}-${server.port}`)).until(/101 [\s\S]*hello$/);
     for (const [label, status] of [
@@ -200,7 +201,9 @@ describe('in a frame', () => {
     const { headers, rawHeaders } = await visit(port, `${HERE}-${target}`);
     expect(headers['x-frame-options']).toBeUndefined();
     expect(
-      rawHeaders.flatMap((text, i) => (text === 'Content-Security-Policy' ? [rawHeaders[i + 1]] : [])),
+      rawHeaders.flatMap((text, i) =>
+        text.toLowerCase() === 'content-security-policy' ? [rawHeaders[i + 1]] : [],
+      ),
     ).toEqual(["default-src 'self'; img-src *", "script-src 'none'", own]);
     const { port: closed } = await satellite({ directHosts: [{ ...rules[0], frameAncestors: [] }] as Rules });
     expect((await visit(closed, `${HERE}-${target}`)).headers['content-security-policy']).toMatch(
@@ -219,7 +222,7 @@ describe('in a frame', () => {
     const { port } = await satellite({ directHosts: rules, tls: { selfSigned: true } });
     const client = new Wire(await secureWire(port, siteHost(label), { protocols: ['http/1.1'] }));
     client.send(`GET / HTTP/1.1\r\nHost: ${siteHost(label)}\r\nConnection: close\r\n\r\n`);
-    expect((await client.ended()).match(/^Set-Cookie: .*(?=\r)/gm)).toEqual([
+    expect(inCapitals(await client.ended()).match(/^Set-Cookie: .*(?=\r)/gm)).toEqual([
       'Set-Cookie: a=1; SameSite=None; Secure; Partitioned',
       'Set-Cookie: b=2; Path=/x; HttpOnly; SameSite=None; Secure; Partitioned',
     ]);

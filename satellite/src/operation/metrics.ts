@@ -81,8 +81,11 @@ export function metricsOf(tokens: TokenRegistry, traffic: Traffic): Registry {
   return registry;
 }
 
-/** The listener for Prometheus and for health checks from this side of the firewall. Not started yet. */
-export function metricsServer(registry: Registry, health: Health): Server {
+/**
+ * The listener for Prometheus and for health checks from this side of the firewall. Not started yet. Before metrics are read
+ * `bringIn` takes in what others have counted; where it rejects they are as of the last time.
+ */
+export function metricsServer(registry: Registry, health: Health, bringIn: () => Promise<void>): Server {
   return createServer({ headersTimeout: 10_000, requestTimeout: 10_000 }, (request, response) => {
     const reply = (status: number, type: string, body: string): void => {
       response.writeHead(status, { 'Content-Type': type, 'Content-Length': Buffer.byteLength(body) });
@@ -92,10 +95,13 @@ export function metricsServer(registry: Registry, health: Health): Server {
     const notFound = 'Metrics are at /metrics, health is at /healthz and /livez.\n';
     if (!reads) reply(404, 'text/plain', notFound);
     else if (request.url === '/metrics') {
-      registry.metrics().then(
-        (text) => reply(200, registry.contentType, text),
-        (error: Error) => reply(500, 'text/plain', `${error.message}\n`),
-      );
+      const brought = bringIn().catch(() => undefined);
+      void brought
+        .then(() => registry.metrics())
+        .then(
+          (text) => reply(200, registry.contentType, text),
+          (error: Error) => reply(500, 'text/plain', `${error.message}\n`),
+        );
     } else
       void healthReply(health, request.url ?? '').then((checked) =>
         checked ? reply(checked.status, 'text/plain', checked.body) : reply(404, 'text/plain', notFound),

@@ -99,10 +99,20 @@ export class Traffic {
   }
 
   request(kind: RequestKind, status: number): void {
-    const statusClass = Math.floor(status / 100);
+    this.answered(kind, Math.floor(status / 100), 1);
+  }
+
+  /** The same for many that somebody else has counted, by the first digit of their status. */
+  answered(kind: RequestKind, statusClass: number, count: number): void {
     const entry = this.#requests[kind][statusClass];
-    if (entry) entry.count += 1;
-    else this.#requests[kind][statusClass] = { kind, status: `${statusClass}xx`, count: 1 };
+    if (entry) entry.count += count;
+    else if (count > 0) this.#requests[kind][statusClass] = { kind, status: `${statusClass}xx`, count };
+  }
+
+  /** Bytes of a site that is gone, and was forgotten before they were counted. */
+  lateBytes(bytesIn: number, bytesOut: number): void {
+    this.#bytesIn += bytesIn;
+    this.#bytesOut += bytesOut;
   }
 
   failure(why: string): void {

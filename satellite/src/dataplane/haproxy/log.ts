@@ -6,7 +6,9 @@ import type { Log, LogEntry } from '../../log.ts';
 const WAIT_MS = 20;
 
 const NEWLINE = 10;
-const BRACE = 123;
+
+/** Bytes that are worth a read of their own. */
+const ENOUGH = 64 * 1024;
 
 /** Takes whole lines that are in the form of satellite's log already. */
 export type WriteLines = (lines: Buffer) => void;
@@ -47,41 +49,23 @@ export class HaproxyLog {
     socket.on('error', () => undefined);
     socket.once('close', () => this.#sockets.delete(socket));
     let pieces: Buffer[] = [];
+    let isDue = false;
     const hand = (): void => {
+      isDue = false;
       const all = pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces);
       const end = all.lastIndexOf(NEWLINE) + 1;
       pieces = end < all.length ? [all.subarray(end)] : [];
-      if (end > 0) this.#hand(all.subarray(0, end));
+      if (end > 0) this.#write(all.subarray(0, end));
+      if (all.length > ENOUGH) return;
+      socket.pause();
       setTimeout(() => socket.resume(), WAIT_MS);
     };
-    let isDue = false;
     socket.on('data', (piece: Buffer) => {
       pieces.push(piece);
-      if (isDue) return;
-      isDue = true;
       // Everything that is there by now.
-      setImmediate(() => {
-        isDue = false;
-        socket.pause();
-        hand();
-      });
+      if (!isDue) setImmediate(hand);
+      isDue = true;
     });
-  }
-
-  /** HAProxy may have something else to say, of itself: that isn't in this form. */
-  #hand(lines: Buffer): void {
-    let from = 0;
-    for (let at = 0; at < lines.length; ) {
-      const end = lines.indexOf(NEWLINE, at) + 1;
-      if (lines[at] !== BRACE) {
-        if (at > from) this.#write(lines.subarray(from, at));
-        const message = lines.toString('utf8', at, end - 1);
-        if (message !== '') this.#log({ event: 'haproxy', message });
-        from = end;
-      }
-      at = end;
-    }
-    if (from < lines.length) this.#write(lines.subarray(from));
   }
 
   #parse(lines: Buffer): void {

@@ -26,6 +26,14 @@ interface Counted {
   readonly open: number;
 }
 
+/** What became of the requests to one of its backends, by the first digit of the status, and all of them together. */
+interface Statuses {
+  readonly all: number;
+  readonly counts: readonly number[];
+}
+
+const NO_STATUSES: Statuses = { all: 0, counts: [] };
+
 const NOTHING: Counted = { requests: 0, bytesIn: 0, bytesOut: 0, open: 0 };
 
 export interface SitesOptions {
@@ -49,6 +57,8 @@ export class HaproxySites {
   readonly #sites = new Map<string, Site>();
   readonly #tokens = new Map<number, string>();
   readonly #mark = randomUUID();
+  #counting: Promise<void> = Promise.resolve();
+  readonly #statuses = new Map<string, Statuses>();
   readonly #counted = { requests: new Map<number, Counted>(), sockets: new Map<number, Counted>() };
   /**
    * Begins with the time: what HAProxy remembers of a site that was over before we came is never another one's. Fits what
@@ -254,9 +264,15 @@ export class HaproxySites {
     }, COUNT_MS).unref();
   }
 
-  /** Takes in what HAProxy has counted since the last time. */
-  async countNow(): Promise<void> {
-    const { runtime } = this.#options;
+  /** Takes in what HAProxy has counted since the last time. One after another: each is compared with the one before. */
+  countNow(): Promise<void> {
+    const counted = this.#counting.then(() => this.#takeIn());
+    this.#counting = counted.catch(() => undefined);
+    return counted;
+  }
+
+  async #takeIn(): Promise<void> {
+    const { runtime, traffic } = this.#options;
     for (const kind of ['requests', 'sockets'] as const) {
       const entries = tableEntries(await runtime.ask(`show table ${TABLES[kind]}`));
       const now = new Map(entries.map((entry) => [Number(entry.get('key')), countedIn(entry)]));
@@ -264,9 +280,22 @@ export class HaproxySites {
       this.#counted[kind] = now;
       for (const id of new Set([...before.keys(), ...now.keys()])) {
         const token = this.#tokens.get(id);
-        if (token === undefined) continue;
-        add(this.#options.traffic.site(token), kind, before.get(id) ?? NOTHING, now.get(id) ?? NOTHING);
+        const [first, last] = [before.get(id) ?? NOTHING, now.get(id) ?? NOTHING];
+        if (token !== undefined) add(traffic.site(token), kind, first, last);
+        else traffic.lateBytes(since(first, last, 'bytesIn'), since(first, last, 'bytesOut'));
       }
+    }
+    for (const name of Object.values(backends)) {
+      const kind = name === backends.webSockets ? 'websocket' : 'site';
+      const now = statusesIn(await runtime.ask(`show stat ${name} 6 -1`), kind === 'websocket');
+      const before = this.#statuses.get(name) ?? NO_STATUSES;
+      // One that has begun anew counts from nothing.
+      const base = now.all < before.all ? NO_STATUSES : before;
+      // For a moment satellite's part of an answer is counted, and the whole of it isn't.
+      const counts = now.counts.map((count, digit) => Math.max(count, base.counts[digit] ?? 0));
+      this.#statuses.set(name, { all: now.all, counts });
+      for (const [digit, count] of counts.entries())
+        traffic.answered(kind, digit, count - (base.counts[digit] ?? 0));
     }
   }
 
@@ -309,13 +338,37 @@ function countedIn(entry: ReadonlyMap<string, string>): Counted {
   };
 }
 
+/** An entry that begins anew (HAProxy has, or nobody came for an hour) counts from nothing. */
+function since(before: Counted, now: Counted, name: 'requests' | 'bytesIn' | 'bytesOut'): number {
+  return now[name] >= before[name] ? now[name] - before[name] : now[name];
+}
+
 function add(site: SiteTraffic, kind: 'requests' | 'sockets', before: Counted, now: Counted): void {
-  // An entry that begins anew (HAProxy has, or nobody came for an hour) counts from nothing.
-  const since = (name: 'requests' | 'bytesIn' | 'bytesOut'): number =>
-    now[name] >= before[name] ? now[name] - before[name] : now[name];
-  site.requests += since('requests');
-  site.bytesIn += since('bytesIn');
-  site.bytesOut += since('bytesOut');
+  const requests = since(before, now, 'requests');
+  site.requests += requests;
+  site.bytesIn += since(before, now, 'bytesIn');
+  site.bytesOut += since(before, now, 'bytesOut');
   site[kind === 'requests' ? 'openRequests' : 'openWebSockets'] += now.open - before.open;
-  if (now.open > 0 || since('requests') > 0) site.lastVisit = Date.now();
+  if (now.open > 0 || requests > 0) site.lastVisit = Date.now();
+}
+
+/**
+ * `show stat` of a backend and its servers (section 9.1 of the management guide): what HAProxy and the notebooks have answered.
+ * What it has handed to satellite after all is in satellite's own count.
+ */
+function statusesIn(text: string, isOfWebSockets: boolean): Statuses {
+  const [head = '', ...lines] = text.split('\n').map((line) => line.split(','));
+  const rows = new Map(lines.map((cells) => [cells[1], cells]));
+  const read = (row: string, digit: number): number =>
+    Number(rows.get(row)?.[head.indexOf(`hrsp_${digit}xx`)] ?? 0);
+  const digits = [0, 1, 2, 3, 4, 5];
+  return {
+    all: digits.reduce((sum, digit) => sum + read('BACKEND', digit), 0),
+    counts: digits.map((digit) =>
+      // A tunnel is counted when it opens, not only when it ends.
+      digit === 1 && isOfWebSockets
+        ? read('notebook', 1)
+        : Math.max(0, read('BACKEND', digit) - read('satellite', digit)),
+    ),
+  };
 }
