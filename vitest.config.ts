@@ -50,7 +50,7 @@ export default defineConfig({
           // What engine node does, engine haproxy does; satellite/test/differences.ts lists what is otherwise.
           name: 'haproxy',
           include: [
-            'satellite/test/{attached,auth,dataplane,direct,haproxy,hostile,limits,metrics,pages,paths,proxy-protocol,routes,secrecy,smuggling,stop,upgrade}.test.ts',
+            'satellite/test/{attached,auth,dataplane,direct,haproxy,hostile,http2,limits,metrics,pages,paths,proxy-protocol,routes,secrecy,smuggling,stop,upgrade}.test.ts',
             'satellite/test/integration/tls.test.ts',
           ],
           env: { SATELLITE_TEST_ENGINE: 'haproxy' },

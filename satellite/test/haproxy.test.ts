@@ -23,6 +23,8 @@ import { run, satelliteCommand, serve } from './integration/program.ts';
 import {
   api,
   ask,
+  beginHttp2,
+  bodyOf,
   cleanup,
   DOMAIN,
   listenOn,
@@ -34,7 +36,9 @@ import {
   satelliteOver,
   scratch,
   secureWire,
+  session,
   siteHost,
+  still,
   visit,
   wire,
 } from './support.ts';
@@ -167,6 +171,35 @@ describe('a site', () => {
     const closed = once(stream, 'close');
     await api(port, 'DELETE', `/tokens/${token}`, undefined, NODE1);
     await closed;
+  });
+
+  test('is asked by the name that chose it, whatever Host is beside that', async () => {
+    const { port: target } = await notebook((request, response) => response.end(request.headers.host));
+    const { port } = await satelliteOver('HTTP/2');
+    const host = siteHost(await redeemed(port, target));
+    const { head, sender } = beginHttp2(await session(port, host), { host, headers: { host: 'evil.test' } });
+    sender.end();
+    expect(String(await bodyOf(await head))).toBe(host);
+  });
+
+  test('whose notebook takes nothing of an upload holds up that connection for a while, and no other', async () => {
+    const { port: target } = await notebook((request, response) => {
+      if (request.url === '/next') response.end();
+      else request.pause().on('error', () => undefined);
+    });
+    const { port } = await satelliteOver('HTTP/2', { limits: { answerTime: '1s' } });
+    const host = siteHost(await redeemed(port, target));
+    const [stuck, other] = [await session(port, host), await session(port, host)];
+    const headers = { 'content-length': '100000000' };
+    const upload = beginHttp2(stuck, { host, method: 'POST', headers });
+    const piece = Buffer.alloc(1_000_000);
+    for (let i = 0; i < 100; i += 1) if (!upload.sender.write(piece) && (await still(upload.sender))) break;
+    const next = (on: typeof stuck) =>
+      beginHttp2(on, { host, path: '/next' }).head.then(({ status }) => status, String);
+    const held = upload.head.then(({ status }) => status, String);
+    const behind = next(stuck);
+    expect([await next(other), upload.stream.closed]).toEqual([200, false]);
+    expect([await held, await behind]).toEqual([expect.stringMatching(/aborted/), 200]);
   });
 
   test('has an address of IPv6 to speak of', async () => {

@@ -305,6 +305,13 @@ export function beginHttp2(
   return { sender: stream, head, hints, leave: () => stream.close(8), stream };
 }
 
+/** Has nothing moved for a while? Then it is held back. */
+export const still = (sender: NodeJS.EventEmitter): Promise<boolean> =>
+  Promise.race([
+    once(sender, 'drain').then(() => false),
+    new Promise<true>((resolve) => setTimeout(resolve, 300, true)),
+  ]);
+
 /** The rest of an answer. Rejects where it breaks off. */
 export async function bodyOf(head: Head): Promise<Buffer> {
   const chunks: Buffer[] = [];

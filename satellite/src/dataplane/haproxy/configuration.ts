@@ -136,8 +136,9 @@ export function haproxyConfiguration(plan: HaproxyPlan): string {
   ].join(' ');
 
   return `global
-${plan.global.map((line) => `  ${line}\n`).join('')}  # For headers as large as satellite takes them.
+${plan.global.map((line) => `  ${line}\n`).join('')}  # For headers as large as satellite takes them, with cookies that HTTP/2 brings one by one.
   tune.bufsize ${Math.max(16_384, 2 * limits.headerSize)}
+  tune.http.maxhdr 256
 
 # Lines about requests go through satellite into its log.
 ring ${RING}
@@ -178,6 +179,8 @@ ${plain(400, 'This request could not be read.')}${plain(408, 'This request could
   'hdr Retry-After 2 ',
 )}${plain(504, 'This service does not answer.')}
 frontend ${VISITORS} from satellite
+  # HTTP/2 is agreed upon in the handshake or not spoken.
+  option disable-h2-upgrade
   log-format '${REQUEST_LINE}'
 .if version_atleast(2.5)
   error-log-format '${ERROR_LINE}'
@@ -207,6 +210,12 @@ ${isSecure ? '  tcp-request session set-var(sess.name) ssl_fc_sni,lower\n' : ''}
   http-request set-var(txn.host) req.hdr(host),lower
   http-request set-var(txn.site) var(txn.host),map_str(${files.sites})
   http-request set-var(txn.id) var(txn.site),field(1,@)
+  acl is_http2 fc_http_major 2
+  acl has_upgrade req.hdr(upgrade) -m found
+  acl is_websocket req.fhdr(upgrade) -m str -i websocket
+  # Satellite, which they reach over HTTP/1.1, could not tell these from others.
+  http-request deny deny_status 400 if is_http2 !{ url -m reg '^(https://[^/]+)?/[!-~]*$' }
+  http-request deny deny_status 400 if is_http2 has_upgrade !is_websocket
   # Somebody's first visit to a site is satellite's, which counts who guesses names. Once a connection, and for the site that
   # it has last asked for: what is open for a site is found by that.
   acl is_known var(sess.known),strcmp(txn.id) eq 0
@@ -230,12 +239,10 @@ ${isSecure ? '  acl is_name var(txn.host),field(1,:),strcmp(sess.name) eq 0\n' :
   acl takes_none method GET HEAD OPTIONS DELETE
   acl is_get method GET
   acl is_page req.hdr(accept) -m beg text/html ${STATE_TYPE}
-  acl has_upgrade req.hdr(upgrade) -m found
-  acl is_websocket req.fhdr(upgrade) -m str -i websocket
 
   use_backend ${SATELLITE} unless is_known is_version is_path
 ${isFront === '' ? '' : `  use_backend ${SATELLITE} if is_front\n`}  use_backend ${SATELLITE} if has_fragment
-  use_backend ${SATELLITE} if !{ fc_http_major 2 } has_zero
+  use_backend ${SATELLITE} if !is_http2 has_zero
   # What most are needs no closer look.
   use_backend ${NOTEBOOKS} if takes_none !is_page !is_special
   use_backend ${SATELLITE} if is_odd
@@ -292,7 +299,8 @@ backend ${name} from satellite
   http-response del-header keep-alive
   http-response del-header proxy- -m beg
   http-response del-header trailer
-${hsts === undefined ? '' : `  http-response set-header Strict-Transport-Security "${hsts}"\n`}${isSockets ? '  http-after-response set-header Connection close unless { status 101 }\n' : ''}  timeout server ${seconds(limits.answerTime)}
+  http-response del-header te
+${hsts === undefined ? '' : `  http-response set-header Strict-Transport-Security "${hsts}"\n`}${isSockets ? '  http-after-response set-header Connection close unless { status 101 }\n' : ''}  timeout server ${seconds(Math.min(limits.answerTime, limits.stallTime))}
   # What a notebook doesn't take satellite tries once more, and has the honest page for.
   retries 1
   option redispatch 1
