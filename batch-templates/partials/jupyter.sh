@@ -259,20 +259,23 @@ jupyter_has_ended() {
 
 # wait_for_jupyter ATTEMPT: waits until Jupyter answers, on a port that our own process holds. Returns 1 when it ended instead.
 wait_for_jupyter() {
-  local deadline=$((SECONDS + 300)) status oddities=0 often=$((SECONDS + 20))
+  local deadline=$((SECONDS + 300)) status oddities=0 often=$((SECONDS + 20)) ours='' pause
   (($1 > 1)) || phase jupyter
   while ((SECONDS < deadline)); do
     ! jupyter_has_ended || return 1
-    # Whoever took the port may take connections and never answer: Jupyter's end must be noticed all the same.
+    # Somebody waits for the page to open; where it takes long anyway, looking often only takes time from Jupyter.
+    if ((SECONDS < often)); then pause=0.03; else pause=0.1; fi
     status=
-    ! port_listens || status=$(status_of api 2)
-    if [[ -n $status ]] && listener_is_ours; then
+    if port_listens; then
+      # It listens a while before it answers: time to see whose it is. Who took the port from us is not asked.
+      if [[ $ours ]] || listener_is_ours; then ours=yes status=$(status_of api 2); else pause=0.5; fi
+    fi
+    if [[ -n $status ]]; then
       [[ $status != 200 ]] || return 0
       # It listens and will not change its mind: something in the user's own configuration moves it.
       ((++oddities < 90)) || fail "Jupyter answers on $(hostname), but with status $status where it should tell its version. Look through your own configuration in ~/.jupyter."
     fi
-    # Somebody waits for the page to open; where it takes long anyway, looking often only takes time from Jupyter.
-    if ((SECONDS < often)); then sleep 0.03; else sleep 0.1; fi
+    sleep "$pause"
   done
   fail "Jupyter did not answer on $address, port $port, within five minutes: $(last_words)"
 }
@@ -299,13 +302,15 @@ status_of() {
 # may be somebody else's. See proc(5), /proc/net/tcp.
 listener_is_ours() {
   [[ -r /proc/net/tcp ]] || return 0
-  local octets local_address wanted state inode='' holder pid parent
+  local octets wanted sockets socket inode='' holder pid parent
   IFS=. read -r -a octets <<<"$address"
-  printf -v wanted '%02X%02X%02X%02X:%04X' "${octets[3]}" "${octets[2]}" "${octets[1]}" "${octets[0]}" "$port"
-  while read -r _ local_address _ state _ _ _ _ _ inode _; do
-    [[ $local_address == "$wanted" && $state == 0A ]] && break
-    inode=''
-  done </proc/net/tcp
+  # The last two: nobody at the other end, LISTEN.
+  printf -v wanted ' %02X%02X%02X%02X:%04X 00000000:0000 0A ' "${octets[3]}" "${octets[2]}" "${octets[1]}" "${octets[0]}" "$port"
+  # At once: read, line by line, has the kernel make the table anew for each.
+  mapfile -t sockets </proc/net/tcp
+  for socket in "${sockets[@]}"; do
+    [[ $socket != *"$wanted"* ]] || read -r _ _ _ _ _ _ _ _ _ inode _ <<<"$socket"
+  done
   [[ -n $inode ]] || return 1
   # Jupyter itself in most cases; looking through all processes of a busy node takes its time.
   [[ -z $(find "/proc/$jupyter_pid/fd" -maxdepth 1 -lname "socket:\[$inode\]" 2>/dev/null) ]] || return 0

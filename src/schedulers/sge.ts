@@ -164,15 +164,20 @@ async function cancel(jobId: string): Promise<CancelOutcome> {
   return parseCancel(await runCommand('qdel', [jobId], { timeout: 60_000, env: queryEnvironment }));
 }
 
-async function offers(timeout?: number): Promise<Offers | { kind: 'unreachable'; message: string }> {
+async function offers(
+  timeout?: number,
+  _clusters?: string,
+  launch?: { readonly account?: string | undefined },
+): Promise<Offers | { kind: 'unreachable'; message: string }> {
   // Sites may keep qconf from their users, or not even install it for them.
   if (commandOnPath('qconf', process.env) === undefined)
     return { partitions: undefined, accounts: undefined };
-  const [queues, projects] = await Promise.all(
-    [['-sq', '*'], ['-sprjl']].map((args) => runCommand('qconf', args, { env: queryEnvironment, timeout })),
-  );
-  if (queues === undefined || isUnreachable(queues))
-    return { kind: 'unreachable', message: queues ? complaint(queues) : '' };
+  const qconf = (...args: string[]) => runCommand('qconf', args, { env: queryEnvironment, timeout });
+  const [queues, projects] = await Promise.all([
+    qconf('-sq', '*'),
+    launch === undefined || launch.account !== undefined ? qconf('-sprjl') : undefined,
+  ]);
+  if (isUnreachable(queues)) return { kind: 'unreachable', message: complaint(queues) };
   const names = projects?.exitCode === 0 ? lines(projects.stdout) : [];
   return {
     partitions: queues.exitCode === 0 ? parseQueues(queues.stdout) : undefined,

@@ -48,6 +48,13 @@ describe.skipIf(leftOut)(`with h2load${leftOut ? ` (left out: ${obstacle})` : ''
   });
 });
 
+test('the bench of starting runs through', async () => {
+  const rows = await bench('start', '--rounds', '1');
+  expect(rows.get('a start, node -e 0: time')?.value).toBeGreaterThan(0);
+  expect(rows.get('a start, start-jupyter --dry-run: time')?.value).toBeGreaterThan(0);
+  expect(rows.get('a start, start-jupyter --version: start-jupyter --version ÷ it')?.value).toBe(1);
+});
+
 test('the bench of many WebSockets runs through', async () => {
   const rows = await bench('websockets');
   expect(rows.get('WebSockets open over TLS 1.3')?.value).toBe(50);

@@ -124,6 +124,15 @@ describe('what this user may ask for', () => {
     });
   });
 
+  it('leaves projects alone in a launch that names none', async () => {
+    const stubs = gridEngine({ 'qconf -sq *': recorded('qconf-sq') });
+    expect(await sge.offers(undefined, undefined, {})).toMatchObject({
+      partitions: [{ name: 'compute' }, { name: 'debug' }],
+      accounts: undefined,
+    });
+    expect(stubs.calls()).toEqual(['qconf -sq *']);
+  });
+
   it('is unknown where the site keeps qconf to itself', async () => {
     const denied = { command: '', stdout: '', stderr: 'qconf: permission denied\n', exitCode: 1 };
     gridEngine({ 'qconf -sq *': denied, 'qconf -sprjl': denied });
