@@ -371,13 +371,14 @@ export class PostgresStore implements TokenStore {
     const asked = await Promise.allSettled(
       configs.map(async (config) => {
         const client = await this.#dial(config);
-        const { rows } = await within(client, PATIENCE_MS, () => client.query(ROLE));
-        return { client, timeline: rows[0].timeline as string | null };
+        return { client, timeline: await timelineOf(client) };
       }),
     );
     const answers = asked.filter((answer) => answer.status === 'fulfilled').map(({ value }) => value);
-    const primaries = answers.filter(({ timeline }) => timeline !== null);
-    const latest = primaries.toSorted((a, b) => (String(a.timeline) < String(b.timeline) ? 1 : -1))[0];
+    // A standby has none.
+    const [latest] = answers
+      .filter(({ timeline }) => timeline !== '')
+      .toSorted((a, b) => (a.timeline < b.timeline ? 1 : -1));
     for (const answer of answers)
       if (answer !== latest)
         within(answer.client, PATIENCE_MS, () => answer.client.end()).catch(() => undefined);
@@ -386,8 +387,11 @@ export class PostgresStore implements TokenStore {
       .filter((answer) => answer.status === 'rejected')
       .map(({ reason }) => reason as Error);
     if (answers.length === 0 && failures[0]) throw failures[0];
-    const others = failures.map(({ message }) => `; ${message}`).join('');
-    throw new Error(`none of its servers is the primary: ${answers.length} are standbys${others}`);
+    const whys = [
+      `${answers.length} of ${configs.length} follow another one`,
+      ...failures.map(({ message }) => message),
+    ];
+    throw new Error(`none of its servers is the primary (${whys.join('; ')})`);
   }
 
   /** A connection. Rejects with whatever is in the way. */
@@ -604,6 +608,17 @@ async function within<T>(client: Client, patience: number, ask: () => Promise<T>
     return await ask();
   } finally {
     clearTimeout(timer);
+  }
+}
+
+/** Where this server is the primary; '' for a standby. */
+async function timelineOf(client: Client): Promise<string> {
+  try {
+    const { rows } = await within(client, PATIENCE_MS, () => client.query(ROLE));
+    return rows[0].timeline ?? '';
+  } catch (error) {
+    sockets.get(client)?.destroy();
+    throw error;
   }
 }
 

@@ -156,6 +156,9 @@ describe.skipIf(leftOut)(`a standby that takes over${leftOut ? ` (left out: ${ob
     await until(() => api(b.port, 'GET', `/tokens/${lost}`), known);
     await second.kill();
     await logged(events, 'database-away', 2);
+    await expect(sharing(both(second, third, 'two'))).rejects.toThrow(
+      /none of its servers is the primary \(1 of 2 follow another one; .*\)/,
+    );
     await third.promote();
     // Others have been faster, and what they did has the numbers of what is lost.
     await third.sql('UPDATE satellite.meta SET seq = seq + 100', 'two');
