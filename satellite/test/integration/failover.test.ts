@@ -95,7 +95,7 @@ describe.skipIf(leftOut)(`a standby that takes over${leftOut ? ` (left out: ${ob
       }
     };
     const workers = [0, 1, 2, 3].map(worker);
-    while (answered.length < 60) await pause(10);
+    while (answered.length < 30) await pause(10);
     await first.kill();
     await logged(events, 'database-away', 2);
     // Nothing can be changed, and clients hear when to come again; what is live goes on.
@@ -110,7 +110,7 @@ describe.skipIf(leftOut)(`a standby that takes over${leftOut ? ` (left out: ${ob
     await second.promote();
     await logged(events, 'database-back', 2);
     const before = answered.length;
-    while (answered.length < before + 20) await pause(10);
+    while (answered.length < before + 10) await pause(10);
     isOver = true;
     await Promise.all(workers);
 
