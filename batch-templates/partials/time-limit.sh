@@ -4,11 +4,10 @@
 watch_time_limit() {
   [[ -n $time_limit ]] && ((time_limit > 300)) || return
   (
-    # shellcheck disable=SC2154 # set two lines below
-    trap 'kill "$sleeping"; exit' TERM
+    # Also where it comes in the moment that sleep begins; and nothing is left when this has ended.
+    trap 'kill "$!" 2>/dev/null; wait; exit' TERM
     sleep $((time_limit - 300)) &
-    sleeping=$!
-    wait "$sleeping" && kill -USR1 $$
+    wait "$!" && kill -USR1 $$
   ) &
   limit_watch=$!
 }
