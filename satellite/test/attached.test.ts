@@ -114,14 +114,15 @@ test('one that somebody else runs serves beside what is its own, and finds every
   const [kept, ended] = [await tunnel(port, token), await tunnel(port, other)];
   await before.stop();
   await kept.send('while nobody looks').until(/while nobody looks/);
-  expect((await visit(port, token, { path: '/alone' })).body).toBe('the notebook /alone');
+  expect((await visit(port, token)).body).toBe('the notebook /');
   expect((await ask(port)).status).toBe(503);
+  expect((await visit(port, token, { path: '/alone' })).body).toBe('the notebook /alone');
   const after = await satellite(config, { log: second.log });
   expect(await second.when(isEvent('haproxy-reconciled'))).toMatchObject({ sites: 2, added: 0, removed: 0 });
   expect((await api(port, 'DELETE', `/tokens/${other}`, undefined, NODE1)).status).toBe(204);
   await ended.ended();
   await kept.send('afterwards').until(/afterwards/);
-  // Nothing that was asked meanwhile is missing in the log.
+  // What was asked meanwhile is in the log. (Of a line that is on its way in that moment HAProxy 2.8 knows nothing more.)
   await second.when(({ path }) => path === '/alone');
 
   await after.close();

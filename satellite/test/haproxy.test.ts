@@ -315,9 +315,10 @@ describe('HAProxy', () => {
     await once(first.child, 'exit');
 
     await kept.send('while nobody looks').until(/while nobody looks/);
-    expect((await visit(port, token, { path: '/x' })).body).toBe('the notebook /x');
+    expect((await visit(port, token)).body).toBe('the notebook /');
     const manage = await ask(port);
     expect([manage.status, manage.headers['retry-after']]).toEqual([503, '2']);
+    expect((await visit(port, token, { path: '/x' })).body).toBe('the notebook /x');
 
     const { log, when } = journal();
     const second = await satellite({ state, haproxy: {} }, { log });

@@ -36,6 +36,7 @@ export function haproxyPart(config: SatelliteConfig): { readonly text: string; r
       certificates: certificates.map((_, i) => files.certificate(i)),
       ...settingsOf(config),
       files: { satellite: seen(files.satellite), log: seen(files.log), sites: files.sites },
+      log: 'global',
       global: [
         `set-var ${STAMP} str(${stamp})`,
         `stats socket ${socket} mode 660 group ${accountOf(user).group} level admin`,

@@ -18,6 +18,8 @@ export interface HaproxyPlan {
   readonly hsts: string | undefined;
   readonly limits: Limits;
   readonly files: HaproxyFiles;
+  /** Where lines about requests go with HAProxy 3.3 and later, whose rings lead to no UNIX sockets any more. */
+  readonly log: string;
   /** Lines for the `global` section beside those of the data path: how this HAProxy is run. */
   readonly global: readonly string[];
 }
@@ -52,6 +54,7 @@ export const TABLES = {
   sockets: 'satellite-sockets',
 };
 
+const DEFAULTS = 'satellite-defaults';
 const VISITORS = 'satellite-visitors';
 const RING = 'satellite-log';
 /** The backend of whatever isn't plain. */
@@ -66,6 +69,8 @@ export const backends = { pages: PAGES, webSockets: WEBSOCKETS, others: NOTEBOOK
 const RING_SIZE = 16 * 1024 * 1024;
 /** The longest line that HAProxy takes. */
 const LONGEST_LINE = 65_535;
+/** The form of lines about requests, which are those of this level and above. */
+export const LINES = `len ${LONGEST_LINE} format raw local0 err`;
 
 /**
  * Fields by which a request is anything but plain: those of the connection, who a visitor says that he is, and all that are
@@ -141,6 +146,8 @@ ${plan.global.map((line) => `  ${line}\n`).join('')}  # For headers as large as 
   tune.http.maxhdr 256
 
 # Lines about requests go through satellite into its log.
+.if version_atleast(3.3)
+.else
 ring ${RING}
   format raw
   maxlen ${LONGEST_LINE}
@@ -148,10 +155,15 @@ ring ${RING}
   timeout connect 5s
   timeout server 10s
   server satellite unix@${files.log} log-proto legacy
+.endif
 
-defaults satellite
+defaults ${DEFAULTS}
   mode http
-  log ring@${RING} len ${LONGEST_LINE} format raw local0 err
+.if version_atleast(3.3)
+  log ${plan.log}
+.else
+  log ring@${RING} ${LINES}
+.endif
   option dontlognull
   # Lines about requests and connections are "errors": what HAProxy says in between of itself is less.
   option log-separate-errors
@@ -178,7 +190,7 @@ ${plain(400, 'This request could not be read.')}${plain(408, 'This request could
   'This service starts again. Please try once more in a moment.',
   'hdr Retry-After 2 ',
 )}${plain(504, 'This service does not answer.')}
-frontend ${VISITORS} from satellite
+frontend ${VISITORS} from ${DEFAULTS}
   # HTTP/2 is agreed upon in the handshake or not spoken.
   option disable-h2-upgrade
   log-format '${REQUEST_LINE}'
@@ -255,7 +267,7 @@ ${isFront === '' ? '' : `  use_backend ${SATELLITE} if is_front\n`}  use_backend
   use_backend ${PAGES} if is_get is_page
   default_backend ${NOTEBOOKS}
 
-backend ${SATELLITE} from satellite
+backend ${SATELLITE} from ${DEFAULTS}
   # One connection here for each of a visitor's: what satellite counts is what there is.
   http-reuse never
   # What comes of it is in satellite's own log.
@@ -277,7 +289,7 @@ ${table(TABLES.sockets, 'integer', 200_000, '1h', 'conn_cur,http_req_cnt,bytes_i
     const most = isSockets ? limits.webSocketsPerSite : limits.requestsPerSite;
     const tooMany = `This site has too many ${isSockets ? 'WebSockets open' : 'requests under way'}.`;
     return `
-backend ${name} from satellite
+backend ${name} from ${DEFAULTS}
   http-request set-log-level err
   http-request set-var(txn.path) path
   http-request set-var(txn.path) '${SHORT_PATH}' if { path -m sub -- - %2d %2D }
@@ -312,7 +324,7 @@ ${name === PAGES ? '  # To keep what was asked costs a copy of a whole buffer: f
 }
 
 function table(name: string, type: string, size: number, expire: string, store: string): string {
-  return `backend ${name} from satellite
+  return `backend ${name} from ${DEFAULTS}
   stick-table type ${type} size ${size} expire ${expire} store ${store}
 `;
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
-import type { Server } from 'node:net';
+import type { Server, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -12,10 +12,10 @@ import { isDatabase } from '../../tokens/postgres-url.ts';
 import type { Engine } from '../engine.ts';
 import { type Account, accountOf, letIn } from './account.ts';
 import { AttachedHaproxy } from './attached.ts';
-import { backends, haproxyConfiguration, settingsOf } from './configuration.ts';
+import { backends, haproxyConfiguration, LINES, settingsOf } from './configuration.ts';
 import { fileNames, writeOwn } from './files.ts';
 import { HaproxyLog, type WriteLines } from './log.ts';
-import { type Address, checkProgram, type Haproxy, HaproxyProcess, LISTENER_FD } from './process.ts';
+import { type Address, checkProgram, type Haproxy, HaproxyProcess, LISTENER_FD, LOG_FD } from './process.ts';
 import { RuntimeApi } from './runtime.ts';
 import { HaproxySites } from './sites.ts';
 
@@ -142,6 +142,7 @@ ${haproxyConfiguration({
   certificates: certificates.map((_, i) => this.#files.certificate(i)),
   ...settingsOf(config),
   files: { satellite: seen(satellite), log: seen(log), sites },
+  log: `fd@${LOG_FD} ${LINES}`,
   global: [
     `description ${description}`,
     ...(threads === undefined ? [] : [`nbthread ${threads}`]),
@@ -155,6 +156,7 @@ ${haproxyConfiguration({
   ],
 })}`;
     return {
+      onLog: (lines: Socket) => this.#log.take(lines),
       program,
       file: this.#file('haproxy.cfg'),
       note: this.#file('haproxy.json'),

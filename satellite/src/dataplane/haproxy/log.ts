@@ -28,7 +28,7 @@ export class HaproxyLog {
     this.#log = log;
     this.#write = write ?? ((lines) => this.#parse(lines));
     // Or else Node reads on for a while from what is paused, piece by piece.
-    this.#server = createServer({ highWaterMark: 1 }, (socket) => this.#take(socket));
+    this.#server = createServer({ highWaterMark: 1 }, (socket) => this.take(socket));
   }
 
   /** To be told where to listen. */
@@ -44,7 +44,8 @@ export class HaproxyLog {
     await closed;
   }
 
-  #take(socket: Socket): void {
+  /** Reads from HAProxy's end of a connection, or of a pipe. */
+  take(socket: Socket): void {
     this.#sockets.add(socket);
     socket.on('error', () => undefined);
     socket.once('close', () => this.#sockets.delete(socket));

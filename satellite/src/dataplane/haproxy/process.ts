@@ -1,7 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, readlinkSync } from 'node:fs';
-import { type AddressInfo, createServer, type Server } from 'node:net';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { endianness } from 'node:os';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
@@ -26,8 +26,9 @@ const STEADY_MS = 60_000;
 const WATCH_MS = 500;
 const KILL_MS = 2000;
 
-/** The descriptor of the child that it listens on. */
+/** Descriptors of the child: what it listens on, and a pipe that it may write lines about requests to. */
 export const LISTENER_FD = 3;
+export const LOG_FD = 4;
 
 /**
  * glibc gives large buffers back to the system one by one, which costs a request a quarter of its time (measured with 2.6):
@@ -85,6 +86,8 @@ export interface ProcessOptions {
   readonly identity: string;
   readonly runtime: RuntimeApi;
   readonly log: Log;
+  /** Reads lines about requests from the pipe. */
+  readonly onLog: (lines: Socket) => void;
   /** It serves, and knows nothing: at the first start, and whenever it has been started again. */
   readonly onUp: () => void;
   readonly onDown: () => void;
@@ -196,12 +199,12 @@ export class HaproxyProcess implements Haproxy {
   }
 
   async #launch(at: Place): Promise<Running> {
-    const { program, file, note, configuration, runtime, log } = this.#options;
+    const { program, file, note, configuration, runtime, log, onLog } = this.#options;
     const description = this.#description;
     writeOwn(file, configuration(description));
     const listener = typeof at === 'number' ? undefined : await listenOn(at);
     const child = spawn(program, ['-db', '-f', file], {
-      stdio: ['ignore', 'ignore', 'pipe', descriptorOf(listener ?? at)],
+      stdio: ['ignore', 'ignore', 'pipe', descriptorOf(listener ?? at), 'pipe'],
       env: { ...process.env, ...MALLOC },
     });
     const address = typeof at === 'number' ? addressOfDescriptor(at) : addressOf(listener as Server);
@@ -220,6 +223,7 @@ export class HaproxyProcess implements Haproxy {
       if (isUp) log({ event: 'haproxy', message: text });
       else complaints.push(text);
     });
+    onLog(child.stdio[LOG_FD] as Socket);
     const started = performance.now();
     while (performance.now() - started < START_MS) {
       const ended = await Promise.race([over, pause(LOOK_MS)]);
