@@ -49,7 +49,7 @@ import {
 async function bare(
   directory: string,
   traffic: Traffic,
-  { listen = '127.0.0.1:0', program = 'haproxy' } = {},
+  { listen = '127.0.0.1:0', program = 'haproxy', state = ':memory:' } = {},
 ) {
   const { log, ...rest } = journal();
   const config = parseConfig({
@@ -58,6 +58,7 @@ async function bare(
     engine: 'haproxy',
     listen,
     haproxy: { directory, program },
+    state,
   });
   const inside = new NodeEngine(config.limits, traffic, undefined);
   const parts = { config, traffic, log, inside, logLines: undefined, certificates: [] };
@@ -263,6 +264,27 @@ describe('HAProxy', () => {
     await expect.poll(health).toBe(200);
     expect((await visit(port, token)).body).toBe('the notebook /');
   }, 60_000);
+
+  test('that has lost its satellite carries nothing on, where others may end its sites', async () => {
+    const traffic = new Traffic();
+    const directory = await folder();
+    const { engine } = await bare(directory, traffic, { state: 'postgresql:///x?host=/nowhere' });
+    const inside = createServer();
+    await engine.listen(inside);
+    const [token, upstream] = ['one-two-three', await echoing()];
+    traffic.visit(token, '127.0.0.1');
+    engine.place(token, NODE1, upstream.port);
+    await knownVisits(directory, 1);
+    // HAProxy has looked for it when it was not there yet.
+    while (!/ satellite - 2 .*\n/.test(await runtimeIn(directory).ask('show servers state satellite')))
+      await pause(5);
+    const { port } = engine.address;
+    const open = await tunnel(port, token);
+    expect((await visit(port, token)).body).toBe('the notebook /');
+    inside.close();
+    await open.ended();
+    expect((await visit(port, token)).status).toBe(503);
+  });
 
   test('that takes long to come back is not asked meanwhile, and told everything once', async () => {
     const directory = await folder();

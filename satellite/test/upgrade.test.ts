@@ -26,7 +26,7 @@ import {
 shareHaproxy();
 
 /** A live site on a notebook that hands every connection which says something to the test. */
-async function live({ tls = false } = {}) {
+async function live({ tls = false, limits = {} } = {}) {
   const arrivals: ((wire: Wire) => void)[] = [];
   const waiting: Wire[] = [];
   const target = await listenOn(
@@ -44,7 +44,7 @@ async function live({ tls = false } = {}) {
       );
     }),
   );
-  const { port } = await satelliteOver(tls ? 'HTTP/2' : 'HTTP/1.1');
+  const { port } = await satelliteOver(tls ? 'HTTP/2' : 'HTTP/1.1', { limits });
   const token = await redeemed(port, target);
   const visit = async (): Promise<Wire> =>
     tls ? new WireOf(await secureWire(port, siteHost(token), { protocols: ['http/1.1'] })) : wire(port);
@@ -141,6 +141,28 @@ describe('a WebSocket', () => {
     upstream.socket.end();
     await client.ended();
   });
+
+  test.each(['client', 'upstream'] as const)(
+    'is not kept for long where only the %s ends it',
+    async (side) => {
+      const site = await live({ limits: { stallTime: '300ms', webSocketsPerSite: 1 } });
+      const ends = await spliced(site);
+      ends[side].socket.end();
+      // There is room for another one.
+      let isAsked = false;
+      const asked = site.next().then(() => {
+        isAsked = true;
+      });
+      await expect
+        .poll(async () => {
+          const next = await site.visit();
+          next.send(upgrade(site.token));
+          await Promise.race([next.until(/ 503 /), asked]);
+          return isAsked;
+        })
+        .toBe(true);
+    },
+  );
 
   test.each(['client', 'upstream'] as const)('an abort of the %s reaches the other side', async (side) => {
     const both = await spliced(await live());

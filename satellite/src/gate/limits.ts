@@ -9,6 +9,9 @@ import { type Networks, normalizeAddress } from './networks.ts';
  */
 export const BACKLOG = 4096;
 
+/** How long one side of a WebSocket may be silent once the other has ended it, unless `stallTime` is less; milliseconds. */
+export const HALF_CLOSED_MS = 60_000;
+
 const MAX_CLIENTS = 50_000;
 const MINUTE_MS = 60_000;
 

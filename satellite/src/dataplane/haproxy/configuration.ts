@@ -1,7 +1,9 @@
 import type { Limits, SatelliteConfig } from '../../config.ts';
+import { HALF_CLOSED_MS } from '../../gate/limits.ts';
 import { profile } from '../../in-front/plan.ts';
 import { STATE_TYPE } from '../../pages/paths.ts';
 import { hstsOf } from '../../tls.ts';
+import { isDatabase } from '../../tokens/postgres-url.ts';
 
 /** What HAProxy has to do, and where everything is. All of it may be written into a configuration as it is. */
 export interface HaproxyPlan {
@@ -17,6 +19,8 @@ export interface HaproxyPlan {
   /** The value of Strict-Transport-Security in every answer; the notebook's own stays where it is undefined. */
   readonly hsts: string | undefined;
   readonly limits: Limits;
+  /** Is the state shared? Then a site may end without a satellite here that would tell HAProxy. */
+  readonly isShared: boolean;
   readonly files: HaproxyFiles;
   /** Where lines about requests go with HAProxy 3.3 and later, whose rings lead to no UNIX sockets any more. */
   readonly log: string;
@@ -34,6 +38,7 @@ export function settingsOf(config: SatelliteConfig) {
     proxyProtocol: networks(config.proxyProtocol),
     hsts: hstsOf(config),
     limits: config.limits,
+    isShared: isDatabase(config.state),
   };
 }
 
@@ -116,7 +121,7 @@ const seconds = (milliseconds: number): string => `${milliseconds}ms`;
  * takes, and nothing is wrong while the map is empty.
  */
 export function haproxyConfiguration(plan: HaproxyPlan): string {
-  const { limits, files, certificates, trustedProxies, proxyProtocol, hsts } = plan;
+  const { limits, files, certificates, trustedProxies, proxyProtocol, hsts, isShared } = plan;
   const isSecure = certificates.length > 0;
   const proto = isSecure ? 'https' : 'http';
   const toSatellite = `server satellite unix@${files.satellite} send-proxy-v2 proxy-v2-options ssl,authority`;
@@ -183,8 +188,10 @@ defaults ${DEFAULTS}
 .endif
   timeout server ${seconds(limits.stallTime)}
   timeout connect ${seconds(limits.connectTime)}
-  # WebSockets; the longest that HAProxy can count.
+  # WebSockets; the longest that HAProxy can count. One that is closed on one side is soon closed.
   timeout tunnel 24d
+  timeout client-fin ${seconds(Math.min(limits.stallTime, HALF_CLOSED_MS))}
+  timeout server-fin ${seconds(Math.min(limits.stallTime, HALF_CLOSED_MS))}
 ${plain(400, 'This request could not be read.')}${plain(408, 'This request could not be read.')}${plain(500, 'This request could not be answered.')}${plain(502, 'This request could not be answered.')}${plain(
   503,
   'This service starts again. Please try once more in a moment.',
@@ -276,7 +283,7 @@ backend ${SATELLITE} from ${DEFAULTS}
   http-response del-header keep-alive
   # Behind an upgrade that was refused nobody's request begins.
   http-after-response set-header Connection close if { var(txn.upgrade) -m found } !{ status 101 }
-  ${toSatellite}
+  ${toSatellite}${isShared ? ' check check-send-proxy inter 1s downinter 50ms rise 1 fall 3' : ''}
 ${[PAGES, WEBSOCKETS, NOTEBOOKS].map((name) => notebooks(name)).join('')}
 ${table(TABLES.clients, 'ip', 100_000, '1m', 'conn_cur')}
 ${table(TABLES.connections, 'string len 64', 200_000, '10s', 'gpt0')}
@@ -317,7 +324,7 @@ ${hsts === undefined ? '' : `  http-response set-header Strict-Transport-Securit
   retries 1
   option redispatch 1
 ${name === PAGES ? '  # To keep what was asked costs a copy of a whole buffer: for pages alone.\n  retry-on conn-failure empty-response junk-response\n' : ''}${plain(502, 'The connection to the compute node broke off.', 'hdr Retry-After 5 ')}${plain(504, 'The compute node does not answer.', 'hdr Retry-After 5 ')}  use-server notebook if { always_true }
-  server notebook 0.0.0.0:0 weight 0
+${isShared ? `  # Without a satellite nobody hears of sites that end at others.\n` : ''}  server notebook 0.0.0.0:0 weight 0${isShared ? ` track ${SATELLITE}/satellite on-marked-down shutdown-sessions` : ''}
   ${toSatellite}
 `;
   }

@@ -1,6 +1,8 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Limits } from '../../config.ts';
+import { HALF_CLOSED_MS } from '../../gate/limits.ts';
 import type { SiteTraffic } from '../../operation/traffic.ts';
 import type { Failure, Target, Visit } from '../engine.ts';
 import { failureOf } from './exchange.ts';
@@ -14,6 +16,9 @@ import { takeAtPush } from './take-at-push.ts';
 const bodiless: ReadonlySet<number> = new Set([204, 304]);
 
 const KEEPALIVE_MS = 60_000;
+
+/** Why a tunnel is closed whose other half does not end. */
+const STALLED = new Error('the other side ended long ago');
 
 /** An upgrade under way, or the tunnel that it has become. */
 export interface Tunnel {
@@ -36,7 +41,7 @@ export function relayUpgrade(
   target: Target,
   visit: Visit,
   site: SiteTraffic,
-  { connectTime, answerTime }: Limits,
+  { connectTime, answerTime, stallTime }: Limits,
   onOpen: () => void,
   onFailure: (failure: Failure) => void,
 ): Tunnel {
@@ -89,7 +94,7 @@ export function relayUpgrade(
     if (head.length > 0) upstream.write(head);
     site.bytesOut += upstreamHead.length;
     site.bytesIn += head.length;
-    splice(client, notebook, site);
+    splice(client as Socket, notebook, site, Math.min(stallTime, HALF_CLOSED_MS));
     onOpen();
     tunnel.end = endOf(client, upstream);
   });
@@ -137,8 +142,11 @@ export function relayUpgrade(
   return tunnel;
 }
 
-/** What Duplex.pipe() would do both ways, with a third of its listeners and closures, and less for each message. */
-function splice(client: Duplex, notebook: NotebookSocket, site: SiteTraffic): void {
+/**
+ * What Duplex.pipe() would do both ways, with a third of its listeners and closures, and less for each message. Once one side
+ * has ended, the other may be silent for `patience` milliseconds.
+ */
+function splice(client: Socket, notebook: NotebookSocket, site: SiteTraffic, patience: number): void {
   const { socket: upstream } = notebook;
   const forward = (chunk: Buffer): boolean => {
     site.bytesIn += chunk.length;
@@ -157,8 +165,14 @@ function splice(client: Duplex, notebook: NotebookSocket, site: SiteTraffic): vo
   });
   client.on('drain', () => upstream.resume());
   // The end of a direction is passed on as a half-close; an abort ends the other one too.
-  client.on('end', () => upstream.end());
-  upstream.on('end', () => client.end());
+  client.on('end', () => {
+    upstream.end();
+    upstream.setTimeout(patience, () => upstream.destroy(STALLED));
+  });
+  upstream.on('end', () => {
+    client.end();
+    client.setTimeout(patience, () => client.destroy(STALLED));
+  });
   client.on('error', () => upstream.destroy());
   upstream.on('error', () => client.destroy());
   client.on('close', () => {
