@@ -677,13 +677,18 @@ describe('the end', () => {
       else answer = () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate');
     });
     const { port, lane } = await start(target);
-    const idle = (await visitor(port)).send(GET);
+    const [idle, quick] = [(await visitor(port)).send(GET), (await visitor(port)).send(GET)];
     await idle.until(/ok$/);
+    await quick.until(/ok$/);
     const busy = (await visitor(port)).send(GET.replace('/a', '/b'));
     await expect.poll(() => answer).toBeDefined();
     const fresh = await visitor(port);
-    await expect.poll(() => lane.visitors.size).toBe(3);
+    await expect.poll(() => lane.visitors.size).toBe(4);
+    // Is on its way when the stop begins.
+    quick.send(GET);
     lane.stop();
+    expect(lane.isBusy).toBe(true);
+    await quick.until(/elsewhere: {2}GET/);
     await idle.ended();
     answer?.();
     expect(await busy.ended()).toMatch(/\r\nConnection: close\r\n[\s\S]*late$/);

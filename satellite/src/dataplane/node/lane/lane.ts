@@ -14,6 +14,9 @@ import { Visitor } from './visitor.ts';
 const SHORTEST_PERIOD_MS = 10;
 const LONGEST_PERIOD_MS = 1000;
 
+/** How long a stop waits for requests that may have been sent already, on connections that are kept. */
+const LINGER_MS = 500;
+
 /** What is said of a request once it is over. */
 export interface Passed {
   readonly client: string;
@@ -52,6 +55,7 @@ export class Lane {
   /** Requests under way. */
   busy = 0;
   isStopping = false;
+  #mayBeAsked = false;
   readonly #server: Server | SecureServer;
   readonly #serve: (socket: Socket) => void;
   readonly #traffic: Traffic;
@@ -102,9 +106,9 @@ export class Lane {
     this.#timer = setInterval(() => this.#look(), this.#period).unref();
   }
 
-  /** Is anything under way? */
+  /** Is anything under way, or may be already? */
   get isBusy(): boolean {
-    return this.busy > 0;
+    return this.busy > 0 || (this.#mayBeAsked && this.visitors.size > 0);
   }
 
   /** What has come of a request that was handed over: it must not be sent to the notebook again. */
@@ -143,17 +147,28 @@ export class Lane {
     notebook?.end();
   }
 
-  /** Nothing new is begun here, and connections without a request are closed. */
+  /**
+   * Nothing new is begun here. Connections without a request are closed a moment later: the next one may be on its way, is
+   * answered elsewhere, and ends its connection in order.
+   */
   stop(): void {
     if (this.isStopping) return;
     this.isStopping = true;
+    this.#mayBeAsked = true;
     for (const visitor of [...this.visitors]) visitor.stop();
+    setTimeout(() => this.#closeIdle(), LINGER_MS).unref();
   }
 
   close(): void {
     this.stop();
+    this.#closeIdle();
     clearInterval(this.#timer);
     for (const token of [...this.#notebooks.keys()]) this.drop(token);
+  }
+
+  #closeIdle(): void {
+    this.#mayBeAsked = false;
+    for (const visitor of [...this.visitors]) if (!visitor.isBusy) visitor.socket.destroy();
   }
 
   #look(): void {

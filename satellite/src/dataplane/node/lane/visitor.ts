@@ -161,9 +161,7 @@ export class Visitor {
   /** We are closing: what is under way comes to its end, and nothing is begun. */
   stop(): void {
     this.closes = true;
-    if (this.isBusy) return;
-    if (this.#hasAsked) this.socket.destroy();
-    else this.#handOver(undefined);
+    if (!this.isBusy && !this.#hasAsked) this.#handOver(undefined);
   }
 
   /** False where no more is wanted until #readOn(). */
