@@ -172,7 +172,7 @@ async function compare(world: World, { proxy: { port }, steps }: Real): Promise<
       const id = token.job?.replace(/[[\]]/g, '');
       expect([state, phase ?? undefined, job?.id]).toEqual([token.state, token.phase, id]);
       if (token.verdict === undefined) expect(reason ?? undefined).toBe(token.reason);
-      else expect(reason).toMatch(/^The (job|compute node) /);
+      else expect(reason).toMatch(/^The (job|compute node|time limit) /);
     }
     if (i !== steps % world.tokens.length) continue;
     const letter = (await ask(port, { path: `/tokenjobstate.cgi?token=${token.name}`, from: OUTSIDE })).body;

@@ -188,7 +188,7 @@ describe.skipIf(leftOut)(`with a front${leftOut ? ` (left out: ${obstacle})` : '
       server?.closeAllConnections();
     }
     await rm(folder, { recursive: true, force: true, maxRetries: 10 });
-  });
+  }, 60_000);
 
   describe.each(programs)('$name', ({ name, check, serve }) => {
     let proxy: Satellite;

@@ -59,6 +59,9 @@ export async function install(from: readonly string[]): Promise<string> {
   return join(place, 'bin/python');
 }
 
+/** How long a Jupyter may take to end in order. */
+const STOP_MS = 15_000;
+
 /** Starts one in a folder, on a free port; gives the port, what it says, and what ends it. */
 export async function startJupyter(
   { from, module, settings }: Jupyter,
@@ -83,7 +86,10 @@ export async function startJupyter(
   const ended = once(child, 'exit');
   const stop = async (): Promise<void> => {
     child.kill('SIGTERM');
+    // Jupyter asks its kernels and its extensions, one of which may have no answer.
+    const patience = setTimeout(() => child.kill('SIGKILL'), STOP_MS);
     await ended;
+    clearTimeout(patience);
   };
   const said: string[] = [];
   const lines = createInterface({ input: child.stderr });

@@ -654,6 +654,11 @@ describe.skipIf(leftOut)(`a state in PostgreSQL${leftOut ? ` (left out: ${obstac
     };
     const upstream = await answering();
     const { token, url } = await gated(all[0] as TestSatellite, upstream.port);
+    for (const { port } of all)
+      await until(
+        () => api(port, 'GET', `/tokens/${token}`),
+        (answer) => answer.json<{ state: string }>().state === 'mapped',
+      );
     const alice = new Person(oneAddress);
     let begun = 0;
     const page = await alice.open(`${url}lab?x=1`, {}, async (to) => {

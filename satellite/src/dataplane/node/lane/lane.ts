@@ -91,8 +91,13 @@ export class Lane {
     this.#serve = serve;
     server.off(event, serve);
     server.prependListener(event, (socket: Socket) => {
-      if (this.isStopping) this.#serve.call(this.#server, socket);
-      else this.visitors.add(new Visitor(this, socket));
+      if (this.isStopping) {
+        this.#serve.call(this.#server, socket);
+        return;
+      }
+      const visitor = new Visitor(this, socket);
+      this.visitors.add(visitor);
+      visitor.listen();
     });
     server.prependListener('request', (request: IncomingMessage) => {
       const failure = this.#failures.get(request.socket);

@@ -29,7 +29,7 @@ export class Visitor {
   status = 0;
   readonly #lane: Lane;
   readonly #outgoing: Outgoing;
-  readonly #leaveToStream: () => void;
+  #leaveToStream: () => void = () => undefined;
   /** What the TLS handshake was made for; undefined where there was none, or no name in it. */
   readonly #servername: string | undefined;
   readonly #proto: 'http' | 'https';
@@ -77,11 +77,19 @@ export class Visitor {
     this.#peer = lane.door.peer(socket);
     this.#client = this.#peer ?? { address: '' };
     this.#moved = lane.now;
-    this.#leaveToStream = takeAtPush(socket, this.#onData);
     socket.on('drain', this.#onDrain);
     socket.on('end', this.#onEnd);
     socket.on('error', this.#onError);
     socket.on('close', this.#onClose);
+  }
+
+  /** Begins to listen. Once the lane knows the visitor: his connection may be handed over at once. */
+  listen(): void {
+    const { socket } = this;
+    // What a balancer's header has brought along.
+    const early = socket.read() as Buffer | null;
+    this.#leaveToStream = takeAtPush(socket, this.#onData);
+    if (early !== null) this.#onData(early);
   }
 
   get wantsHeadOnly(): boolean {
