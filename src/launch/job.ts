@@ -68,8 +68,9 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
       client && linkJob(client, record, launch),
       isShownNow && presentSubmitted(launch, record),
     ]);
-    interrupted.throwIfAborted();
+    // Whoever has the link has a session.
     if (isShownNow) return 0;
+    interrupted.throwIfAborted();
     if (client === undefined) progress.note(`Session ${record.id} is job ${jobWords(record)}.`);
     const seconds = wait === true ? undefined : wait;
     const ready = await waitUntilReady(launch, record, client, seconds);

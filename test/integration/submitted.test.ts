@@ -10,7 +10,10 @@ import { freshHome, temporaryDirectory } from '../support/directories.ts';
 import { slurmPrograms, start, usualPrograms } from '../support/program.ts';
 import { stubCommands } from '../support/stubs.ts';
 
-it('nobody waits for the link until the proxy knows of the job', async () => {
+it.each([
+  ['nobody waits for the link until the proxy knows of the job', undefined],
+  ['an interruption after the link is too late', 'SIGINT'],
+] as const)('%s', async (_, signal) => {
   const directory = temporaryDirectory();
   const { cert, key } = await makeCertificate(directory, ['DNS:manage.sites.localhost']);
   const told = Promise.withResolvers<string>();
@@ -58,7 +61,10 @@ it('nobody waits for the link until the proxy knows of the job', async () => {
     },
   });
   // The proxy answers only when it has been printed.
-  running.stdout.once('data', (text) => told.resolve(String(text)));
+  running.stdout.once('data', (text) => {
+    if (signal) running.kill(signal);
+    told.resolve(String(text));
+  });
   const { exitCode, stderr } = await running;
   expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
   expect(await told.promise).toMatch(/^https:\/\/one-two-three\.sites\.localhost\/\?token=\w+\n$/);
