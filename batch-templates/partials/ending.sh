@@ -54,10 +54,16 @@ end() {
 }
 
 # Asks a process to end, and what it is just running, which would be left behind otherwise. Held meanwhile, so that it
-# starts nothing between the look at its children and the signal.
+# starts nothing between the look at its children and the signal; on a busy node it may first finish what it starts.
 ask_to_end() {
-  local children
+  local children looks key value
   kill -STOP "$1" 2>/dev/null
+  for ((looks = 0; looks < 100; looks++)); do
+    value=
+    while read -r key value; do [[ $key != State: ]] || break; done 2>/dev/null <"/proc/$1/status"
+    [[ $value != [RSD]* ]] || { sleep 0.01 && continue; }
+    break
+  done
   children=$(grep -l "^PPid:[[:space:]]*$1\$" /proc/[0-9]*/status 2>/dev/null | cut -d/ -f3)
   # shellcheck disable=SC2086 # one number a word
   kill -TERM "$1" $children 2>/dev/null

@@ -138,7 +138,7 @@ describe('a healthy cluster', () => {
     });
     expect(findings.get('Proxy: Certificate')).toMatchObject({ result: 'ok' });
     expect(findings.get('Proxy: Names of sites')).toMatchObject({ result: 'ok' });
-    expect(satellite.tokensInUse()).toEqual([]);
+    await expect.poll(() => satellite.tokensInUse()).toEqual([]);
     expect(stubs.calls().filter((call) => /^(?:sbatch (?!--version)|scancel)/.test(call))).toEqual([]);
   });
 
@@ -350,7 +350,7 @@ describe('--class', () => {
       { user: 'alice', account: 'demo', problems: ['this machine does not know the user'] },
       { user: 'bob', problems: ['this machine does not know the user', 'may not charge demo (but other)'] },
     ]);
-    expect(satellite.tokensInUse()).toEqual([]);
+    await expect.poll(() => satellite.tokensInUse()).toEqual([]);
   });
 
   it('takes whom the reservation names, and says that too few of their jobs fit', async () => {

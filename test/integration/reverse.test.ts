@@ -124,7 +124,7 @@ describe(`from a workstation through ssh${note}`, () => {
     );
     const key = path.join(how.home.path, '.config/start-jupyter/reverse_ed25519');
     expect(statSync(key).mode & 0o777).toBe(0o600);
-    expect(satellite.tokensInUse()).toEqual([]);
+    await expect.poll(() => satellite.tokensInUse()).toEqual([]);
 
     server.authorize(line);
     const launch = launchHere(launchArguments('--json'), how);
@@ -174,7 +174,7 @@ describe(`from a workstation through ssh${note}`, () => {
 
     launch.kill('SIGINT');
     expect((await launch.ended).exitCode).toBe(130);
-    expect(satellite.tokensInUse()).toEqual([]);
+    await expect.poll(() => satellite.tokensInUse()).toEqual([]);
     expect((await satellite.ask(api, withToken)).status).toBe(410);
     await allEnded(how.home.path);
     expect(existsSync(path.dirname(socket))).toBe(false);

@@ -63,6 +63,6 @@ describe(`a site by its path${note}`, () => {
     await allEnded(home.path);
     expect(runtime.filter((directory) => existsSync(directory))).toEqual([]);
     expect(filesHolding([home.path], [jupyterToken, words])).toEqual([]);
-    expect(satellite.tokensInUse()).toEqual([]);
+    await expect.poll(() => satellite.tokensInUse()).toEqual([]);
   });
 });

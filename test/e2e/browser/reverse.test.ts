@@ -61,5 +61,5 @@ test('JupyterLab works through ssh from a workstation, and goes on after the con
 
   launch.kill('SIGINT');
   expect((await launch.ended).exitCode).toBe(130);
-  expect(satellite.tokensInUse()).toEqual([]);
+  await expect.poll(() => satellite.tokensInUse()).toEqual([]);
 });
