@@ -1,16 +1,19 @@
 #!/bin/bash
 # A launch as a careful administrator writes it for the users of a cluster: the same steps as start-jupyter's, with sinfo,
-# sacctmgr, curl, openssl and sbatch. What depends on nothing else goes on at the same time. The bench compares with it.
+# sacctmgr, curl, openssl, sbatch, and `jupyter --config-dir` so that users keep their own configuration. What depends on
+# nothing else goes on at the same time. The bench compares with it, and with what is left with -n: without Jupyter, whose
+# Python takes longer than all the rest, and so without the users' configuration.
 #
-#   by-hand.sh ENDPOINT CAFILE [-A account] [-p partition] [-t minutes] [-- options of sbatch]
+#   by-hand.sh ENDPOINT CAFILE [-n] [-A account] [-p partition] [-t minutes] [-- options of sbatch]
 set -euo pipefail
 umask 077
 
 endpoint=$1 ca=$2
 shift 2
-account='' partition=compute minutes=30
-while getopts A:p:t: option; do
+account='' partition=compute minutes=30 own_config=yes
+while getopts nA:p:t: option; do
   case $option in
+    n) own_config= ;;
     A) account=$OPTARG ;;
     p) partition=$OPTARG ;;
     t) minutes=$OPTARG ;;
@@ -39,6 +42,9 @@ limit_in_seconds() {
   if ((${#parts[@]} == 2)); then parts=(0 "${parts[@]}"); fi
   echo $((days * 86400 + 10#${parts[0]} * 3600 + 10#${parts[1]} * 60 + 10#${parts[2]}))
 }
+
+# Where Jupyter would look for what its user has set.
+if [[ $own_config ]]; then exec {config_dir}< <(jupyter --config-dir); fi
 
 # What the scheduler knows.
 if [[ $account ]]; then
@@ -70,6 +76,10 @@ c.ServerApp.trust_xheaders = c.NotebookApp.trust_xheaders = True
 c.ServerApp.port_retries = c.NotebookApp.port_retries = 0
 END
 cp "$session/config/jupyter_server_config.py" "$session/config/jupyter_notebook_config.py"
+own_config_dir=
+if [[ $own_config ]]; then
+  IFS= read -r -u "$config_dir" own_config_dir || die "there is no Jupyter"
+fi
 cat >"$session/job.sh" <<END
 #!/bin/bash
 #SBATCH --job-name=by-hand
@@ -81,6 +91,7 @@ cat >"$session/job.sh" <<END
 #SBATCH --no-requeue
 ${account:+#SBATCH --account=$account}
 session=$session endpoint=$endpoint ca=$ca
+${own_config_dir:+export JUPYTER_CONFIG_PATH=$own_config_dir}
 END
 cat >>"$session/job.sh" <<'END'
 umask 077

@@ -9,8 +9,9 @@ const byHand = `${here}/by-hand.sh ${domain} /etc/start-jupyter/ca.pem`;
 
 /**
  * A launch in the lab, by an ordinary user, until its link is printed: start-jupyter beside a shell script of the same
- * steps, without an account, and with one, for which the script asks the accounting and start-jupyter the controller. The
- * jobs are held, so that none runs beside what is measured.
+ * steps, without an account, and with one, for which the script asks the accounting and start-jupyter the controller; and
+ * beside one that doesn't ask Jupyter where its user's configuration is. The jobs are held, so that none runs beside what is
+ * measured.
  */
 export async function benchLaunch(rounds: number, report: Report): Promise<void> {
   await stopAll('alice');
@@ -20,6 +21,7 @@ export async function benchLaunch(rounds: number, report: Report): Promise<void>
     'by hand': `${byHand} -- --hold`,
     'start-jupyter with an account': 'start-jupyter --quiet --account demo -- --hold',
     'by hand with an account': `${byHand} -A demo -- --hold`,
+    'by hand without Jupyter': `${byHand} -n -- --hold`,
   };
   try {
     const ran = await labExec(['bash', `${here}/rounds.sh`, String(rounds), ...Object.values(commands)]);
@@ -29,13 +31,12 @@ export async function benchLaunch(rounds: number, report: Report): Promise<void>
       if (times.length !== rounds) throw new Error(`${name} has run ${times.length} times: ${ran.stderr}`);
       return [name, times];
     });
-    compareTimes('a launch', new Map(turns.slice(0, 2)), ['start-jupyter'], report);
-    compareTimes(
-      'a launch for an account',
-      new Map(turns.slice(2)),
-      ['start-jupyter with an account'],
-      report,
-    );
+    const compare = (what: string, [ours, ...others]: readonly [number, ...number[]]): void => {
+      const compared = [ours, ...others].map((i) => turns[i] as (typeof turns)[number]);
+      compareTimes(what, new Map(compared), [compared[0]?.[0] as string], report);
+    };
+    compare('a launch', [0, 1, 4]);
+    compare('a launch for an account', [2, 3]);
     await countCalls(report);
   } finally {
     await cleanUp();
