@@ -1,7 +1,10 @@
 import { defineConfig } from 'vitest/config';
 
 /** Tests of the proxy that take too long for `npm run check`. */
-const long = ['satellite/test/fuzz/*.test.ts', 'satellite/test/{commands,hostile,life,stop}.test.ts'];
+const long = [
+  'satellite/test/fuzz/*.test.ts',
+  'satellite/test/{commands,dataplane,hostile,http2,life,smuggling,stop}.test.ts',
+];
 
 /** End-to-end tests on this machine itself: a real browser, and no cluster. */
 const withoutLab = ['test/e2e/browser/*.test.ts', 'test/e2e/embedded.test.ts'];
