@@ -1,8 +1,8 @@
 #!/bin/bash
 # A launch as a careful administrator writes it for the users of a cluster: the same steps as start-jupyter's, with sinfo,
 # sacctmgr, curl, openssl, sbatch, and `jupyter --config-dir` so that users keep their own configuration. What depends on
-# nothing else goes on at the same time. The bench compares with it, and with what is left with -n: without Jupyter, whose
-# Python takes longer than all the rest, and so without the users' configuration.
+# nothing else goes on at the same time. The bench compares with it, and with what is left with -n: without Jupyter, and so
+# without the users' configuration.
 #
 #   by-hand.sh ENDPOINT CAFILE [-n] [-A account] [-p partition] [-t minutes] [-- options of sbatch]
 set -euo pipefail

@@ -122,7 +122,8 @@ test('asks a bounded number of questions a round, about ids that are no options'
   expect(asked.length).toBe(150);
 });
 
-test('a job that somebody begins to wait for is reported before the next round, and asked for once', async () => {
+/** A proxy whose management this host may use for everything, and a way to call it. */
+async function proxyHere() {
   const { port, manageUrl } = await satellite({
     domain: 'localhost',
     internalNetworks: ['127.0.0.0/8'],
@@ -130,6 +131,11 @@ test('a job that somebody begins to wait for is reported before the next round, 
   });
   const call = (method: string, path: string, body?: unknown) =>
     apiOf(port, method, path, body, undefined, 'manage.localhost');
+  return { manageUrl, call };
+}
+
+test('a job that somebody begins to wait for is reported before the next round, and asked for once', async () => {
+  const { manageUrl, call } = await proxyHere();
   const link = async (jobId: string) => {
     const { token } = (await call('POST', '/tokens')).json<{ token: string }>();
     await call('PUT', `/tokens/${token}/job`, { jobId });
@@ -176,13 +182,7 @@ test('a job that somebody begins to wait for is reported before the next round, 
 });
 
 test('a job that is submitted and linked while the scheduler still lists the others is not over', async () => {
-  const { port, manageUrl } = await satellite({
-    domain: 'localhost',
-    internalNetworks: ['127.0.0.0/8'],
-    jobStateNetworks: ['127.0.0.0/8'],
-  });
-  const call = (method: string, path: string, body?: unknown) =>
-    apiOf(port, method, path, body, undefined, 'manage.localhost');
+  const { manageUrl, call } = await proxyHere();
   const { token } = (await call('POST', '/tokens')).json<{ token: string }>();
   const reporter = new JobReporter({
     scheduler: {

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import ipaddr from 'ipaddr.js';
+import type { Limits } from '../config.ts';
 import { type Networks, normalizeAddress } from './networks.ts';
 
 /**
@@ -9,8 +10,11 @@ import { type Networks, normalizeAddress } from './networks.ts';
  */
 export const BACKLOG = 4096;
 
-/** How long one side of a WebSocket may be silent once the other has ended it, unless `stallTime` is less; milliseconds. */
-export const HALF_CLOSED_MS = 60_000;
+const HALF_CLOSED_MS = 60_000;
+
+/** How long one side of a WebSocket may be silent once the other has ended it; milliseconds. */
+export const halfClosedTime = ({ stallTime }: Pick<Limits, 'stallTime'>): number =>
+  Math.min(stallTime, HALF_CLOSED_MS);
 
 const MAX_CLIENTS = 50_000;
 const MINUTE_MS = 60_000;

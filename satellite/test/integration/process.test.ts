@@ -410,17 +410,7 @@ describe('satellite serve', () => {
 
   test('an address that somebody has: exit code 3 and how to find out who', async () => {
     const { port } = await notebook((_request, response) => response.end());
-    const listen = ['--listen', `${NODE1}:${port}`];
-    const result = await outcome(
-      'serve',
-      '--domain',
-      'x.test',
-      '--tls',
-      'off',
-      '--state',
-      ':memory:',
-      ...listen,
-    );
+    const result = await outcome(...serveArguments, '--state', ':memory:', '--listen', `${NODE1}:${port}`);
     expect(result).toMatchObject({ code: 3, lines: [expect.stringMatching(/already in use.*"ss -ltnp"/)] });
   });
 });

@@ -1,5 +1,5 @@
 import type { Limits, SatelliteConfig } from '../../config.ts';
-import { HALF_CLOSED_MS } from '../../gate/limits.ts';
+import { halfClosedTime } from '../../gate/limits.ts';
 import { profile } from '../../in-front/plan.ts';
 import { STATE_TYPE } from '../../pages/paths.ts';
 import { hstsOf } from '../../tls.ts';
@@ -190,8 +190,8 @@ defaults ${DEFAULTS}
   timeout connect ${seconds(limits.connectTime)}
   # WebSockets; the longest that HAProxy can count. One that is closed on one side is soon closed.
   timeout tunnel 24d
-  timeout client-fin ${seconds(Math.min(limits.stallTime, HALF_CLOSED_MS))}
-  timeout server-fin ${seconds(Math.min(limits.stallTime, HALF_CLOSED_MS))}
+  timeout client-fin ${seconds(halfClosedTime(limits))}
+  timeout server-fin ${seconds(halfClosedTime(limits))}
 ${plain(400, 'This request could not be read.')}${plain(408, 'This request could not be read.')}${plain(500, 'This request could not be answered.')}${plain(502, 'This request could not be answered.')}${plain(
   503,
   'This service starts again. Please try once more in a moment.',

@@ -2,7 +2,7 @@ import { request as httpRequest, type IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Limits } from '../../config.ts';
-import { HALF_CLOSED_MS } from '../../gate/limits.ts';
+import { halfClosedTime } from '../../gate/limits.ts';
 import type { SiteTraffic } from '../../operation/traffic.ts';
 import type { Failure, Target, Visit } from '../engine.ts';
 import { failureOf } from './exchange.ts';
@@ -94,7 +94,7 @@ export function relayUpgrade(
     if (head.length > 0) upstream.write(head);
     site.bytesOut += upstreamHead.length;
     site.bytesIn += head.length;
-    splice(client as Socket, notebook, site, Math.min(stallTime, HALF_CLOSED_MS));
+    splice(client as Socket, notebook, site, halfClosedTime({ stallTime }));
     onOpen();
     tunnel.end = endOf(client, upstream);
   });
