@@ -124,10 +124,12 @@ except OSError as error:
 }
 
 # tell_proxy PHASE [REASON]: an original Satellite has no such report, and a proxy that doesn't answer is met again when
-# the token is redeemed: neither is a reason to stop here.
+# the token is redeemed: neither is a reason to stop here. How it ends is told whatever became of the others: a proxy that
+# was away for a moment is back, and nobody could say it later.
 tell_proxy() {
   # Of a link that stays, the page says what is true when nobody says anything.
-  [[ -z $manage_url || ${phases_unwanted-} || $kept_link == open ]] && return
+  [[ -z $manage_url || $kept_link == open ]] && return
+  [[ ! ${phases_unwanted-} || $1 == ended || $1 == failed ]] || return
   local reason proof=
   reason=$(backslashed "$(one_line "${2-}")")
   [[ ! -e $secrets/claimed ]] || proof=",\"jupyterToken\":\"$jupyter_token\""

@@ -239,13 +239,32 @@ describe('a way in which a session is over', () => {
     ['FAILED', 'This session broke off', 'The job failed.', 'start-jupyter logs'],
   ])('%s', async (state, heading, reason, advice) => {
     const { port } = await satellite();
+    const [reported, givenBack] = [
+      await redeemed(port, await freePort()),
+      await redeemed(port, await freePort()),
+    ];
+    for (const token of [reported, givenBack])
+      await api(port, 'PUT', `/tokens/${token}/job`, { jobId: '4711' });
+    // By a job whose own words the proxy did not hear, before anybody has reported its end.
+    await api(port, 'DELETE', `/tokens/${givenBack}`, undefined, NODE1);
+    await api(port, 'POST', '/jobs', [{ id: '4711', state }]);
+    for (const token of [reported, givenBack]) {
+      const { status, body } = await visit(port, token, { headers: BROWSER });
+      expect(status).toBe(410);
+      for (const text of [heading, reason, advice, '4711']) expect(body).toContain(text);
+      expect(body).not.toContain('<script>');
+    }
+  });
+
+  test('given back while its job runs', async () => {
+    const { port } = await satellite();
     const token = await redeemed(port, await freePort());
     await api(port, 'PUT', `/tokens/${token}/job`, { jobId: '4711' });
-    await api(port, 'POST', '/jobs', [{ id: '4711', state }]);
-    const { status, body } = await visit(port, token, { headers: BROWSER });
-    expect(status).toBe(410);
-    for (const text of [heading, reason, advice, '4711']) expect(body).toContain(text);
-    expect(body).not.toContain('<script>');
+    await api(port, 'POST', '/jobs', [{ id: '4711', state: 'RUNNING' }]);
+    await api(port, 'DELETE', `/tokens/${token}`, undefined, NODE1);
+    expect((await visit(port, token)).body).toBe(
+      'This session has ended. Nothing runs at this address any more.\n',
+    );
   });
 });
 

@@ -1,6 +1,7 @@
 import { jobStage, jobState, waitingReason } from '../jobs/states.ts';
-import type { TokenRecord } from '../tokens/record.ts';
+import type { Phase, TokenRecord } from '../tokens/record.ts';
 import type { TokenRegistry } from '../tokens/registry.ts';
+import { verdict } from '../tokens/verdict.ts';
 
 export const steps = ['allocated', 'environment', 'jupyter', 'checking'] as const;
 export type Step = (typeof steps)[number];
@@ -37,10 +38,8 @@ export type View =
 export function viewOf(registry: TokenRegistry, record: TokenRecord): View {
   const { state, phase, reason, jobId, issuedAt: since } = record;
   if (state === 'mapped' && registry.isAnswering(record.token)) return { kind: 'live' };
-  if (phase === 'failed') return { kind: 'failed', jobId, reason, wasLive: record.redeemedAt !== null };
-  if (phase === 'ended') return { kind: 'ended', jobId, reason };
-  if (state === 'gone')
-    return { kind: 'ended', jobId, reason: record.goneBy === 'expired' ? expired(record) : null };
+  if (phase === 'failed' || phase === 'ended') return endOf(record, phase, reason);
+  if (state === 'gone') return endWithoutWords(registry, record);
   if (state === 'mapped') return { kind: 'starting', since, step: 'checking', jobId };
   if (phase !== null) return { kind: 'starting', since, step: phase, jobId };
   if (jobId === null) return { kind: 'waiting', since };
@@ -55,6 +54,24 @@ export function viewOf(registry: TokenRegistry, record: TokenRecord): View {
     estimatedStart: job?.estimatedStart ?? null,
     reason: waitingReason(job?.reason ?? null) ?? null,
   };
+}
+
+function endOf(
+  { jobId, redeemedAt }: TokenRecord,
+  phase: Phase | null,
+  reason: string | null,
+): Extract<View, { kind: 'ended' | 'failed' }> {
+  if (phase === 'failed') return { kind: 'failed', jobId, reason, wasLive: redeemedAt !== null };
+  return { kind: 'ended', jobId, reason };
+}
+
+/** The job has given its token back and not said why, or could not: the scheduler may have the word by now. */
+function endWithoutWords(registry: TokenRegistry, record: TokenRecord): View {
+  if (record.goneBy === 'expired') return endOf(record, 'ended', expired(record));
+  const job = registry.job(record.jobId);
+  if (job === undefined || jobStage(job) !== 'finished') return endOf(record, 'ended', null);
+  const { phase, reason } = verdict(job, record.redeemedAt !== null);
+  return endOf(record, phase, reason);
 }
 
 function expired({ redeemedAt }: TokenRecord): string {

@@ -1,8 +1,9 @@
-import { jobStage, jobState } from '../jobs/states.ts';
+import { jobStage } from '../jobs/states.ts';
 import { isProven } from './claim.ts';
 import { type TokenEvent, transitions } from './machine.ts';
 import type { GoneBy, JobRecord, Phase, TokenRecord, TokenState } from './record.ts';
 import { type Changes, ConflictError, type News, retried, type TokenStore } from './store.ts';
+import { verdict } from './verdict.ts';
 import { drawToken } from './words.ts';
 
 /** What was asked of a token, done or refused. */
@@ -497,14 +498,6 @@ export class TokenRegistry {
     for (const { token } of forgetTokens) this.#place(token, undefined);
     for (const { id } of forgetJobs) this.#jobs.delete(id);
   }
-}
-
-/** What the end of a job says about its session. */
-function verdict(job: JobRecord, wasMapped: boolean): Pick<TokenRecord, 'phase' | 'reason'> {
-  const state = jobState(job.state);
-  if (state?.clean && wasMapped) return { phase: 'ended', reason: state.text };
-  const reason = state?.bare ? 'The job ended before Jupyter was ready.' : (state?.text ?? null);
-  return { phase: 'failed', reason };
 }
 
 function can(record: TokenRecord, event: TokenEvent): boolean {
