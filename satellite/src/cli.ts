@@ -12,6 +12,7 @@ import {
   type SatelliteConfigInput,
 } from './config.ts';
 import { haproxyPart } from './dataplane/haproxy/attached.ts';
+import { nearest } from './edit-distance.ts';
 import { fileFault } from './file-fault.ts';
 import { apache } from './in-front/apache.ts';
 import { caddy } from './in-front/caddy.ts';
@@ -51,6 +52,9 @@ export function fail(code: number, message: string): never {
 }
 
 const schedulers = { slurm, pbs, sge, lsf } satisfies Record<string, Scheduler>;
+
+type Scheduling = keyof typeof schedulers;
+const schedulerNames = Object.keys(schedulers) as Scheduling[];
 
 const fronts = { nginx, apache, haproxy, caddy } satisfies Record<FrontProgram, (plan: FrontPlan) => string>;
 
@@ -214,6 +218,17 @@ function interval(text: string): number {
   return milliseconds;
 }
 
+/** Takes one of these names, and says which of them another one may stand for: commander itself would only list them. */
+function oneOf<T extends string>(names: readonly T[]) {
+  return (text: string): T => {
+    const known = names.find((name) => name === text);
+    if (known !== undefined) return known;
+    const meant = nearest(text, names);
+    const guess = meant === undefined ? '' : `Did you mean ${meant}? `;
+    throw new InvalidArgumentError(`${guess}There are ${names.join(', ')}.`);
+  };
+}
+
 function httpUrl(text: string): URL {
   const url = URL.parse(text);
   if (url === null || !/^https?:$/.test(url.protocol)) {
@@ -257,7 +272,9 @@ program
   .description(
     'print a configuration for a web server in front of the proxy, which shares port 443 with other sites',
   )
-  .addArgument(new Argument('<program>', 'which web server').choices(frontPrograms))
+  .addArgument(
+    new Argument('<program>', 'which web server').choices(frontPrograms).argParser(oneOf(frontPrograms)),
+  )
   .option('--config <file>', "the proxy's configuration file (YAML or JSON)")
   .option('--domain <name>', 'the domain, where there is no configuration file yet')
   .option('--listen <address>', 'where visitors come in; every address, port 443')
@@ -328,7 +345,8 @@ program
   .description("post the scheduler's job states to a proxy; runs on a host that sees the queue")
   .addOption(
     new Option('--scheduler <name...>', 'whose queue; several at a site that has them')
-      .choices(Object.keys(schedulers))
+      .choices(schedulerNames)
+      .argParser((name, before: Scheduling[] = []) => [...before, oneOf(schedulerNames)(name)])
       .makeOptionMandatory(),
   )
   .addOption(new Option('--to <url>', "the proxy's management host").argParser(httpUrl).makeOptionMandatory())
@@ -338,13 +356,7 @@ program
     new Option('--interval <duration>', 'pause between reports').argParser(interval).conflicts('once'),
   )
   .action(
-    async (given: {
-      scheduler: (keyof typeof schedulers)[];
-      to: URL;
-      caFile?: string;
-      once?: true;
-      interval?: number;
-    }) => {
+    async (given: { scheduler: Scheduling[]; to: URL; caFile?: string; once?: true; interval?: number }) => {
       const reporter = new JobReporter({
         scheduler: several(given.scheduler.map((name) => schedulers[name])),
         to: given.to,

@@ -1,5 +1,5 @@
 import type * as z from 'zod';
-import { editDistance } from './edit-distance.ts';
+import { nearest } from './edit-distance.ts';
 
 type Issue = z.core.$ZodIssue;
 
@@ -70,12 +70,7 @@ function isLike(value: unknown, faults: readonly Issue[]): boolean {
 }
 
 function unknownKey(full: string, key: string, known: readonly string[]): string {
-  const nearest = known
-    .map((name) => ({ name, distance: editDistance(key.toLowerCase(), name.toLowerCase()) }))
-    .sort((a, b) => a.distance - b.distance)[0];
-  const hint =
-    nearest && nearest.distance <= Math.max(2, nearest.name.length / 2)
-      ? `did you mean ${nearest.name}?`
-      : `known keys are ${known.join(', ')}.`;
+  const meant = nearest(key, known);
+  const hint = meant === undefined ? `known keys are ${known.join(', ')}.` : `did you mean ${meant}?`;
   return `${full}: is not a known key; ${hint}`;
 }

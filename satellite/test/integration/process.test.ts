@@ -398,8 +398,20 @@ describe('satellite serve', () => {
     [
       'a scheduler that is none',
       2,
-      ['report-jobs', '--scheduler', 'cron', '--to', 'https://x.test/'],
-      /slurm/,
+      ['report-jobs', '--scheduler', 'slurm', 'slrum', '--to', 'https://x.test/'],
+      /Did you mean slurm\? There are slurm, pbs, sge, lsf\./,
+    ],
+    [
+      'a front that is misspelled',
+      2,
+      ['front', 'ngnix'],
+      /Did you mean nginx\? There are nginx, apache, haproxy/,
+    ],
+    [
+      'a folder in which nothing can be made',
+      3,
+      [...serveArguments, '--state', ':memory:', '--engine', 'haproxy', '--haproxy-directory', '/proc/x/y'],
+      /^satellite: haproxy\.directory: \/proc\/x\/y can't be used: ENOENT.*write one where/,
     ],
   ])('%s: exit code %i and a clear line', async (_what, code, args, message) => {
     const result = await outcome(...args);

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import type { Server, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -348,10 +348,21 @@ function joined({ cert, key }: Pem): string {
 /** Makes the folder, for us alone, or takes one of ours. Throws a ConfigError. */
 function ownFolder(folder: string): string {
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-    if (statSync(folder).uid !== process.getuid?.()) throw new Error('it belongs to somebody else');
+    makeFolder(folder);
+    const found = statSync(folder);
+    if (!found.isDirectory()) throw new Error('it is a file');
+    if (found.uid !== process.getuid?.()) throw new Error('it belongs to somebody else');
     return folder;
   } catch (error) {
-    throw new ConfigError(`haproxy.directory: ${folder} can't be used: ${(error as Error).message}`);
+    throw new ConfigError(
+      `haproxy.directory: ${folder} can't be used: ${(error as Error).message}; write one where satellite may make folders, such as /run/satellite`,
+    );
   }
+}
+
+/** One by one: Node 24's `recursive` goes on for ever below /proc, where nothing can be made. */
+function makeFolder(folder: string): void {
+  if (existsSync(folder)) return;
+  makeFolder(path.dirname(folder));
+  mkdirSync(folder, { mode: 0o700 });
 }
