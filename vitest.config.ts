@@ -13,6 +13,8 @@ export default defineConfig({
   test: {
     // Most tests wait for other processes most of the time: two cores carry three files at once.
     maxWorkers: 3,
+    // Limits are there for what hangs: a busy machine is no fault of a test.
+    expect: { poll: { timeout: 30_000 } },
     // What a page said that is not what was expected is quoted: what happened in CI can't be asked again.
     chaiConfig: { truncateThreshold: 2000 },
     projects: [
@@ -21,7 +23,8 @@ export default defineConfig({
           name: 'unit',
           include: ['test/**/*.test.ts'],
           exclude: ['test/e2e/**', 'test/integration/**'],
-          testTimeout: 20_000,
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
         },
       },
       {
@@ -38,14 +41,16 @@ export default defineConfig({
           name: 'satellite',
           include: ['satellite/test/**/*.test.ts'],
           exclude: ['satellite/test/integration/**', 'satellite/test/{attached,haproxy}.test.ts', ...long],
-          testTimeout: 20_000,
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
         },
       },
       {
         test: {
           name: 'long',
           include: long,
-          testTimeout: 20_000,
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
         },
       },
       {
@@ -57,7 +62,8 @@ export default defineConfig({
             'satellite/test/integration/tls.test.ts',
           ],
           env: { SATELLITE_TEST_ENGINE: 'haproxy' },
-          testTimeout: 30_000,
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
         },
       },
       {

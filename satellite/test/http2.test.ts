@@ -164,7 +164,7 @@ describe('requests that say something odd', () => {
     // By the proxy, that is: a notebook in Node would refuse some of these as well.
     const isSaid = ({ event, status }: LogEntry): boolean =>
       event === 'refused' || (engine === 'haproxy' && (event === 'unreadable' || status === 400));
-    if (!outcome.startsWith('reset')) await vi.waitFor(() => expect(log.some(isSaid)).toBe(true));
+    if (!outcome.startsWith('reset')) await expect.poll(() => log.some(isSaid)).toBe(true);
   });
 
   test('fields that end others or hold nonsense reach nobody', async () => {
@@ -891,7 +891,7 @@ describe('everything else', () => {
     finish();
     const isOver = () => busy.seen.some(({ stream, flags }) => stream === 1 && flags & END_STREAM);
     if (engine === 'haproxy') {
-      await vi.waitFor(() => expect(isOver()).toBe(true));
+      await expect.poll(isOver).toBeTruthy();
       busy.socket.end();
     }
     await busy.ended();
@@ -911,7 +911,7 @@ describe('everything else', () => {
     // HAProxy hears of it a little later.
     const refused = () => expect(frames(proxy.port, host)).rejects.toThrow(/ECONNREFUSED/);
     if (engine === 'node') await refused();
-    else await vi.waitFor(refused, 10_000);
+    else await vi.waitFor(refused, 30_000);
     open.send(request(1, get(host)));
     expect(await open.outcome(1)).toBe('200');
     await open.ended();

@@ -139,18 +139,17 @@ describe('a stop in good order', () => {
   });
 
   test('with a delay it goes on until balancers have seen that it is about to stop, or close() cuts that short', async () => {
-    const proxy = await start({ stopDelay: '1s' });
+    const brief = await start({ stopDelay: '100ms' });
+    await brief.stop();
+    await refused(brief.port);
+    const proxy = await start({ stopDelay: '1h' });
     const upstream = await notebook((_request, response) => response.end('the notebook'));
     const token = await redeemed(proxy.port, upstream.port);
     const stopped = proxy.stop();
     expect((await ask(proxy.port, { path: '/healthz' })).status).toBe(503);
     expect((await visit(proxy.port, token)).body).toBe('the notebook');
+    await proxy.close();
     await stopped;
-    await refused(proxy.port);
-    const other = await start({ stopDelay: '1h' });
-    const cut = other.stop();
-    await other.close();
-    await cut;
   });
 
   test('close() cuts it short', async () => {

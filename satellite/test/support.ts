@@ -9,13 +9,7 @@ import {
   type Server,
 } from 'node:http';
 import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp2 } from 'node:http2';
-import {
-  type AddressInfo,
-  connect,
-  createServer as createTcpServer,
-  type Socket,
-  type Server as TcpServer,
-} from 'node:net';
+import { type AddressInfo, connect, type Socket, type Server as TcpServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
@@ -28,6 +22,7 @@ import { RuntimeApi } from '../src/dataplane/haproxy/runtime.ts';
 import { type Satellite, type StartOptions, startSatellite } from '../src/index.ts';
 import { openApiDocument } from '../src/management/openapi.ts';
 import { differenceOf } from './differences.ts';
+import { freePort as freePortOf } from './free-port.ts';
 
 export const DOMAIN = 'sites.test';
 
@@ -454,14 +449,7 @@ export async function scratch(): Promise<string> {
 }
 
 /** A port of NODE1 (or another address) on which nobody listens. */
-export async function freePort(address = NODE1): Promise<number> {
-  const server = createTcpServer().listen(0, address);
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
+export const freePort = (address = NODE1): Promise<number> => freePortOf(address);
 
 /** A raw connection that collects what arrives. */
 export class Wire {

@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { lmodDirectory } from '../../lab/packages.ts';
 import { testWith } from '../support/command.ts';
 import { freshHome, type Home, temporaryDirectory } from '../support/directories.ts';
@@ -240,11 +240,9 @@ print(*(os.environ[name] for name in ("GREETING", "DECLARED", "runtime", "LOADED
     const busy = `mkfifo '${place}/never'; for i in {1..1500}; do cat '${place}/never' & done; wait`;
     const launch = launchHere(['--json', '--setup', setupFile(busy)], workstation());
     await launch.says('preparing the environment');
-    await vi.waitFor(() => {
-      expect(
-        processesWithHome(home.path).filter(({ commandLine }) => commandLine.startsWith('cat ')),
-      ).not.toEqual([]);
-    });
+    await expect
+      .poll(() => processesWithHome(home.path).filter(({ commandLine }) => commandLine.startsWith('cat ')))
+      .not.toEqual([]);
     // Such a launch did not come up, whoever ended it.
     expect((await run(['stop', '--all'], workstation())).exitCode).toBe(0);
     const report = JSON.parse((await launch.line()) ?? '{}');

@@ -5,7 +5,7 @@ import http from 'node:http';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
-import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { testWith } from '../support/command.ts';
 import { temporaryDirectory } from '../support/directories.ts';
 import { ask, launchHere, runtimeDirectories } from '../support/here.ts';
@@ -161,9 +161,8 @@ describe(`a tunnel that ends${note}`, () => {
     expect(ended.there.calls()).toContain('stop abcdef');
     expect(kept.there.calls()).toEqual(['--access ssh --json']);
     expect(directories.filter((directory) => existsSync(directory))).toEqual([]);
-    await vi.waitFor(() => {
-      for (const { server } of [ended, kept])
-        expect(server.connections.filter(({ isOpen }) => isOpen)).toEqual([]);
-    });
+    await expect
+      .poll(() => [ended, kept].flatMap(({ server }) => server.connections.filter(({ isOpen }) => isOpen)))
+      .toEqual([]);
   });
 });

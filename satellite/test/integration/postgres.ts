@@ -2,11 +2,11 @@ import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { chmod, chown, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Client } from 'pg';
+import { freePort } from '../free-port.ts';
 
 const exec = promisify(execFile);
 
@@ -46,7 +46,7 @@ export class Postgres {
     if (isRoot) await chown(folder, UNPRIVILEGED, UNPRIVILEGED);
     await chmod(folder, 0o700);
     const server = new Postgres(folder, bin);
-    server.port = await freePort();
+    server.port = await freePort('127.0.0.1');
     const flags = [
       '--auth=trust',
       '--username=satellite',
@@ -74,7 +74,7 @@ export class Postgres {
     const folder = await mkdtemp(join(tmpdir(), 'satellite-postgres-'));
     if (isRoot) await chown(folder, UNPRIVILEGED, UNPRIVILEGED);
     const standby = new Postgres(folder, this.#bin);
-    standby.port = await freePort();
+    standby.port = await freePort('127.0.0.1');
     const from = `host=${this.folder} port=${this.port} user=satellite application_name=standby`;
     await standby.#run('pg_basebackup', [
       ...[`--pgdata=${standby.#data}`, `--dbname=${from}`],
@@ -199,15 +199,6 @@ unix_socket_directories = '${this.folder}'
     const log = await exec('tail', [this.log]).catch(() => ({ stdout: '' }));
     throw new Error(`${program} ended with ${code}: ${log.stdout}`);
   }
-}
-
-async function freePort(): Promise<number> {
-  const listener = createServer().listen(0, '127.0.0.1');
-  await once(listener, 'listening');
-  const { port } = listener.address() as AddressInfo;
-  listener.close();
-  await once(listener, 'close');
-  return port;
 }
 
 /** The name of a database in its address. */
