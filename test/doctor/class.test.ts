@@ -21,7 +21,7 @@ import {
   parsePartitionPolicies,
   parseQualities,
   parseReservation,
-} from '../../src/schedulers/slurm.ts';
+} from '../../src/schedulers/slurm/policy.ts';
 import { temporaryDirectory } from '../support/directories.ts';
 import { plainLaunch } from '../support/launch-spec.ts';
 import { recording } from '../support/recordings.ts';

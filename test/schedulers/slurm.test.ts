@@ -1,14 +1,11 @@
 import { describe, expect, it, test } from 'vitest';
+import { parseAccounting, parseCancel, parseQueue, parseSubmit } from '../../src/schedulers/slurm/jobs.ts';
 import {
   parseAccess,
-  parseAccounting,
-  parseCancel,
   parseGpuPartitions,
   parseNodes,
   parsePartitions,
-  parseQueue,
-  parseSubmit,
-} from '../../src/schedulers/slurm.ts';
+} from '../../src/schedulers/slurm/partitions.ts';
 import { recording } from '../support/recordings.ts';
 
 const slurm = (name: string) => recording(`slurm-22.05/${name}`);
