@@ -1,6 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, chown, readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, chown, readdir, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { createServer as createHttpServer } from 'node:http';
 import { connect as connectHttp2 } from 'node:http2';
 import { createServer, type Socket } from 'node:net';
@@ -16,6 +16,7 @@ import { NodeEngine } from '../src/dataplane/node/engine.ts';
 import { expectAnnouncement } from '../src/gate/proxy-protocol.ts';
 import type { LogEntry } from '../src/index.ts';
 import { ConfigError } from '../src/index.ts';
+import { askStatus } from '../src/operation/status.ts';
 import { Traffic } from '../src/operation/traffic.ts';
 import { selfSignedCertificate } from '../src/tls.ts';
 import { echoing, folder, isDirect, isEvent, journal, pidIn, runtimeIn, tunnel } from './behind-haproxy.ts';
@@ -243,6 +244,43 @@ describe('HAProxy', () => {
     expect((await visit(port, token)).body).toBe('the notebook /');
     expect(await runtimeIn(directory).ask('show table satellite-requests')).toMatch(/http_req_cnt=[12]/);
     expect((await visit(port, gone)).status).toBe(503);
+  });
+
+  test('finds satellite again whose sockets were taken away, and starts without files that are gone', async () => {
+    const made = await folder();
+    const [state, directory] = [join(made, 'state'), join(made, 'haproxy')];
+    const { log, when, entries } = journal();
+    const { port } = await satellite({ state, haproxy: { directory } }, { log });
+    const own = (await readdir(made, { recursive: true }))
+      .map((name) => join(made, name))
+      .filter((file) => /\/(?:satellite|log|state)\.sock$/.test(file));
+    expect(own).toHaveLength(3);
+    await Promise.all(own.map((file) => rm(file)));
+    for (const file of own)
+      await when(({ event, message }) => event === 'socket-restored' && String(message).startsWith(file));
+    expect((await ask(port)).status).toBe(200);
+    const config = parseConfig({ domain: DOMAIN, tls: 'off', state });
+    expect(await askStatus(config)).toEqual({ sites: [], state: { trouble: null } });
+    for (const file of own)
+      expect((await stat(file)).mode & 0o777).toBe(file.includes('/jail/') ? 0o660 : 0o600);
+
+    const before = entries.length;
+    const pid = await pidIn(directory);
+    await rm(directory, { recursive: true });
+    process.kill(pid, 'SIGKILL');
+    await when(isEvent('haproxy-reconciled'), before);
+    const restored = entries.length;
+    while ((await ask(port)).status !== 200) await pause(50);
+    // What is somebody else's stays so.
+    const [socket = ''] = own.filter((file) => file.endsWith('satellite.sock'));
+    const other = createServer();
+    await rm(socket);
+    other.listen(socket);
+    await once(other, 'listening');
+    cleanup(() => other.close());
+    expect(await when(isEvent('socket-lost'), restored)).toMatchObject({
+      message: expect.stringMatching(/another one is in its place; give each satellite/),
+    });
   });
 
   test('that does nothing any more is no reason to come here, and is replaced', async () => {

@@ -1,9 +1,9 @@
-import { rmSync } from 'node:fs';
 import { createServer, request, type Server } from 'node:http';
 import { connect } from 'node:net';
 import type { SatelliteConfig } from '../config.ts';
 import type { Log } from '../log.ts';
 import { shortToken } from '../log.ts';
+import { listenOnFile } from '../socket-file.ts';
 import { isDatabase } from '../tokens/postgres-url.ts';
 import type { TokenRegistry } from '../tokens/registry.ts';
 import type { Health } from './health.ts';
@@ -93,18 +93,17 @@ export async function serveStatus(
     const body = JSON.stringify(url === '/state' ? state : read());
     response.writeHead(200, { 'Content-Type': 'application/json' }).end(body);
   });
-  server.on('error', (error) => unavailable(error.message));
+  const advice = 'give each satellite on this host a statusSocket of its own';
   if (isDatabase(config.state) && (await isAlive(path))) {
-    unavailable(`another satellite answers at ${path}; give each on this host a statusSocket of its own`);
+    unavailable(`another satellite answers at ${path}; ${advice}`);
     return undefined;
   }
-  // Left by a proxy that was killed; of a file, the state's lock says that none is alive.
-  rmSync(path, { force: true });
-  const before = process.umask(0o177);
+  // Of a file, the state's lock says that no other proxy has it.
   try {
-    server.listen(path);
-  } finally {
-    process.umask(before);
+    await listenOnFile(server, { file: path, log, advice });
+  } catch (error) {
+    unavailable((error as Error).message);
+    return undefined;
   }
   return server;
 }

@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { ConfigError, type SatelliteConfig } from '../../config.ts';
-import { BACKLOG } from '../../gate/limits.ts';
 import type { Log } from '../../log.ts';
 import type { Traffic } from '../../operation/traffic.ts';
+import { listenOnFile } from '../../socket-file.ts';
 import { isDatabase } from '../../tokens/postgres-url.ts';
 import type { Engine } from '../engine.ts';
 import { type Account, accountOf, letIn } from './account.ts';
@@ -78,14 +78,12 @@ export class HaproxyEngine implements Engine {
       directory ??
       (config.state === ':memory:' || isDatabase(config.state) ? undefined : `${config.state}.haproxy`);
     this.#isOurs = given === undefined;
-    this.#folder = given === undefined ? mkdtempSync(path.join(tmpdir(), 'satellite-')) : ownFolder(given);
+    this.#folder = given ?? mkdtempSync(path.join(tmpdir(), 'satellite-'));
     const files = fileNames(this.#folder);
     // One that is started by root lives in a jail with nothing but what it has to reach.
     const jail = socket === undefined && this.#account ? fileNames(path.join(this.#folder, 'jail')) : files;
     this.#files = { ...files, satellite: jail.satellite, log: jail.log };
-    const reached = ownFolder(path.dirname(jail.satellite));
-    if (socket === undefined) chmodSync(this.#folder, 0o700);
-    if (this.#account) letIn(this.#account, reached, 0o710);
+    this.#makeFolders();
     this.#log = new HaproxyLog(log, logLines);
     this.#runtime = new RuntimeApi(socket ?? this.#file('runtime.sock'));
     if (Buffer.byteLength(this.#files.satellite) > MAX_PATH)
@@ -107,14 +105,12 @@ export class HaproxyEngine implements Engine {
    * it only looks for. Rejects as `listen` does.
    */
   async start(at: SatelliteConfig['listen'] | number): Promise<void> {
-    const { config, log, certificates } = this.#options;
+    const { config, log } = this.#options;
     if (this.#isAttached && typeof at === 'number')
       throw new ConfigError(
         'a socket for visitors was handed over, and there is no use for it: HAProxy listens itself (haproxy.socket)',
       );
-    for (const [i, pem] of certificates.entries()) writeOwn(this.#files.certificate(i), joined(pem));
-    // What is in it is told over the runtime socket: here it would outlive the sites.
-    writeOwn(this.#files.sites, '');
+    if (this.#isAttached) this.#writeFiles();
     await this.listen(this.#log.server, this.#files.log);
     const told = { onUp: () => this.#up(), onDown: () => this.#down(), runtime: this.#runtime, log };
     this.#haproxy =
@@ -156,6 +152,7 @@ ${haproxyConfiguration({
   ],
 })}`;
     return {
+      writeFiles: () => this.#writeFiles(),
       onLog: (lines: Socket) => this.#log.take(lines),
       program,
       file: this.#file('haproxy.cfg'),
@@ -165,21 +162,34 @@ ${haproxyConfiguration({
     };
   }
 
+  /** Ours alone, but that HAProxy gets through to our sockets. Throws a ConfigError. */
+  #makeFolders(): void {
+    const reached = path.dirname(this.#files.satellite);
+    ownFolder(this.#folder);
+    ownFolder(reached);
+    if (!this.#isAttached) chmodSync(this.#folder, 0o700);
+    if (this.#account) letIn(this.#account, reached, 0o710);
+  }
+
+  /** What HAProxy reads when it starts, beside its configuration: also once more, should it be gone by then. */
+  #writeFiles(): void {
+    this.#makeFolders();
+    for (const [i, pem] of this.#options.certificates.entries())
+      writeOwn(this.#files.certificate(i), joined(pem));
+    // What is in it is told over the runtime socket: here it would outlive the sites.
+    writeOwn(this.#files.sites, '');
+  }
+
   /** On a socket in our folder, which nobody can open but us and HAProxy. Rejects with the system's error. */
-  async listen(server: Server, file: string = this.#files.satellite): Promise<void> {
-    // Left by one that was killed.
-    rmSync(file, { force: true });
-    const before = process.umask(0o177);
-    const listening = new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen({ path: file, backlog: BACKLOG }, () => {
-        server.off('error', reject);
-        resolve();
-      });
+  listen(server: Server, file: string = this.#files.satellite): Promise<void> {
+    const account = this.#account;
+    return listenOnFile(server, {
+      file,
+      log: this.#options.log,
+      advice: 'give each satellite on this host a haproxy.directory of its own',
+      folder: () => this.#makeFolders(),
+      opened: () => account && letIn(account, file, 0o660),
     });
-    process.umask(before);
-    await listening;
-    if (this.#account) letIn(this.#account, file, 0o660);
   }
 
   /** Everything is ready, and all live sites are known: from now on HAProxy is told about them. */
@@ -346,13 +356,12 @@ function joined({ cert, key }: Pem): string {
 }
 
 /** Makes the folder, for us alone, or takes one of ours. Throws a ConfigError. */
-function ownFolder(folder: string): string {
+function ownFolder(folder: string): void {
   try {
     makeFolder(folder);
     const found = statSync(folder);
     if (!found.isDirectory()) throw new Error('it is a file');
     if (found.uid !== process.getuid?.()) throw new Error('it belongs to somebody else');
-    return folder;
   } catch (error) {
     throw new ConfigError(
       `haproxy.directory: ${folder} can't be used: ${(error as Error).message}; write one where satellite may make folders, such as /run/satellite`,

@@ -82,6 +82,8 @@ export interface ProcessOptions {
   readonly note: string;
   /** The configuration, all but the `description`. It may not depend on where HAProxy listens. */
   readonly configuration: (description: string) => string;
+  /** Writes whatever else HAProxy reads when it starts. Throws a ConfigError. */
+  readonly writeFiles: () => void;
   /** Something that differs wherever two configurations must not take each other's HAProxy over. */
   readonly identity: string;
   readonly runtime: RuntimeApi;
@@ -199,8 +201,9 @@ export class HaproxyProcess implements Haproxy {
   }
 
   async #launch(at: Place): Promise<Running> {
-    const { program, file, note, configuration, runtime, log, onLog } = this.#options;
+    const { program, file, note, configuration, writeFiles, runtime, log, onLog } = this.#options;
     const description = this.#description;
+    writeFiles();
     writeOwn(file, configuration(description));
     const listener = typeof at === 'number' ? undefined : await listenOn(at);
     const child = spawn(program, ['-db', '-f', file], {
