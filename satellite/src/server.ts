@@ -3,7 +3,7 @@ import { createServer as createSecureServer, type Server as SecureServer } from 
 import type { AddressInfo } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Auth } from './auth/auth.ts';
+import type { Auth, AuthParts } from './auth/auth.ts';
 import { SIGN_IN_LABEL } from './auth/label.ts';
 import { type Limits, parseConfig, type SatelliteConfig, type SatelliteConfigInput } from './config.ts';
 import type { HaproxyEngine, HaproxyEngineOptions, Pem } from './dataplane/haproxy/engine.ts';
@@ -33,7 +33,7 @@ import { openStore } from './tokens/open.ts';
 import { isDatabase } from './tokens/postgres-url.ts';
 import type { TokenRecord } from './tokens/record.ts';
 import { TokenRegistry } from './tokens/registry.ts';
-import { StoreError, type TokenStore } from './tokens/store.ts';
+import { StoreError } from './tokens/store.ts';
 import { Ways } from './ways.ts';
 
 interface Address {
@@ -112,15 +112,18 @@ export async function startSatellite(
   const onError = (error: unknown): void => {
     if (error instanceof StoreError) {
       traffic.stateErrors += 1;
-      log({ event: 'state-error', message: error.message });
+      health.failed(error);
     } else log({ event: 'internal-error', stack: error instanceof Error ? error.stack : String(error) });
   };
   const registry = new TokenRegistry(store, config.tokenTtl, onError);
+  const health = new Health(registry, log, () => haproxy?.trouble);
   const signInUrl = (): string => siteUrl(SIGN_IN_LABEL);
-  const auth = await openAuth(config, store, registry, signInUrl, log).catch(async (error: Error) => {
-    await registry.close();
-    throw error;
-  });
+  const auth = await openAuth(config, { store, registry, signInUrl, onError, log }).catch(
+    async (error: Error) => {
+      await registry.close();
+      throw error;
+    },
+  );
   // What ran out while nobody was looking is over before the first visitor comes.
   await registry.sweep().catch(onError);
   const hsts = hstsOf(config);
@@ -148,7 +151,6 @@ export async function startSatellite(
   const redirectFrom = sockets.http ?? config.redirectHttpFrom;
   const redirector = redirectFrom === undefined ? undefined : createServer(serverOptions(config.limits));
   const servers = redirector ? [server, redirector] : [server];
-  const health = new Health(registry, log, () => haproxy?.trouble);
   const metricsAt = sockets.metrics ?? config.metricsListen;
   const metrics =
     metricsAt === undefined
@@ -332,6 +334,7 @@ export async function startSatellite(
   };
   const close = async (): Promise<void> => {
     closing.abort();
+    health.close();
     following?.stop();
     prober.close();
     engine.close();
@@ -424,17 +427,11 @@ function placeIn(haproxy: HaproxyEngine, record: TokenRecord | undefined): void 
 }
 
 /** Loaded only where it is wanted, as above. */
-async function openAuth(
-  config: SatelliteConfig,
-  store: TokenStore,
-  registry: TokenRegistry,
-  signInUrl: () => string,
-  log: Log,
-): Promise<Auth | undefined> {
+async function openAuth(config: SatelliteConfig, parts: AuthParts): Promise<Auth | undefined> {
   const { auth } = config;
   if (auth === undefined) return undefined;
   const { Auth } = await import('./auth/auth.ts');
-  const opened = new Auth({ ...config, auth }, store, registry, signInUrl, log);
+  const opened = new Auth({ ...config, auth }, parts);
   await opened.begin().catch(async (error: Error) => {
     await opened.close();
     throw error;

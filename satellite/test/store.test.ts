@@ -1,4 +1,5 @@
 import { closeSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { setImmediate } from 'node:timers/promises';
@@ -7,7 +8,8 @@ import type { JobRecord } from '../src/tokens/record.ts';
 import { TokenRegistry } from '../src/tokens/registry.ts';
 import { SqliteStore } from '../src/tokens/sqlite-store.ts';
 import { DoubtError } from '../src/tokens/store.ts';
-import { scratch } from './support.ts';
+import { isEvent, journal } from './behind-haproxy.ts';
+import { api, issue, satellite, scratch } from './support.ts';
 
 const jobs = (count: number, state = 'R'): JobRecord[] =>
   Array.from({ length: count }, (_, i) => ({
@@ -120,6 +122,29 @@ test('what the disk does not confirm is in doubt, and nothing is promised after 
   const again = new SqliteStore(file);
   expect(again.load().jobs.length).toBeLessThan(3);
   await again.close();
+});
+
+test('that a state can not be written is said once, and once that it can be again, whoever notices', async () => {
+  const state = join(await scratch(), 'state.sqlite');
+  const { entries, log, when } = journal();
+  const { port } = await satellite({ state, tokenTtl: '1500ms' }, { log });
+  const away = () => rename(state, `${state}-away`);
+  const back = () => rename(`${state}-away`, state);
+  await away();
+  for (let i = 0; i < 3; i += 1) expect((await api(port, 'POST', '/tokens')).status).toBe(503);
+  await back();
+  await when(isEvent('state-recovered'));
+  // Nobody asks for anything: a token runs out.
+  const from = entries.length;
+  await issue(port);
+  await away();
+  expect(await when(isEvent('state-error'), from)).toMatchObject({
+    message: expect.stringMatching(/was removed or replaced/),
+  });
+  await back();
+  await when(isEvent('state-recovered'), from);
+  const said = entries.map(({ event }) => event).filter((event) => event.startsWith('state-'));
+  expect(said).toEqual(['state-error', 'state-recovered', 'state-error', 'state-recovered']);
 });
 
 function linkOf(descriptor: string): string | undefined {

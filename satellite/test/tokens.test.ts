@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { jobState, waitingReason } from '../src/jobs/states.ts';
 import { type TokenEvent, transitions } from '../src/tokens/machine.ts';
 import type { JobRecord, TokenRecord } from '../src/tokens/record.ts';
@@ -185,6 +185,26 @@ describe('how long a token lives', () => {
     };
     expect(expiry('one-one-one')).toBe(ago + 49 * HOUR);
     expect(expiry('two-two-two')).toBe(ago + 69 * HOUR);
+  });
+
+  test('it expires by itself, also after a time in which others could not be asked', async () => {
+    const store = new SqliteStore(':memory:');
+    const failures: unknown[] = [];
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    cleanup(() => vi.useRealTimers());
+    const tokens = new TokenRegistry(store, 1, (error) => failures.push(error));
+    cleanup(() => tokens.close());
+    const { token } = await tokens.issue();
+    const refresh = store.refresh.bind(store);
+    store.refresh = () => Promise.reject(new StoreError('away'));
+    await vi.advanceTimersByTimeAsync(61_000);
+    expect(failures).not.toEqual([]);
+    store.refresh = refresh;
+    const { promise: isGone, resolve } = Promise.withResolvers<void>();
+    tokens.watch(token, resolve);
+    await vi.advanceTimersByTimeAsync(61_000);
+    await isGone;
+    expect(tokens.find(token)).toMatchObject({ state: 'gone', goneBy: 'expired' });
   });
 
   test('it expires by itself, and says so', async () => {

@@ -48,6 +48,16 @@ export type Verdict =
       readonly answer: (request: IncomingMessage, response: ServerResponse) => void;
     };
 
+export interface AuthParts {
+  readonly store: TokenStore;
+  readonly registry: TokenRegistry;
+  /** The public address of the host on which people sign in. */
+  readonly signInUrl: () => string;
+  /** Hears of a state that can't be read or written, and of bugs. */
+  readonly onError: (error: unknown) => void;
+  readonly log: Log;
+}
+
 /** The gate in front of every site: who is there, and is this site open to him? */
 export class Auth {
   readonly accesses: Accesses;
@@ -67,13 +77,10 @@ export class Auth {
   readonly #insides = new Map<string, { readonly jupyterToken: string; readonly inside: Inside }>();
   readonly #timers: readonly NodeJS.Timeout[];
 
-  /** `authUrl` is the public address of the host on which people sign in. Throws a ConfigError. */
+  /** Throws a ConfigError. */
   constructor(
     config: SatelliteConfig & { readonly auth: NonNullable<SatelliteConfig['auth']> },
-    store: TokenStore,
-    registry: TokenRegistry,
-    authUrl: () => string,
-    log: Log,
+    { store, registry, signInUrl, onError, log }: AuthParts,
   ) {
     const { auth, state } = config;
     this.#config = config;
@@ -90,7 +97,8 @@ export class Auth {
       keys: this.#keys,
       signIns: this.#signIns,
       clock: store.clock,
-      authUrl,
+      authUrl: signInUrl,
+      onError,
       log,
     });
     this.host = new SignInHost({
@@ -100,9 +108,9 @@ export class Auth {
       users: this.#users,
       mayComeIn: (user) => this.#accountOf(user) !== undefined,
       store,
+      onError,
       log,
     });
-    const onError = (error: Error): void => log({ event: 'state-error', message: error.message });
     this.#timers = [
       setInterval(() => this.#sweep(), SWEEP_MS).unref(),
       setInterval(() => this.#forget().catch(onError), FORGET_MS).unref(),

@@ -49,6 +49,8 @@ interface Parts {
   readonly users: Users;
   readonly mayComeIn: (user: string) => boolean;
   readonly store: TokenStore;
+  /** Hears of a state that can't be read or written, and of bugs. */
+  readonly onError: (error: unknown) => void;
   readonly log: Log;
 }
 
@@ -269,11 +271,10 @@ export class SignInHost {
   }
 
   #fail(request: IncomingMessage, response: ServerResponse, error: unknown): void {
-    const { log } = this.#parts;
+    const { log, onError } = this.#parts;
     const { status, heading, text } = failureOf(error);
-    if (status === 500)
-      log({ event: 'internal-error', stack: error instanceof Error ? error.stack : String(error) });
-    else {
+    if (status === 500 || error instanceof StoreError) onError(error);
+    if (status !== 500) {
       const why = error instanceof Error ? error.message : '';
       log({ event: 'sign-in-refused', client: request.socket.remoteAddress, why });
     }

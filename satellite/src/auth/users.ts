@@ -16,6 +16,8 @@ interface Parts {
   readonly clock: StateClock;
   /** The public address of the host on which people sign in. */
   readonly authUrl: () => string;
+  /** Hears of a state that can't be read or written, and of bugs. */
+  readonly onError: (error: unknown) => void;
   readonly log: Log;
 }
 
@@ -96,13 +98,13 @@ export class Users {
       if (claimed) return await this.#recheck(claimed);
       return this.#isInGrace(signIn) || (await signIns.outcome(signIn));
     } catch (error) {
-      this.#parts.log({ event: 'state-error', message: (error as Error).message });
+      this.#parts.onError(error);
       return this.#isInGrace(signIn);
     }
   }
 
   async #recheck(signIn: SignIn): Promise<boolean> {
-    const { signIns, clock, log } = this.#parts;
+    const { signIns, clock, onError, log } = this.#parts;
     const { id, user, provider } = signIn;
     if (provider === null || this.provider === undefined) return false;
     try {
@@ -114,9 +116,7 @@ export class Users {
       if (error instanceof NotAllowedError) {
         log({ event: 'signed-out', user, why: error.message });
         this.#failedAt.delete(id);
-        await signIns
-          .end(id)
-          .catch((failure: Error) => log({ event: 'state-error', message: failure.message }));
+        await signIns.end(id).catch(onError);
         return false;
       }
       log({ event: 'provider-away', message: (error as Error).message });

@@ -69,7 +69,7 @@ async function answer(
     if (error instanceof BodyError) return failure(error.status, 'bad-request', error.message);
     if (error instanceof StoreError) {
       management.traffic.stateErrors += 1;
-      log({ event: 'state-error', message: error.message });
+      management.health.failed(error);
       // Not 200: a client that only looks for "Success!" and one that looks at the status both see the failure.
       return error instanceof DoubtError
         ? failure(

@@ -1,8 +1,11 @@
 import type { Log } from '../log.ts';
 import type { TokenRegistry } from '../tokens/registry.ts';
+import type { StoreError } from '../tokens/store.ts';
 
 /** Anybody may ask, and each look writes to the disk: askers within this time share one. */
 const FRESH_MS = 1000;
+/** How long after a failure it is looked whether the state can be written again. */
+const RETRY_MS = 1000;
 
 /** Whether this proxy should be given new work: its state can be written, its engine runs, and it is not about to stop. */
 export class Health {
@@ -13,10 +16,12 @@ export class Health {
   #last: Promise<boolean> = Promise.resolve(false);
   #isWritable = true;
   #isStopping = false;
+  #isClosed = false;
+  #timer: NodeJS.Timeout | undefined;
 
   /**
-   * The log hears of it when the state can no longer be written, and when it can again. `engineTrouble` says in words for
-   * people what is wrong with the engine.
+   * The log hears of it when the state can no longer be written, and when it can again, once each, whoever has noticed.
+   * `engineTrouble` says in words for people what is wrong with the engine.
    */
   constructor(registry: TokenRegistry, log: Log, engineTrouble: () => string | undefined) {
     this.#registry = registry;
@@ -24,9 +29,22 @@ export class Health {
     this.#engineTrouble = engineTrouble;
   }
 
+  /** Somebody could not change the state, or not hear what others have made of it. Said once, until it works again. */
+  failed(error: StoreError): void {
+    if (!this.#isWritable) return;
+    this.#isWritable = false;
+    this.#log({ event: 'state-error', message: error.message });
+    this.#lookAgain();
+  }
+
   /** From now on there is a reason not to come here. */
   stopping(): void {
     this.#isStopping = true;
+  }
+
+  /** The state is about to be closed. */
+  close(): void {
+    this.#isClosed = true;
   }
 
   /** What is wrong, in words for people; undefined if nothing is. */
@@ -48,10 +66,16 @@ export class Health {
       if (!this.#isWritable) this.#log({ event: 'state-recovered' });
       this.#isWritable = true;
     } catch (error) {
-      if (this.#isWritable) this.#log({ event: 'state-error', message: (error as Error).message });
-      this.#isWritable = false;
+      this.failed(error as StoreError);
     }
     return this.#isWritable;
+  }
+
+  #lookAgain(): void {
+    this.#timer ??= setTimeout(async () => {
+      this.#timer = undefined;
+      if (!this.#isClosed && !(await this.#look())) this.#lookAgain();
+    }, RETRY_MS).unref();
   }
 }
 

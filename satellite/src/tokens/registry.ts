@@ -460,7 +460,11 @@ export class TokenRegistry {
     const delay = Math.min(Math.max(time - this.now(), 50), MAX_TIMER_MS);
     this.#timer = setTimeout(() => {
       this.#timerAt = Number.POSITIVE_INFINITY;
-      this.sweep().catch(this.#onError);
+      this.sweep().catch((error: unknown) => {
+        // What has run out is still to be ended.
+        this.#armAt(this.now() + MAX_TIMER_MS);
+        this.#onError(error);
+      });
     }, delay).unref();
   }
 
