@@ -23,6 +23,8 @@ export interface ServerCertificate {
 }
 
 const LOOK_MS = 2000;
+/** In which a renewal has changed all of its files, each of which is looked at every LOOK_MS. */
+const SETTLE_MS = 1.25 * LOOK_MS;
 
 function read(file: string): Buffer {
   try {
@@ -85,9 +87,12 @@ export class Certificates implements ServerCertificate {
     return this.#loaded;
   }
 
-  /** Reads a pair anew. Throws a ConfigError, and then keeps the one it has. */
-  read(pair: Files): void {
-    this.#loaded[this.pairs.indexOf(pair)] = load(pair);
+  /** Reads a pair anew, and says whether it is another one. Throws a ConfigError, and then keeps the one it has. */
+  read(pair: Files): boolean {
+    const index = this.pairs.indexOf(pair);
+    const [old, now] = [this.#loaded[index] as Loaded, load(pair)];
+    this.#loaded[index] = now;
+    return !old.cert.equals(now.cert) || !old.key.equals(now.key);
   }
 }
 
@@ -99,8 +104,9 @@ function load(pair: Files): Loaded {
 
 /**
  * Reads files anew as they change, and has `takeOver` see to it that new connections get what is in them, where `index` says
- * which pair it is; open ones go on. Files that can't be used are reported and the old certificate stays. Returns what looks
- * at once, and what ends the watch.
+ * which pair it is; open ones go on. A renewal changes several files, and is taken over once, as soon as they belong together.
+ * Files that can't be used for longer than that are reported, and the old certificate stays. Returns what looks at once, and
+ * what ends the watch.
  */
 export function followCertificates(
   certificates: Certificates,
@@ -108,26 +114,45 @@ export function followCertificates(
   log: Log,
 ): { reload: () => void; stop: () => void } {
   const watched = certificates.pairs.map((pair, index) => {
-    const reload = async (): Promise<void> => {
+    /** Is there something to be taken over, or to be said? */
+    let isDue = false;
+    let turn = Promise.resolve();
+    let settling: NodeJS.Timeout | undefined;
+    const takeIn = async (isSettled: boolean): Promise<void> => {
       try {
-        certificates.read(pair);
+        if (certificates.read(pair)) isDue = true;
+        if (!isDue) return;
         await takeOver(index);
+        isDue = false;
         log({ event: 'certificate-reloaded', cert: pair.cert });
       } catch (error) {
-        log({ event: 'certificate-unusable', message: (error as Error).message });
+        if (isSettled) {
+          isDue = true;
+          log({ event: 'certificate-unusable', message: (error as Error).message });
+        } else settling = setTimeout(() => look(true), SETTLE_MS).unref();
       }
     };
+    const look = (isSettled: boolean): void => {
+      clearTimeout(settling);
+      turn = turn.then(() => takeIn(isSettled));
+    };
+    const onChange = (): void => look(false);
     // Polling: it sees through the symbolic links that certificate clients swap, and works on any file system.
     for (const file of [pair.cert, pair.key])
-      watchFile(file, { interval: LOOK_MS, persistent: false }, reload);
+      watchFile(file, { interval: LOOK_MS, persistent: false }, onChange);
     const stop = (): void => {
-      for (const file of [pair.cert, pair.key]) unwatchFile(file, reload);
+      for (const file of [pair.cert, pair.key]) unwatchFile(file, onChange);
+      clearTimeout(settling);
+    };
+    const reload = (): void => {
+      isDue = true;
+      look(true);
     };
     return { reload, stop };
   });
   return {
     reload: () => {
-      for (const { reload } of watched) void reload();
+      for (const { reload } of watched) reload();
     },
     stop: () => {
       for (const { stop } of watched) stop();
