@@ -189,7 +189,7 @@ describe('a site', () => {
       if (request.url === '/next') response.end();
       else request.pause().on('error', () => undefined);
     });
-    const { port } = await satelliteOver('HTTP/2', { limits: { answerTime: '1s' } });
+    const { port } = await satelliteOver('HTTP/2', { limits: { answerTime: '3s' } });
     const host = siteHost(await redeemed(port, target));
     const [stuck, other] = [await session(port, host), await session(port, host)];
     const headers = { 'content-length': '100000000' };

@@ -505,13 +505,12 @@ describe('a body that is under way when the notebook is lost', () => {
 
 describe('limits', () => {
   test('a connection that says nothing, and one that says no more', async () => {
-    const { port, server } = await start(await saying('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'), {
-      headerTime: '80ms',
-      idleTime: '80ms',
-    });
+    const target = await saying('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+    const { port, server } = await start(target, { headerTime: '80ms' });
     const unread = once(server, 'clientError');
     const silent = await visitor(port);
-    const used = (await visitor(port)).send(GET);
+    const other = await start(target, { idleTime: '80ms' });
+    const used = (await visitor(other.port)).send(GET);
     await used.until(/ok$/);
     expect((await unread)[0]).toMatchObject({ code: 'ERR_HTTP_REQUEST_TIMEOUT' });
     (await unread)[1].destroy();
@@ -537,7 +536,7 @@ describe('limits', () => {
         notebook = socket;
         socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n');
       }),
-      { stallTime: '200ms' },
+      { stallTime: '1s' },
     );
     const events = (await visitor(port)).send(GET);
     await events.until(/\r\n\r\n$/);
@@ -551,7 +550,7 @@ describe('limits', () => {
     for (let i = 0; !isOver; i += 1) {
       notebook?.write(`6\r\nno ${String(i).padStart(3, '0')}\r\n`);
       await Promise.race([events.until(new RegExp(`no ${String(i).padStart(3, '0')}`)), events.ended()]);
-      await pause(20);
+      await pause(100);
     }
     await end;
     notebook?.write('4\r\nlast\r\n0\r\n\r\n');

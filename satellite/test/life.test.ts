@@ -204,7 +204,7 @@ async function notebooks(): Promise<number> {
     socket.on('error', () => undefined);
     socket.once('data', () => socket.end('HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nthe notebook'));
   };
-  const port = await listenOn(createServer(answer));
+  const port = await listenOn(createServer(answer), await freePort());
   const other = createServer(answer).listen(port, NODE2);
   cleanup(() => other.close());
   await once(other, 'listening');

@@ -7,7 +7,7 @@ import type { QueuedJob, Scheduler } from '../src/jobs/scheduler.ts';
 import { several } from '../src/jobs/several.ts';
 import { parseQueue, slurm } from '../src/jobs/slurm.ts';
 import type { LogEntry } from '../src/log.ts';
-import { api as apiOf, ask, cleanup, satellite, scratch } from './support.ts';
+import { api as apiOf, ask, cleanup, freePort, OUTSIDE, satellite, scratch } from './support.ts';
 
 /** Above the jobs in what squeue prints. */
 const HEADING = 'JOBID|STATE|PARTITION|PRIORITY|START_TIME|REASON\n';
@@ -380,7 +380,11 @@ describe('reports', () => {
   });
 
   test('a proxy that is away hears everything when it is back', async () => {
-    const proxy = await satellite({ domain: 'localhost', jobStateNetworks: ['127.0.0.0/8'] });
+    const config = {
+      ...{ domain: 'localhost', listen: `${OUTSIDE}:${await freePort(OUTSIDE)}` },
+      ...{ internalNetworks: ['127.0.0.0/8'], jobStateNetworks: ['127.0.0.0/8'] },
+    };
+    const proxy = await satellite(config);
     const { command } = await cluster();
     await command('squeue', `${HEADING}7|RUNNING|debug|10|N/A|None\n`);
     const to = new URL(proxy.manageUrl);
@@ -388,12 +392,7 @@ describe('reports', () => {
     const reporter = new JobReporter({ scheduler: slurm, to, log: () => undefined });
     cleanup(() => reporter.close());
     expect(await reporter.report()).toMatchObject({ by: 'proxy', message: expect.stringContaining(to.host) });
-    const again = await satellite({
-      domain: 'localhost',
-      listen: `127.0.0.1:${proxy.port}`,
-      internalNetworks: ['127.0.0.0/8'],
-      jobStateNetworks: ['127.0.0.0/8'],
-    });
+    const again = await satellite(config);
     expect(await reporter.report()).toBeUndefined();
     const wrongNetwork = await apiOf(again.port, 'GET', '/jobs');
     expect(wrongNetwork.status).toBe(421);

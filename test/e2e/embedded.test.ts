@@ -58,7 +58,8 @@ describe('where Jupyter is missing', () => {
     expect(await again.line()).toMatch(/^http:/);
     again.kill('SIGINT');
     await again.ended;
-  });
+    // Hundreds of packages come from elsewhere.
+  }, 600_000);
 
   test("takes Debian's package where PyPI can't be reached", async () => {
     // Stands in for apt-get, which has the real package installed already: it puts it where this machine can see it.

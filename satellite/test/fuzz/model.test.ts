@@ -9,6 +9,7 @@ import {
   api,
   ask,
   cleanup,
+  freePort,
   LOGIN,
   listenOn,
   NODE1,
@@ -477,7 +478,7 @@ async function notebooks(): Promise<number> {
       socket.on('error', () => undefined);
       socket.once('data', () => socket.end(`HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nat ${where}`));
     });
-  const port = await listenOn(at(NODE1));
+  const port = await listenOn(at(NODE1), await freePort());
   for (const node of [NODE2, LOGIN]) {
     const other = at(node).listen(port, node);
     cleanup(() => other.close());

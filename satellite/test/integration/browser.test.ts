@@ -1,10 +1,11 @@
 import { createHash, X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
+import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import axe from 'axe-core';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { SatelliteConfigInput } from '../../src/config.ts';
 import type { LogEntry } from '../../src/index.ts';
 import { browserObstacle, openBrowser } from '../browser.ts';
 import { behindFront, gated, line } from '../person.ts';
@@ -16,6 +17,7 @@ import {
   issue,
   NODE1,
   notebook,
+  OUTSIDE,
   redeemed,
   satellite,
   satelliteOver,
@@ -85,19 +87,19 @@ describe.skipIf(leftOut)(`a page that was opened early${note}`, () => {
 
   test('outlives a restart of the proxy', async () => {
     const state = `${await scratch()}/state.sqlite`;
-    const config: Partial<SatelliteConfigInput> = { state };
+    const config = { state, listen: `${OUTSIDE}:${await freePort(OUTSIDE)}` };
     const first = await satellite(config);
     const upstream = await jupyter();
     const token = await issue(first.port);
     const page = await open(first.port, token);
     await heading(page, 'Waiting for your session');
     await first.close();
-    const second = await satellite({ ...config, listen: `127.0.0.1:${first.port}` });
+    const second = await satellite(config);
     await api(second.port, 'PUT', `/tokens/${token}/phase`, { phase: 'jupyter' });
     await status(page, 'Step 3 of 4');
     // And a start that ends while the proxy is away.
     await second.close();
-    const third = await satellite({ ...config, listen: `127.0.0.1:${first.port}` });
+    const third = await satellite(config);
     await api(third.port, 'POST', `/tokens/${token}/redeem`, { port: upstream.port }, NODE1);
     await heading(page, 'JupyterLab');
   });
@@ -113,18 +115,25 @@ describe.skipIf(leftOut)(`a page that was opened early${note}`, () => {
   });
 });
 
+async function closed(server: Server): Promise<void> {
+  server.closeAllConnections();
+  await new Promise((resolve) => server.close(resolve));
+}
+
 describe.skipIf(leftOut)(`a page about trouble${note}`, () => {
   test('tries again until the notebook is back', async () => {
     const { port } = await satellite();
     const upstream = await jupyter();
-    const token = await redeemed(port, upstream.port);
+    const target = await freePort();
+    await closed(upstream);
+    await once(upstream.listen(target, NODE1), 'listening');
+    const token = await redeemed(port, target);
     const page = await open(port, token);
     await heading(page, 'JupyterLab');
-    upstream.closeAllConnections();
-    await new Promise((resolve) => upstream.close(resolve));
+    await closed(upstream);
     await page.reload();
     await heading(page, 'Jupyter does not answer');
-    upstream.listen(upstream.port, NODE1);
+    upstream.listen(target, NODE1);
     await heading(page, 'JupyterLab');
   });
 
@@ -135,7 +144,7 @@ describe.skipIf(leftOut)(`a page about trouble${note}`, () => {
     const page = await open(port, token);
     await status(page, 'Step 4 of 4');
     const upstream = await jupyter();
-    await new Promise((resolve) => upstream.close(resolve));
+    await closed(upstream);
     upstream.listen(target, NODE1);
     await heading(page, 'JupyterLab');
   });

@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { browserObstacle, openBrowser } from '../browser.ts';
-import { api, cleanup, issue, NODE1, satellite } from '../support.ts';
+import { api, cleanup, freePort, issue, NODE1, OUTSIDE, satellite } from '../support.ts';
 import { heading, jupyter, openPage, status, type VisitOptions } from '../visitor.ts';
 
 /*
@@ -101,14 +101,15 @@ describe.skipIf(leftOut)(`a page follows its session${note}`, () => {
   });
 
   test('says so while the proxy is away, and goes on when it is back', async () => {
-    const first = await satellite();
+    const listen = `${OUTSIDE}:${await freePort(OUTSIDE)}`;
+    const first = await satellite({ listen });
     const token = await issue(first.port);
     const page = await open(first.port, token);
     await heading(page, 'Waiting for your session');
     await first.close();
     await status(page, 'The proxy can not be reached');
     // With a state that knows nothing of the token, as if it had been forgotten meanwhile.
-    await satellite({ listen: `127.0.0.1:${first.port}` });
+    await satellite({ listen });
     await heading(page, 'There is no session at this address');
   });
 

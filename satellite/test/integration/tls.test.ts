@@ -244,8 +244,8 @@ describe('HTTPS', () => {
 
   test('a handshake that never ends is closed, and holds up neither others nor the end', async () => {
     // HAProxy has no time of its own for handshakes before 2.9.
-    const stallTime = engine === 'haproxy' ? '500ms' : '1h';
-    const { proxy, port, ca } = await start({ limits: { headerTime: '500ms', stallTime } });
+    const stallTime = engine === 'haproxy' ? '1s' : '1h';
+    const { proxy, port, ca } = await start({ limits: { headerTime: '1s', stallTime } });
     const begin = async (bytes: Buffer, then: 'end' | 'wait'): Promise<Wire> => {
       const wire = await plainWire(port);
       if (bytes.length > 0) wire.socket.write(bytes);
