@@ -199,8 +199,8 @@ describe(`--conda-yml${note}`, () => {
     const launches = [1, 2].map(() => launchHere(['-q', '--conda-yml', yml, '--cache'], machine(true)));
     // Both are on their way before either may go on.
     await expect.poll(calls, { timeout: 60_000 }).toHaveLength(2);
-    // Opening the pipe meets every reader that waits; its end lets them go on.
-    await execa('sh', ['-c', ': >"$0"', path.join(root, 'bin', 'wait')]);
+    // Opening the pipe meets a reader; its end lets all go on that wait, and who is late finds none to wait for.
+    await execa('sh', ['-c', 'exec 3>"$0"; rm "$0"', path.join(root, 'bin', 'wait')]);
     for (const launch of launches) expect((await kernelSays(launch)).version).toBe('1.2');
     const kept = path.join(home.path, '.cache', 'start-jupyter', 'conda');
     const [archive = '', ...more] = readdirSync(kept);

@@ -149,7 +149,7 @@ exec jupyter-notebook "$@"`);
     const launch = launchHere(['--quiet', '--venv', venv], workstation());
     const link = (await launch.line()) ?? '';
     const { jupyterToken } = secretsOf(link);
-    expect(logOf()).toContain('token: ... twice ...');
+    await expect.poll(logOf).toContain('token: ... twice ...');
     expect(logOf()).not.toContain(jupyterToken);
     launch.kill('SIGINT');
     await launch.ended;

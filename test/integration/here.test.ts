@@ -88,7 +88,7 @@ describe(`on a machine without a scheduler${note}`, () => {
     });
     expect(Date.parse(report.submittedAt)).toBeGreaterThan(Date.now() - 120_000);
     expect(readFileSync(report.script, 'utf8')).toMatch(/^#!\/bin\/bash\n/);
-    expect(readFileSync(report.log, 'utf8')).toContain('The site is open.');
+    await expect.poll(() => readFileSync(report.log, 'utf8')).toContain('The site is open.');
     const { jupyterToken } = secretsOf(report.url);
     const contents = await ask(report.url, `/api/contents?token=${jupyterToken}`);
     expect(contents.body).toContain('"etc"');

@@ -102,7 +102,7 @@ function sshWith({ programs }: Workstation, key: string) {
   const login = ['-i', key, '-o', 'ExitOnForwardFailure=yes', '-p', `${server.port}`];
   return (...words: string[]): Promise<string> =>
     promisify(execFile)('ssh-agent', [path.join(programs, 'ssh'), ...login, ...words], {
-      timeout: 20_000,
+      timeout: 60_000,
       env: { ...process.env, DISPLAY: ':0' },
     }).then(
       () => 'opened',
@@ -136,7 +136,7 @@ describe(`from a workstation through ssh${note}`, () => {
     const withToken = { authorization: `token ${jupyterToken}` };
     expect((await satellite.ask(api, withToken)).status).toBe(200);
     expect((await satellite.ask(api)).status).toBe(403);
-    expect(satellite.tokensInUse()).toHaveLength(1);
+    await expect.poll(() => satellite.tokensInUse()).toHaveLength(1);
     // Every workstation comes from the address that has redeemed it: its name alone must not be enough.
     const manage = url.replace(words, 'manage');
     const destroyed = await satellite.ask(new URL(`/destroytoken.cgi?token=${words}`, manage).href);
@@ -178,7 +178,7 @@ describe(`from a workstation through ssh${note}`, () => {
     expect((await satellite.ask(api, withToken)).status).toBe(410);
     await allEnded(how.home.path);
     expect(existsSync(path.dirname(socket))).toBe(false);
-    expect(openConnections()).toEqual([]);
+    await expect.poll(openConnections).toEqual([]);
   });
 
   testWithSshd(
@@ -230,7 +230,7 @@ describe(`from a workstation through ssh${note}`, () => {
 
       second.kill('SIGTERM');
       expect((await second.ended).exitCode).toBe(130);
-      expect(satellite.tokensInUse()).toHaveLength(1);
+      await expect.poll(() => satellite.tokensInUse()).toHaveLength(1);
     },
   );
 
@@ -262,7 +262,7 @@ describe(`from a workstation through ssh${note}`, () => {
       exitCode: 3,
       stderr: expect.stringContaining('is not known here'),
     });
-    expect(satellite.tokensInUse()).toHaveLength(1);
+    await expect.poll(() => satellite.tokensInUse()).toHaveLength(1);
   });
 
   testWithSshd('the account is for nothing else, even for a key whose line allows everything', async () => {

@@ -78,7 +78,7 @@ describe(`--access ssh${note}`, () => {
 
     const tunnel = paste('bash');
     onTestFinished(() => void tunnel.kill());
-    await vi.waitFor(() => expectJupyterAt(url), { timeout: 20_000, interval: 100 });
+    await vi.waitFor(() => expectJupyterAt(url), { timeout: 60_000, interval: 100 });
     await launch.says('The tunnel works.');
     expect(await launch.ended).toMatchObject({ exitCode: 0 });
 
@@ -200,7 +200,7 @@ describe(`tunnel${note}`, () => {
       // The node's connection alone breaks: the login is not asked for again.
       const logins = login.connections.length;
       node.connections.at(-1)?.drop();
-      await vi.waitFor(() => expectJupyterAt(url), { timeout: 20_000, interval: 200 });
+      await vi.waitFor(() => expectJupyterAt(url), { timeout: 60_000, interval: 200 });
       expect(login.connections).toHaveLength(logins);
 
       // Somebody ends the session there: the tunnel has nothing to lead to any more.

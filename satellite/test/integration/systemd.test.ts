@@ -188,14 +188,14 @@ describe.skipIf(machineObstacle !== '')(
         'satellite.service',
       );
       expect([await property('Result'), await property('ExecMainStatus')]).toEqual(['success', '0']);
-      const log = await machine.exec('journalctl', '--unit=satellite', '--output=cat', '--no-pager');
-      expect(
-        log
-          .trim()
-          .split('\n')
-          .filter((line) => line.startsWith('{'))
-          .at(-1),
-      ).toContain('"event":"stopped"');
+      let log = '';
+      const lastEntry = async (): Promise<string | undefined> => {
+        log = await machine.exec('journalctl', '--unit=satellite', '--output=cat', '--no-pager');
+        const lines = log.trim().split('\n');
+        return lines.filter((line) => line.startsWith('{')).at(-1);
+      };
+      // The journal may be a little behind.
+      await expect.poll(lastEntry).toContain('"event":"stopped"');
       expect(log).not.toContain('notify-failed');
     });
 
