@@ -15,6 +15,7 @@ import { BACKLOG, ClientConnections, descriptorLimit, RateLimit } from './gate/l
 import { Announcers, expectAnnouncement } from './gate/proxy-protocol.ts';
 import { Http2Sessions } from './http2/sessions.ts';
 import { type Log, shortToken } from './log.ts';
+import { Agreement } from './operation/agreement.ts';
 import { UnderWay } from './operation/drain.ts';
 import { Health } from './operation/health.ts';
 import { serveStatus, statusOf } from './operation/status.ts';
@@ -116,6 +117,7 @@ export async function startSatellite(
     } else log({ event: 'internal-error', stack: error instanceof Error ? error.stack : String(error) });
   };
   const registry = new TokenRegistry(store, config.tokenTtl, onError);
+  const agreement = new Agreement(store, log);
   const health = new Health(registry, log, () => haproxy?.trouble);
   const signInUrl = (): string => siteUrl(SIGN_IN_LABEL);
   const auth = await openAuth(config, { store, registry, signInUrl, onError, log }).catch(
@@ -173,7 +175,8 @@ export async function startSatellite(
 
   const address = haproxy?.address ?? addressOf(server);
   ownAddresses = [address, ...[redirector, metrics].filter((one) => one !== undefined).map(addressOf)];
-  const { scheme, portSuffix } = publicFace(config, address.port);
+  const face = publicFace(config, address.port);
+  const { scheme, portSuffix } = face;
   const hostUrl = (host: string): string => `${scheme}://${host}${portSuffix}/`;
   const manageUrl = hostUrl(`manage.${config.domain}`);
   const siteUrl = (token: string): string =>
@@ -298,6 +301,7 @@ export async function startSatellite(
     for (const record of registry.live()) placeIn(haproxy, record);
     haproxy.serve();
   }
+  await agreement.tell(config, face).catch(onError);
   const status = await serveStatus(config, () => statusOf(registry, traffic), health, log);
   if (metrics) log({ event: 'serving-metrics', ...addressOf(metrics) });
   const { mapped, pending } = registry.counts();

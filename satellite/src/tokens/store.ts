@@ -27,8 +27,11 @@ export interface SecretRecord {
   readonly sealed: Uint8Array;
 }
 
-/** `code`: leads from signing in to a site. `check`: tells whether all have the same keys. */
-export type SecretKind = 'access' | 'sign-in' | 'code' | 'check';
+/**
+ * `code`: leads from signing in to a site. `check`: tells whether all have the same keys. `settings`, which alone isn't sealed:
+ * whether they have the same settings.
+ */
+export type SecretKind = 'access' | 'sign-in' | 'code' | 'check' | 'settings';
 
 /** What others have changed, or all there is: then what isn't in it has been forgotten. */
 export interface News {

@@ -563,6 +563,42 @@ describe.skipIf(leftOut)(`a state in PostgreSQL${leftOut ? ` (left out: ${obstac
     expect((await visit(port, lost, { path: '/api' })).status).toBe(404);
   });
 
+  test('that others have other settings is said once, with the keys, and not of who is no more', async () => {
+    const { all, state, events } = await satellites(1, behindFront);
+    const folder = await scratch();
+    const start = async (name: string, config: Partial<SatelliteConfigInput>) => {
+      const said: Record<string, unknown>[] = [];
+      const settings = { state, statusSocket: join(folder, name), ...behindFront, ...config };
+      const proxy = await satellite(settings, { log: (entry) => said.push(entry) });
+      return { proxy, differ: () => said.filter(({ event }) => event === 'settings-differ') };
+    };
+    const other = { tokenTtl: '1h', routes: { 'hub.test/secret-path': 'http://127.0.0.1:9' } };
+    const second = await start('2', other);
+    expect(second.differ()).toEqual([
+      { event: 'settings-differ', keys: ['tokenTtl', 'routes'], message: expect.any(String) },
+    ]);
+    await logged(events, 'settings-differ', 1);
+    // The same in other words, with limits and a title of its own.
+    const third = await start('3', {
+      ...other,
+      tokenTtl: '60m',
+      title: 'Three',
+      limits: { idleTime: '30s' },
+    });
+    const [kept] = await server.sql(
+      "SELECT value FROM satellite.entries WHERE kind = 'settings'",
+      databaseOf(state),
+    );
+    const digests = JSON.parse(Buffer.from(String(kept?.value), 'base64').toString()) as object;
+    expect(Object.values(digests).filter((value) => !/^[0-9a-f]{16}$/.test(value))).toEqual([]);
+    for (const proxy of [...all, second.proxy, third.proxy]) await proxy.close();
+    const fourth = await start('4', { tokenTtl: '2h' });
+    expect([second, third, fourth].map(({ differ }) => differ().length)).toEqual([1, 0, 0]);
+    expect(events.filter(({ event }) => event === 'settings-differ')).toEqual([
+      expect.objectContaining({ keys: ['tokenTtl', 'routes'] }),
+    ]);
+  });
+
   test('signed in at one, a visitor is let in at all, and out', async () => {
     const folder = await scratch();
     const [users, keyFile] = [join(folder, 'users'), join(folder, 'keys')];
