@@ -56,7 +56,7 @@ test('a stop ends what is under way, also what does not want to, and nothing is 
   const { command, pids } = await wrapper(stubborn);
   const stop = new AbortController();
   const ran = run(command, [], { stop: stop.signal });
-  await expect.poll(() => pids().length, { timeout: 10_000 }).toBe(3);
+  await expect.poll(() => pids().length).toBe(3);
   stop.abort();
   const stopped = { code: null, stdout: '', stderr: `${command} was ended: the reporter stops` };
   expect(await ran).toEqual(stopped);

@@ -176,7 +176,7 @@ test('a job that somebody begins to wait for is reported before the next round, 
   const token = await link('4711');
   await third;
   await expect
-    .poll(async () => (await call('GET', `/tokens/${token}`)).json().job, { timeout: 10_000 })
+    .poll(async () => (await call('GET', `/tokens/${token}`)).json().job)
     .toMatchObject({ state: 'PENDING', position: 1 });
   expect(looks).toBe(3);
 });

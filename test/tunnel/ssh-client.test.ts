@@ -1,7 +1,7 @@
 /** OpenSSH's client where connections can't be shared, as on Windows; in its place a program that waits to be let in. */
-import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterAll, beforeAll, beforeEach, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { freePort } from '../../src/free-port.ts';
 import type { SshClient } from '../../src/tunnel/ssh-client.ts';
 import { sshProblem } from '../../src/tunnel/ssh-problem.ts';
@@ -39,12 +39,17 @@ until [ -e '${directory}/answer' ]; do sleep 0.05; done
 });
 
 /** What the other end does now. */
-const answer = (script: string) => appendFileSync(path.join(directory, 'answer'), script);
+function answer(script: string): void {
+  const file = path.join(directory, 'answer');
+  // In one step: it is read as soon as it is there.
+  writeFileSync(`${file}.new`, script);
+  renameSync(`${file}.new`, file);
+}
 const isAsked = () => existsSync(path.join(directory, 'calls'));
 const forward = (localPort: number) =>
   client.forward(
     { localAddress: '127.0.0.1', localPort, address: '10.0.0.1', port: 8888, node: undefined },
-    AbortSignal.timeout(15_000),
+    AbortSignal.timeout(60_000),
   );
 
 it('has a tunnel when ssh has been let in, however long a person takes to type a password', async () => {
@@ -54,7 +59,7 @@ it('has a tunnel when ssh has been let in, however long a person takes to type a
     isOpen = true;
     return outcome;
   });
-  await vi.waitUntil(isAsked, { timeout: 15_000 });
+  await expect.poll(isAsked).toBe(true);
   expect(isOpen).toBe(false);
   answer(`exec '${process.execPath}' -e 'require("net").createServer().listen(${port}, "127.0.0.1")'`);
   expect(await opening).toBe(true);
@@ -65,7 +70,7 @@ it('has a tunnel when ssh has been let in, however long a person takes to type a
 it('says why ssh was not let in, and when the port was taken meanwhile', async () => {
   answer('echo "me@login: Permission denied (publickey,password)." >&2; exit 255');
   await expect(forward(await freePort())).rejects.toThrow('me@login does not let you in');
-  writeFileSync(path.join(directory, 'answer'), 'echo "Could not request local forwarding." >&2; exit 255');
+  answer('echo "Could not request local forwarding." >&2; exit 255');
   expect(await forward(await freePort())).toBe(false);
 });
 

@@ -437,7 +437,7 @@ describe.skipIf(leftOut)(`several behind one address${leftOut ? ` (left out: ${o
     }
     for (const first of firsts) first.program = await serve(first.config);
     for (const { balancer, mine } of open.slice(0, 2))
-      await expect.poll(() => placeOf(balancer, host, mine), { timeout: 20_000 }).toBe(0);
+      await expect.poll(() => placeOf(balancer, host, mine)).toBe(0);
   });
 
   test('one that does not reach the database is left out until it does', async () => {
@@ -451,14 +451,12 @@ describe.skipIf(leftOut)(`several behind one address${leftOut ? ` (left out: ${o
     for (const [, second] of both()) await second?.way.cut();
     for (const [, second] of both()) await second?.program.logged('database-away');
     for (const i of [0, 1]) {
-      await expect.poll(() => unknown(i), { timeout: 20_000 }).toBe(404);
+      await expect.poll(() => unknown(i)).toBe(404);
       expect(await placeOf(withChecks[i] as Balancer, host, clients[i] as string)).not.toBe(1);
     }
     for (const [, second] of both()) await second?.way.open();
     for (const i of [0, 1])
-      await expect
-        .poll(() => placeOf(withChecks[i] as Balancer, host, clients[i] as string), { timeout: 20_000 })
-        .toBe(1);
+      await expect.poll(() => placeOf(withChecks[i] as Balancer, host, clients[i] as string)).toBe(1);
   });
 
   test('all are restarted one after the other, and no request fails', async () => {
@@ -492,8 +490,7 @@ describe.skipIf(leftOut)(`several behind one address${leftOut ? ` (left out: ${o
       const members = both().map((all) => all[i] as Member);
       const ended = members.map(({ program }) => once(program, 'close'));
       for (const { program } of members) program.kill('SIGTERM');
-      for (const { host: at, port } of members)
-        await expect.poll(() => isOpen(at, port), { timeout: 20_000 }).toBe(false);
+      for (const { host: at, port } of members) await expect.poll(() => isOpen(at, port)).toBe(false);
       for (const response of slow.splice(0)) response.end('and ended');
       for (const answer of await Promise.all(underWay))
         expect(answer).toEqual({ status: 200, text: 'begun and ended' });

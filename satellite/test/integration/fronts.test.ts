@@ -254,9 +254,7 @@ describe.skipIf(leftOut)(`with a front${leftOut ? ` (left out: ${obstacle})` : '
         if (child.exitCode !== null) throw new Error(`${name} ended:\n${said}`);
         (await wire(port)).socket.destroy();
       };
-      await expect
-        .poll(() => listening().then(() => 'listening', String), { timeout: 10_000 })
-        .toBe('listening');
+      await expect.poll(() => listening().then(() => 'listening', String)).toBe('listening');
     }
 
     const visitorsConnection = (host: string, from = STRANGER): Promise<ClientHttp2Session> =>

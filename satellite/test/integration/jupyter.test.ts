@@ -135,7 +135,7 @@ describe.skipIf(leftOut)(`behind the gate${note}`, () => {
     expect(open.length > 0 || kind.module === 'notebook').toBe(true);
     await writeFile(users, line('bob'));
     expect((await copied()).status).toBe(401);
-    await expect.poll(() => open.every((socket) => socket.isClosed()), { timeout: 20_000 }).toBe(true);
+    await expect.poll(() => open.every((socket) => socket.isClosed())).toBe(true);
     await page.goto(`https://${host}:${port}/`);
     expect(await page.getByLabel('Password').isVisible()).toBe(true);
   });
