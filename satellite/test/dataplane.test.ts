@@ -237,7 +237,8 @@ describe.each(protocols)('%s', (protocol) => {
       });
       const { headers } = answer.json<Echoed>();
       const proto = protocol === 'HTTP/2' ? 'https' : 'http';
-      expect(answer.body).not.toMatch(/6\.6\.6\.6|7\.7\.7\.7|evil|666|gopher/);
+      // A name may hold such a word itself.
+      expect(answer.body.replaceAll(token, '')).not.toMatch(/6\.6\.6\.6|7\.7\.7\.7|evil|666|gopher/);
       expect(headers).toMatchObject({
         'x-forwarded-for': OUTSIDE,
         'x-forwarded-proto': proto,

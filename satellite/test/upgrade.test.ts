@@ -295,7 +295,7 @@ describe('an upgrade that comes to nothing', () => {
       `GET / HTTP/1.1\r\nHost: ${siteHost(site.token)}\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n\r\n`,
     );
     const upstream = await site.next();
-    expect(upstream.text).not.toMatch(/upgrade|http2-settings/i);
+    expect(upstream.text.replaceAll(site.token, '')).not.toMatch(/upgrade|http2-settings/i);
     upstream.send('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
     expect(await client.until(/ok$/)).toMatch(/^HTTP\/1\.1 200 OK/);
   });

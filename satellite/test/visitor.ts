@@ -17,6 +17,8 @@ export async function openPage(
   { path = '/lab?token=secret#cell', domain = DOMAIN, prepare, ...options }: VisitOptions = {},
 ): Promise<Page> {
   const page = await browser.newPage(options);
+  // Where a machine has other things to do, a page may take its time.
+  page.setDefaultTimeout(60_000);
   cleanup(() => page.close());
   const complaints: string[] = [];
   page.on('console', (message) => {

@@ -213,8 +213,9 @@ describe('satellite serve', () => {
   test('its log has no queries and no whole tokens', async () => {
     const { child, port } = await serve('--listen', '127.0.0.1:0', '--state', ':memory:');
     const token = await issue(port);
-    await visit(port, token, { path: '/lab?token=secret' });
-    await api(port, 'POST', `/tokens/${token}/redeem?x=secret`, { port: 9000 }, NODE1);
+    // No word that a name may begin with.
+    await visit(port, token, { path: '/lab?token=s3cret' });
+    await api(port, 'POST', `/tokens/${token}/redeem?x=s3cret`, { port: 9000 }, NODE1);
     await api(port, 'GET', `/tokens/${token}`);
     await api(port, 'DELETE', `/tokens/${token}`, undefined, NODE1);
     const ended = once(child, 'close');
@@ -224,7 +225,7 @@ describe('satellite serve', () => {
     expect(text).toContain(`${token.split('-')[0]}-…`);
     expect(text).toContain('"path":"/lab"');
     expect(text).not.toContain(token);
-    expect(text).not.toContain('secret');
+    expect(text).not.toContain('s3cret');
     for (const line of child.lines) expect(JSON.parse(line)).toMatchObject({ time: expect.any(String) });
   });
 
