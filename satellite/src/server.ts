@@ -118,7 +118,7 @@ export async function startSatellite(
   };
   const registry = new TokenRegistry(store, config.tokenTtl, onError);
   const agreement = new Agreement(store, log);
-  const health = new Health(registry, log, () => haproxy?.trouble);
+  const health = new Health(registry, log, () => haproxy);
   const signInUrl = (): string => siteUrl(SIGN_IN_LABEL);
   const auth = await openAuth(config, { store, registry, signInUrl, onError, log }).catch(
     async (error: Error) => {

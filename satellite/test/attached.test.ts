@@ -135,6 +135,7 @@ test('one with another configuration is told nothing, and forgets what it was to
   const { config, directory, port, part, print, start } = await operator();
   await print({ ...config, limits: { answerTime: '7m' } });
   const [old, now] = [journal(), journal()];
+  const health = () => ask(port, { path: '/healthz', from: OUTSIDE });
   const before = await satellite({ ...config, limits: { answerTime: '7m' } }, { log: old.log });
   let haproxy = await start();
   await old.when(isEvent('haproxy-reconciled'));
@@ -144,7 +145,7 @@ test('one with another configuration is told nothing, and forgets what it was to
   const open = await tunnel(port, token);
   await before.stop();
 
-  await satellite(config, { log: now.log });
+  const proxy = await satellite({ ...config, metricsListen: '127.0.0.1:0' }, { log: now.log });
   expect(await now.when(isEvent('haproxy-differs'))).toMatchObject({
     message: expect.stringMatching(/another one than this satellite prints.*"satellite haproxy-config/),
   });
@@ -152,21 +153,29 @@ test('one with another configuration is told nothing, and forgets what it was to
   // Served all the same, by satellite.
   expect((await visit(port, token, { path: '/x' })).body).toBe('the notebook /x');
   expect(await now.when(({ path }) => path === '/x')).not.toHaveProperty('haproxy');
+  // So it is no reason to go elsewhere.
+  await expect.poll(health).toMatchObject({
+    status: 200,
+    body: expect.stringMatching(/^ok\n.*another configuration.*see the log/),
+  });
 
   await print();
   await end(haproxy);
   haproxy = await start();
   await now.when(isEvent('haproxy-reconciled'));
   await isDirect(directory, port, token);
+  await expect.poll(async () => (await health()).body).toBe('ok\n');
 
-  // Without satellite's part there is nothing to be found.
+  // Without satellite's part there is nothing to be found, and nobody comes in.
   await end(haproxy);
-  const text = await readFile(part, 'utf8');
-  await writeFile(part, text.replace(/^ *set-var .*$/m, ''));
+  const [socketLine] = /^ *stats socket .*$/m.exec(await readFile(part, 'utf8')) ?? [];
+  await writeFile(part, `global\n${socketLine}\n`);
   await start();
   const message = expect.stringMatching(/has none of what satellite prints/);
   const from = now.entries.length;
   expect(await now.when(isEvent('haproxy-differs'), from)).toMatchObject({ message });
+  const { status, body } = await ask(proxy.metricsAddress?.port ?? 0, { path: '/healthz', from: OUTSIDE });
+  expect([status, body]).toEqual([503, expect.stringMatching(/^HAProxy .*see the log/)]);
 });
 
 test('one that somebody else runs shows the certificate of now', async () => {

@@ -7,11 +7,19 @@ const FRESH_MS = 1000;
 /** How long after a failure it is looked whether the state can be written again. */
 const RETRY_MS = 1000;
 
+/** What an engine says of itself, in words for people. */
+interface EngineHealth {
+  /** Why nobody should come here. */
+  readonly trouble: string | undefined;
+  /** What is to be mended, and no reason to go elsewhere. */
+  readonly warning: string | undefined;
+}
+
 /** Whether this proxy should be given new work: its state can be written, its engine runs, and it is not about to stop. */
 export class Health {
   readonly #registry: TokenRegistry;
   readonly #log: Log;
-  readonly #engineTrouble: () => string | undefined;
+  readonly #engine: () => EngineHealth | undefined;
   #lastAt = Number.NEGATIVE_INFINITY;
   #last: Promise<boolean> = Promise.resolve(false);
   #isWritable = true;
@@ -21,12 +29,12 @@ export class Health {
 
   /**
    * The log hears of it when the state can no longer be written, and when it can again, once each, whoever has noticed.
-   * `engineTrouble` says in words for people what is wrong with the engine.
+   * `engine` is one that may fail apart from us.
    */
-  constructor(registry: TokenRegistry, log: Log, engineTrouble: () => string | undefined) {
+  constructor(registry: TokenRegistry, log: Log, engine: () => EngineHealth | undefined) {
     this.#registry = registry;
     this.#log = log;
-    this.#engineTrouble = engineTrouble;
+    this.#engine = engine;
   }
 
   /** Somebody could not change the state, or not hear what others have made of it. Said once, until it works again. */
@@ -56,8 +64,13 @@ export class Health {
       this.#last = this.#look();
     }
     return (await this.#last)
-      ? this.#engineTrouble()
+      ? this.#engine()?.trouble
       : 'The state can not be written; see the log. Live sites go on, nothing can be changed.';
+  }
+
+  /** What is to be mended, and no reason to go elsewhere, in words for people; undefined if nothing is. */
+  get warning(): string | undefined {
+    return this.#engine()?.warning;
   }
 
   async #look(): Promise<boolean> {
@@ -93,5 +106,6 @@ export async function healthReply(health: Health, path: string): Promise<HealthR
   if (path === '/livez') return { status: 200, body: 'ok\n' };
   if (path !== '/healthz') return undefined;
   const trouble = await health.trouble();
-  return trouble === undefined ? { status: 200, body: 'ok\n' } : { status: 503, body: `${trouble}\n` };
+  if (trouble !== undefined) return { status: 503, body: `${trouble}\n` };
+  return { status: 200, body: health.warning === undefined ? 'ok\n' : `ok\n${health.warning}\n` };
 }

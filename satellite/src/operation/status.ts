@@ -68,9 +68,9 @@ export function statusOf(registry: TokenRegistry, traffic: Traffic): SiteStatus[
     });
 }
 
-/** What there is to say of the state itself. */
+/** What there is to say of the proxy itself. */
 interface StateStatus {
-  /** What is wrong, in words for people. */
+  /** What is wrong or to be mended, in words for people. */
   readonly trouble: string | null;
 }
 
@@ -89,8 +89,10 @@ export async function serveStatus(
     return undefined;
   }
   const server = createServer(async ({ url }, response) => {
-    const state: StateStatus = { trouble: (url === '/state' && (await health.trouble())) || null };
-    const body = JSON.stringify(url === '/state' ? state : read());
+    const state = async (): Promise<StateStatus> => ({
+      trouble: (await health.trouble()) ?? health.warning ?? null,
+    });
+    const body = JSON.stringify(url === '/state' ? await state() : read());
     response.writeHead(200, { 'Content-Type': 'application/json' }).end(body);
   });
   const advice = 'give each satellite on this host a statusSocket of its own';

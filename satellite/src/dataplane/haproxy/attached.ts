@@ -69,6 +69,8 @@ export interface AttachedOptions {
   readonly isTold: () => Promise<boolean>;
   readonly onUp: () => void;
   readonly onDown: () => void;
+  /** It has another configuration than ours, and hands visitors over to us all the same, or doesn't. */
+  readonly onOther: (handsOver: boolean) => void;
 }
 
 /** Watches it. While it is away, or another one, sites are satellite's to serve, and are asked for in vain or not at all. */
@@ -142,7 +144,7 @@ export class AttachedHaproxy implements Haproxy {
 
   /** What it has been told once by one that wrote another configuration must not outlive its sites. */
   async #isOther(said: string): Promise<void> {
-    const { runtime, map, log, onDown } = this.#options;
+    const { runtime, map, log, onDown, onOther } = this.#options;
     if (this.#state !== 'other') {
       onDown();
       const what = said.includes(`${STAMP}:`)
@@ -153,8 +155,10 @@ export class AttachedHaproxy implements Haproxy {
         message: `the running HAProxy has ${what} in its configuration: write it anew with "satellite haproxy-config --config FILE", and reload HAProxy. Until then satellite serves all sites itself`,
       });
     }
-    await runtime.ask(`clear map ${map}`);
+    // Whoever has the map was printed for our folder, in which it finds us. Another answer is that there is no such map.
+    const isOurs = (await runtime.ask(`clear map ${map}`)).trim() === '';
     await runtime.askAll(Object.values(backends).map((name) => `shutdown sessions server ${name}/notebook`));
     this.#state = 'other';
+    onOther(isOurs);
   }
 }

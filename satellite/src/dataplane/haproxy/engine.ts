@@ -64,6 +64,8 @@ export class HaproxyEngine implements Engine {
   #isTelling = false;
   /** It runs, and does not do what it is told. */
   #isDeaf = false;
+  /** It is told nothing, since it has another configuration, and visitors come in through it. */
+  #handsOver = false;
   #isClosed = false;
 
   /** Throws a ConfigError where HAProxy is missing or too old, or its folder can't be used. */
@@ -120,6 +122,9 @@ export class HaproxyEngine implements Engine {
             ...told,
             config,
             map: this.#files.sites,
+            onOther: (handsOver) => {
+              this.#handsOver = handsOver;
+            },
             isTold: async () => this.#isTelling || (await this.#sites.isTold()),
           });
   }
@@ -219,7 +224,15 @@ ${haproxyConfiguration({
 
   /** Why nobody should be sent here, in words for people; undefined if nothing is wrong. */
   get trouble(): string | undefined {
-    return this.#isUp && !this.#isDeaf ? undefined : 'HAProxy does not answer; see the log.';
+    if (this.#handsOver || (this.#isUp && !this.#isDeaf)) return undefined;
+    return 'HAProxy does not answer, or leads nobody here; see the log.';
+  }
+
+  /** What is to be mended without anybody's being turned away; undefined if nothing is. */
+  get warning(): string | undefined {
+    return this.#handsOver
+      ? 'HAProxy has another configuration than this satellite prints; see the log.'
+      : undefined;
   }
 
   /** Takes in what HAProxy has counted; done by itself every few seconds. */
@@ -296,6 +309,7 @@ ${haproxyConfiguration({
 
   #up(): void {
     this.#isUp = true;
+    this.#handsOver = false;
     if (this.#haproxy?.isFound) this.#tellCertificates();
     void this.#tellAll();
   }
@@ -310,6 +324,7 @@ ${haproxyConfiguration({
 
   #down(): void {
     this.#isUp = false;
+    this.#handsOver = false;
     this.#sites.lost();
   }
 
