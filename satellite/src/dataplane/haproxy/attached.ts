@@ -27,6 +27,8 @@ export function haproxyPart(config: SatelliteConfig): { readonly text: string; r
   const { tls, haproxy, listen } = config;
   const { directory = '', socket = '', chroot, user } = haproxy;
   const seen = (file: string): string => (chroot === undefined ? file : `/${path.relative(chroot, file)}`);
+  const account = accountOf(user);
+  const bound = (file: string): string => `${file} uid ${account.uid}`;
   const files = fileNames(directory);
   const certificates = tls === 'off' ? [] : 'pairs' in tls ? tls.pairs : [tls];
   const host = listen.host.includes(':') ? `[${listen.host}]` : listen.host;
@@ -35,11 +37,18 @@ export function haproxyPart(config: SatelliteConfig): { readonly text: string; r
       bind: `${host}:${listen.port}${listen.host === '::' ? ' v4v6' : ''}`,
       certificates: certificates.map((_, i) => files.certificate(i)),
       ...settingsOf(config),
-      files: { satellite: seen(files.satellite), log: seen(files.log), sites: files.sites },
+      files: {
+        satellite: seen(files.satellite),
+        log: seen(files.log),
+        lines: seen(files.lines),
+        pause: seen(files.pause),
+        sites: files.sites,
+      },
+      bound: { lines: bound(files.lines), pause: bound(files.pause) },
       log: 'global',
       global: [
         `set-var ${STAMP} str(${stamp})`,
-        `stats socket ${socket} mode 660 group ${accountOf(user).group} level admin`,
+        `stats socket ${socket} mode 660 group ${account.group} level admin`,
         '# The process that a reload leaves behind hears no more of sites that end, whose WebSockets it has.',
         `hard-stop-after ${HARD_STOP}`,
       ],

@@ -22,6 +22,8 @@ export interface HaproxyPlan {
   /** Is the state shared? Then a site may end without a satellite here that would tell HAProxy. */
   readonly isShared: boolean;
   readonly files: HaproxyFiles;
+  /** The latter two as for "bind": before HAProxy goes into a jail, and whose they are to be. */
+  readonly bound: { readonly lines: string; readonly pause: string };
   /** Where lines about requests go with HAProxy 3.3 and later, whose rings lead to no UNIX sockets any more. */
   readonly log: string;
   /** Lines for the `global` section beside those of the data path: how this HAProxy is run. */
@@ -46,6 +48,9 @@ export interface HaproxyFiles {
   /** Where satellite itself listens, for visitors and for lines about requests, as HAProxy sees it. */
   readonly satellite: string;
   readonly log: string;
+  /** Where HAProxy itself listens, for such lines, to pass them on, and for whoever is to wait. */
+  readonly lines: string;
+  readonly pause: string;
   /** Live sites: empty on the disk, filled over the runtime API. */
   readonly sites: string;
 }
@@ -62,6 +67,8 @@ export const TABLES = {
 const DEFAULTS = 'satellite-defaults';
 const VISITORS = 'satellite-visitors';
 const RING = 'satellite-log';
+const LINES_ON = 'satellite-lines';
+const PAUSE = 'satellite-pause';
 /** The backend of whatever isn't plain. */
 const SATELLITE = 'satellite';
 /** The backends that lead to notebooks: with what fills a tab, with WebSockets, with everything else. */
@@ -158,8 +165,29 @@ ring ${RING}
   maxlen ${LONGEST_LINE}
   size ${RING_SIZE}
   timeout connect 5s
-  timeout server 10s
-  server satellite unix@${files.log} log-proto legacy
+  timeout server 24d
+  server lines unix@${files.lines} log-proto legacy
+
+# A ring that finds nobody tries again at once, for ever, which takes a whole core; so does HAProxy 2.6 for any other server
+# that is missed at once. Here the next try is at one that takes the connection and never says a word of TLS.
+defaults ${LINES_ON}
+  mode tcp
+  timeout client 24d
+  timeout server 24d
+  timeout connect 1s
+
+listen ${LINES_ON} from ${LINES_ON}
+  bind unix@${plan.bound.lines} mode 600
+  balance first
+  retries 1000000
+  option redispatch 1
+  server satellite unix@${files.log}
+  server pause unix@${files.pause} ssl verify none
+
+frontend ${PAUSE} from ${LINES_ON}
+  bind unix@${plan.bound.pause} mode 600
+  tcp-request inspect-delay 24d
+  tcp-request content reject if WAIT_END
 .endif
 
 defaults ${DEFAULTS}

@@ -84,7 +84,7 @@ export class HaproxyEngine implements Engine {
     const files = fileNames(this.#folder);
     // One that is started by root lives in a jail with nothing but what it has to reach.
     const jail = socket === undefined && this.#account ? fileNames(path.join(this.#folder, 'jail')) : files;
-    this.#files = { ...files, satellite: jail.satellite, log: jail.log };
+    this.#files = { ...jail, sites: files.sites, certificate: files.certificate };
     this.#makeFolders();
     this.#log = new HaproxyLog(log, logLines);
     this.#runtime = new RuntimeApi(socket ?? this.#file('runtime.sock'));
@@ -135,14 +135,16 @@ export class HaproxyEngine implements Engine {
     const { threads, program } = config.haproxy;
     const account = this.#account;
     const seen = (file: string): string => (account ? `/${path.basename(file)}` : file);
-    const { satellite, log, sites } = this.#files;
+    const { satellite, log, lines, pause, sites } = this.#files;
+    const bound = (file: string): string => (account ? `${file} uid ${account.uid}` : file);
     const configuration = (description: string): string =>
       `# Written by satellite; it is written anew at each start.
 ${haproxyConfiguration({
   bind: `fd@${LISTENER_FD}`,
   certificates: certificates.map((_, i) => this.#files.certificate(i)),
   ...settingsOf(config),
-  files: { satellite: seen(satellite), log: seen(log), sites },
+  files: { satellite: seen(satellite), log: seen(log), lines: seen(lines), pause: seen(pause), sites },
+  bound: { lines: bound(lines), pause: bound(pause) },
   log: `fd@${LOG_FD} ${LINES}`,
   global: [
     `description ${description}`,

@@ -9,6 +9,9 @@ export function fileNames(folder: string) {
     /** Where satellite listens, for visitors and for lines about requests. */
     satellite: file('satellite.sock'),
     log: file('log.sock'),
+    /** Where HAProxy listens for its own lines, and for whoever is to wait. */
+    lines: file('lines.sock'),
+    pause: file('pause.sock'),
     /** The map of live sites. */
     sites: file('sites.map'),
     /** Certificate, chain and key of the pair with this number. */
