@@ -136,6 +136,7 @@ export class SqliteStore implements TokenStore {
     try {
       // Site names are capabilities: the file must never be born world-readable. WAL files take its mode over.
       if (path !== ':memory:') closeSync(openSync(path, 'a', 0o600));
+      // Without a lock: to take one of another program's database, and to let go of it, brings its log into it.
       if (path !== ':memory:' && statSync(path).size > 0) checkOwner(path);
       const db = new DatabaseSync(path, { timeout: OPEN_PATIENCE_MS });
       this.#db = db;
@@ -143,6 +144,7 @@ export class SqliteStore implements TokenStore {
       // everything here, since SQLite waits within our only thread.
       db.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;');
       db.exec('BEGIN EXCLUSIVE; COMMIT;');
+      // Once more: another version may have made it since.
       expectOurs(db);
       const version = db.prepare('PRAGMA user_version').get()?.user_version;
       if (version === 0) db.exec(`BEGIN; ${SCHEMA} ${LATER} COMMIT;`);
