@@ -1,18 +1,21 @@
 #!/bin/bash
-# A launch as a careful administrator writes it for the users of a cluster: the same steps as start-jupyter's, with sinfo,
-# sacctmgr, curl, openssl, sbatch, and `jupyter --config-dir` so that users keep their own configuration. What depends on
-# nothing else goes on at the same time. The bench compares with it, and with what is left with -n: without Jupyter, and so
-# without the users' configuration.
+# A launch as a careful administrator writes it for the users of a cluster: the same steps as start-jupyter's, one after the
+# other, with sinfo, sacctmgr, curl, openssl, sbatch, and `jupyter --config-dir` so that users keep their own configuration.
 #
-#   by-hand.sh ENDPOINT CAFILE [-n] [-A account] [-p partition] [-t minutes] [-- options of sbatch]
+#   by-hand.sh ENDPOINT CAFILE [-o] [-n] [-A account] [-p partition] [-t minutes] [-- options of sbatch]
+#
+#   -o  what depends on nothing else goes on at the same time: jupyter and sacctmgr beside the other steps; and the link is
+#       printed before the proxy is told of the job
+#   -n  without asking Jupyter, and so without the users' configuration
 set -euo pipefail
 umask 077
 
 endpoint=$1 ca=$2
 shift 2
-account='' partition=compute minutes=30 own_config=yes
-while getopts nA:p:t: option; do
+account='' partition=compute minutes=30 overlap= own_config=yes
+while getopts onA:p:t: option; do
   case $option in
+    o) overlap=yes ;;
     n) own_config= ;;
     A) account=$OPTARG ;;
     p) partition=$OPTARG ;;
@@ -44,16 +47,20 @@ limit_in_seconds() {
 }
 
 # Where Jupyter would look for what its user has set.
-if [[ $own_config ]]; then exec {config_dir}< <(jupyter --config-dir); fi
+find_config_dir() { jupyter --config-dir; }
+
+# Whom the user may charge.
+list_accounts() { sacctmgr --noheader --parsable2 --readonly show associations user="$USER" format=account; }
+
+if [[ $overlap && $own_config ]]; then exec {config_dir}< <(find_config_dir); fi
+if [[ $overlap && $account ]]; then exec {accounts}< <(list_accounts); fi
 
 # What the scheduler knows.
-if [[ $account ]]; then
-  exec {accounts}< <(sacctmgr --noheader --parsable2 --readonly show associations user="$USER" format=account)
-fi
 limit=$(sinfo --noheader --partition="$partition" --format=%l) || die "Slurm can't be reached"
 [[ $limit ]] || die "there is no partition $partition"
 (($(limit_in_seconds "${limit%%$'\n'*}") >= minutes * 60)) || die "partition $partition allows $limit at most"
 if [[ $account ]]; then
+  [[ $overlap ]] || exec {accounts}< <(list_accounts)
   mapfile -t -u "$accounts" own
   [[ " ${own[*]} " == *" $account "* ]] || die "$account is none of your accounts: ${own[*]}"
 fi
@@ -78,6 +85,7 @@ END
 cp "$session/config/jupyter_server_config.py" "$session/config/jupyter_notebook_config.py"
 own_config_dir=
 if [[ $own_config ]]; then
+  [[ $overlap ]] || exec {config_dir}< <(find_config_dir)
   IFS= read -r -u "$config_dir" own_config_dir || die "there is no Jupyter"
 fi
 cat >"$session/job.sh" <<END
@@ -127,5 +135,8 @@ END
 jobid=$(sbatch --parsable "$@" "$session/job.sh")
 jobid=${jobid%%;*}
 printf '{"job":"%s","site":"https://%s.%s/","submitted":"%(%FT%T%z)T"}\n' "$jobid" "$token" "$endpoint" -1 >"$session/session.json"
-ask "/linktoken.cgi?token=$token&jobid=$jobid" >/dev/null || true
-printf 'https://%s.%s/?token=%s\n' "$token" "$endpoint" "$secret"
+tell_proxy() { ask "/linktoken.cgi?token=$token&jobid=$jobid" >/dev/null || true; }
+print_link() { printf 'https://%s.%s/?token=%s\n' "$token" "$endpoint" "$secret"; }
+[[ ! $overlap ]] || print_link
+tell_proxy
+[[ $overlap ]] || print_link

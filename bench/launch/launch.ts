@@ -9,9 +9,9 @@ const byHand = `${here}/by-hand.sh ${domain} /etc/start-jupyter/ca.pem`;
 
 /**
  * A launch in the lab, by an ordinary user, until its link is printed: start-jupyter beside a shell script of the same
- * steps, without an account, and with one, for which the script asks the accounting and start-jupyter the controller; and
- * beside one that doesn't ask Jupyter where its user's configuration is. The jobs are held, so that none runs beside what is
- * measured.
+ * steps, one after the other; beside the same script with those at the same time that can be; and beside one that doesn't
+ * ask Jupyter where its user's configuration is. The first two also with an account, for which they ask the accounting and
+ * start-jupyter the controller. The jobs are held, so that none runs beside what is measured.
  */
 export async function benchLaunch(rounds: number, report: Report): Promise<void> {
   await stopAll('alice');
@@ -19,9 +19,11 @@ export async function benchLaunch(rounds: number, report: Report): Promise<void>
   const commands = {
     'start-jupyter': 'start-jupyter --quiet -- --hold',
     'by hand': `${byHand} -- --hold`,
+    'by hand, overlapping': `${byHand} -o -- --hold`,
+    'by hand without Jupyter': `${byHand} -n -- --hold`,
     'start-jupyter with an account': 'start-jupyter --quiet --account demo -- --hold',
     'by hand with an account': `${byHand} -A demo -- --hold`,
-    'by hand without Jupyter': `${byHand} -n -- --hold`,
+    'by hand with an account, overlapping': `${byHand} -o -A demo -- --hold`,
   };
   try {
     const ran = await labExec(['bash', `${here}/rounds.sh`, String(rounds), ...Object.values(commands)]);
@@ -35,8 +37,8 @@ export async function benchLaunch(rounds: number, report: Report): Promise<void>
       const compared = [ours, ...others].map((i) => turns[i] as (typeof turns)[number]);
       compareTimes(what, new Map(compared), [compared[0]?.[0] as string], report);
     };
-    compare('a launch', [0, 1, 4]);
-    compare('a launch for an account', [2, 3]);
+    compare('a launch', [0, 1, 2, 3]);
+    compare('a launch for an account', [4, 5, 6]);
     await countCalls(report);
   } finally {
     await cleanUp();
