@@ -26,9 +26,12 @@ export async function main(argv: readonly string[]): Promise<number> {
   const own = separator === -1 ? argv : argv.slice(0, separator);
   const schedulerArguments = separator === -1 ? [] : argv.slice(separator + 1);
   let exitCode = 0;
-  const program = declare(schedulerArguments, async (running) => {
+  const done: Done = async (running) => {
     exitCode = await running;
-  });
+  };
+  // Options of commands that nobody named would take longer to declare than all others.
+  const showsAll = own.some((word) => /^(?:help|--help|-[^-]*h.*|completion)$/s.test(word));
+  const program = declare(schedulerArguments, done, (name) => showsAll || own.includes(name));
   const isLaunch = !program.commands.some(
     (command) => command.name() !== 'launch' && command.name() === own[0],
   );
@@ -104,8 +107,16 @@ class OwnCommand extends Command {
   }
 }
 
-/** The program with all its commands and options; `done` gets what the one that is called does. */
-export function declare(schedulerArguments: readonly string[], done: Done): Command {
+/**
+ * The program with all its commands and options.
+ * @param done gets what the command that is called does
+ * @param mayRun tells of a command whether its launch options may be wanted
+ */
+export function declare(
+  schedulerArguments: readonly string[],
+  done: Done,
+  mayRun: (command: string) => boolean = () => true,
+): Command {
   const program = new OwnCommand('start-jupyter')
     .description('Starts Jupyter on a compute node and prints one secure link to it.')
     .usage('[launch] [options] [-- scheduler options]\n       start-jupyter COMMAND [ID] [options]')
@@ -130,7 +141,11 @@ export function declare(schedulerArguments: readonly string[], done: Done): Comm
       if (!placeless.has(command.name())) workingDirectory();
     });
 
-  declareLaunch(program.argument('[COMMAND]'), async (typed, [name]) => {
+  const declareFor: typeof declareOptions = (command, ...about) => {
+    if (command === program || mayRun(command.name())) declareOptions(command, ...about);
+  };
+
+  declareFor(program.argument('[COMMAND]'), optionKeys, async (typed, [name]) => {
     if (name !== undefined) throw program.unknownName(name);
     const { run } = await import('./commands/launch.ts');
     await done(run(typed, schedulerArguments));
@@ -152,8 +167,9 @@ export function declare(schedulerArguments: readonly string[], done: Done): Comm
     }
   });
   program.commandsGroup('Commands:').helpCommand('help [COMMAND]', 'show how a command is used');
-  declareLaunch(
+  declareFor(
     program.command('launch').description('start Jupyter and print its link (the default)'),
+    optionKeys,
     async (typed) => {
       const { run } = await import('./commands/launch.ts');
       await done(run(typed, schedulerArguments));
@@ -209,7 +225,7 @@ export function declare(schedulerArguments: readonly string[], done: Done): Comm
     .option('--no-open', 'print the link and open no browser')
     .option('--json', 'print one JSON object');
   const forwarded: string[] = [];
-  declareOptions(
+  declareFor(
     tunnel,
     tunnelKeys,
     async (_typed, [login]) =>
@@ -229,7 +245,7 @@ export function declare(schedulerArguments: readonly string[], done: Done): Comm
     .option('--older-than <DURATION>', 'only of those that ended so long ago')
     .option('--json', 'print JSON')
     .action(async (flags) => done((await import('./commands/prune.ts')).run(flags)));
-  declareOptions(
+  declareFor(
     program.command('config').description('show the configuration and where each value comes from'),
     ['system', 'profile', 'config', 'json'],
     async (typed) => done((await import('./commands/config.ts')).run(typed)),
@@ -238,17 +254,17 @@ export function declare(schedulerArguments: readonly string[], done: Done): Comm
     .command('doctor')
     .description('check everything that a launch with these options needs, and say what to do')
     .option('--class [USERS|FILE]', 'what a class would meet: train[01-60], names with commas, or a file');
-  declareOptions(doctor, doctorKeys, async (typed) =>
+  declareFor(doctor, doctorKeys, async (typed) =>
     done((await import('./commands/doctor.ts')).run(typed, doctor.opts().class)),
   );
-  declareOptions(
+  declareFor(
     program
       .command('systems [ACTION] [NAME]')
       .description('show the known systems, which one this is, and why; "systems init" describes it'),
     ['config', 'json'],
     async (typed, operands) => done((await import('./commands/systems.ts')).run(typed, operands)),
   );
-  declareOptions(
+  declareFor(
     program
       .command('service')
       .description('print a systemd unit (of your own, no root) for a notebook that stays'),
@@ -292,12 +308,10 @@ const serviceKeys = optionKeys.filter(
 
 type LaunchAction = (typed: OptionValues, operands: readonly string[]) => Promise<void>;
 
-/** Gives a command every launch option, from its one declaration. */
-function declareLaunch(command: Command, action: LaunchAction): void {
-  declareOptions(command, optionKeys, action);
-}
-
-/** @param hear is told of every option as it was typed, by its own name */
+/**
+ * Gives a command launch options, each from its one declaration.
+ * @param hear is told of every option as it was typed, by its own name
+ */
 function declareOptions(
   command: Command,
   keys: readonly OptionKey[],

@@ -4,6 +4,7 @@ import { lookup as dnsLookup, type LookupAddress } from 'node:dns';
 import { readFileSync } from 'node:fs';
 import type { Agent, IncomingMessage, RequestOptions, request } from 'node:http';
 import type { AgentOptions } from 'node:https';
+import { isIP, type Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { ConfigurationError, ProxyError } from '../errors.ts';
 import { shown } from '../values.ts';
@@ -68,16 +69,22 @@ interface Answer {
 /** Node's, for HTTP or HTTPS. */
 interface HttpClient {
   readonly agent: Agent;
+  /** With which the agent opens connections. */
+  readonly connection: AgentOptions;
   readonly request: typeof request;
 }
 
 /** Milliseconds in which something must come: a connection, an answer, the rest of it. */
 const patience = 15_000;
 
+/** Milliseconds in which a connection that was opened early must get its request: no server closes it sooner. */
+const earliness = 3000;
+
 export class SatelliteClient {
   readonly #address: SatelliteAddress;
   readonly #connection: AgentOptions;
   #client: HttpClient | undefined;
+  #early: { readonly socket: Socket; readonly openedAt: number } | undefined;
 
   /** @throws ConfigurationError where the CA file can't be read */
   constructor(address: SatelliteAddress) {
@@ -243,7 +250,45 @@ export class SatelliteClient {
   }
 
   async close(): Promise<void> {
+    this.#early?.socket.destroy();
     this.#client?.agent.destroy();
+  }
+
+  /**
+   * Begins to open the connection that the first request will go over, and asks nothing. What goes wrong shows again when
+   * there is a request.
+   * @returns the connection, which may not be open yet
+   */
+  async connect(): Promise<Socket> {
+    await this.load();
+    const { agent, connection } = this.#client as HttpClient;
+    const { protocol, hostname, port } = new URL(this.#address.manageUrl);
+    const open = agent.createConnection.bind(agent);
+    const target = {
+      ...connection,
+      host: hostname,
+      port: Number(port) || (protocol === 'https:' ? 443 : 80),
+      path: this.#address.socket ?? null,
+      servername: isIP(hostname) ? '' : hostname,
+      timeout: patience,
+    };
+    const socket = open(target) as Socket;
+    socket.on('error', () => {});
+    this.#early = { socket, openedAt: performance.now() };
+    agent.createConnection = (options, callback) =>
+      (options.host === hostname && this.#takeEarly()) || open(options, callback);
+    return socket;
+  }
+
+  /** Once, and only while the server waits for its request. */
+  #takeEarly(): Socket | undefined {
+    const { socket, openedAt } = this.#early ?? {};
+    this.#early = undefined;
+    if (socket === undefined || openedAt === undefined) return undefined;
+    if (socket.readable !== false && !socket.destroyed && performance.now() - openedAt < earliness)
+      return socket;
+    socket.destroy();
+    return undefined;
   }
 
   async #send(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, content?: unknown): Promise<Answer> {
@@ -276,16 +321,16 @@ export class SatelliteClient {
     if (this.#client !== undefined) return;
     if (!this.#address.manageUrl.startsWith('https:')) {
       const { Agent, request } = await import('node:http');
-      this.#client = { agent: new Agent(this.#connection), request };
+      this.#client = { agent: new Agent(this.#connection), connection: this.#connection, request };
       return;
     }
     const [{ Agent, request }, { createSecureContext }] = await Promise.all([
       import('node:https'),
       import('node:tls'),
     ]);
-    const { ca, ...connection } = this.#connection;
-    const secureContext = createSecureContext({ ca });
-    this.#client = { agent: new Agent({ ...connection, secureContext }), request };
+    const { ca, ...options } = this.#connection;
+    const connection = { ...options, secureContext: createSecureContext({ ca }) };
+    this.#client = { agent: new Agent(connection), connection, request };
   }
 
   async #request(

@@ -11,23 +11,24 @@ import * as z from 'zod';
 import type { LaunchSpec } from '../launch-spec.ts';
 import type { JupyterAddress } from '../sessions/session.ts';
 
-/** What is known of a tunnel before Jupyter listens. */
-export const tunnelPlanSchema = z
-  .object({
-    /** Null where no command line could name it: then the person's own ssh says who it is. */
-    user: z.string().nullable(),
-    /** `HOST` or `HOST:PORT` */
-    login: z.string(),
-    /** What `ssh -J` takes; null: the login node is reached directly. */
-    jump: z.string().nullable(),
-    /** The tunnel ends on the compute node, behind the login node. */
-    throughNode: z.boolean(),
-    /** On the person's own machine. */
-    localPort: z.int(),
-  })
-  .readonly();
+/** What is known of a tunnel before Jupyter listens. A function, as whatever reads records: most launches read none. */
+export const tunnelPlanSchema = () =>
+  z
+    .object({
+      /** Null where no command line could name it: then the person's own ssh says who it is. */
+      user: z.string().nullable(),
+      /** `HOST` or `HOST:PORT` */
+      login: z.string(),
+      /** What `ssh -J` takes; null: the login node is reached directly. */
+      jump: z.string().nullable(),
+      /** The tunnel ends on the compute node, behind the login node. */
+      throughNode: z.boolean(),
+      /** On the person's own machine. */
+      localPort: z.int(),
+    })
+    .readonly();
 
-export type TunnelPlan = z.output<typeof tunnelPlanSchema>;
+export type TunnelPlan = z.output<ReturnType<typeof tunnelPlanSchema>>;
 
 /** Whether Jupyter may stay on its node's loopback, since that is where the tunnel ends. */
 export function endsOnLoopback({ access, here, system }: LaunchSpec): boolean {

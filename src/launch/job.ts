@@ -64,10 +64,8 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
     // A tunnel's command can't be told before Jupyter is somewhere.
     const isShownNow = wait === undefined && client !== undefined;
     // Nobody has to wait for the link until the proxy knows of the job.
-    await Promise.all([
-      client && linkJob(client, record, launch),
-      isShownNow && presentSubmitted(launch, record),
-    ]);
+    if (isShownNow) await presentSubmitted(launch, record);
+    if (client !== undefined) await linkJob(client, record, launch);
     // Whoever has the link has a session.
     if (isShownNow) return 0;
     interrupted.throwIfAborted();

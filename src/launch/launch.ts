@@ -55,10 +55,12 @@ export async function prepareSession(
 ): Promise<PreparedSession> {
   const client = proxy && new SatelliteClient(proxy);
   undo.defer(() => client?.close());
+  // The connection is made while the scheduler thinks and the script is written; the proxy is asked nothing yet.
+  await client?.connect();
   const id = newSessionId();
   // A link that was kept may come with a port of its own.
   const script = spec.keepLink === undefined ? jobScript(spec, id, proxy) : undefined;
-  await Promise.all([checked, client?.load()]);
+  await checked;
   interrupted.throwIfAborted();
   if (proxy !== undefined && !spec.here) progress.status('Getting a link from the proxy');
   const link = client && (await linkOf(spec, proxy, client, interrupted, undo));

@@ -3,7 +3,7 @@
  * users have published of its answers; it has met no real LSF yet. An answer that nobody foresaw is `unreachable`, never
  * `unknown`.
  */
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import {
   bjobsFormats,
   type Ending,
@@ -114,7 +114,7 @@ const queryEnvironment = { TZ: 'UTC', LC_ALL: 'C' };
 
 /** A script that is an argument is a command to bsub, and its directives are not read: it comes on standard input. */
 async function submit(script: string, extraArguments: readonly string[]): Promise<SubmitOutcome> {
-  const input = await readFile(script, 'utf8');
+  const input = readFileSync(script, 'utf8');
   // A slow mbatchd may still take the job after we gave up: better to wait for its word.
   return parseSubmit(await runCommand('bsub', extraArguments, { input, timeout: 180_000 }));
 }

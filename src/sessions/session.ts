@@ -15,45 +15,57 @@ export interface JupyterAddress {
 export type SessionState = 'submitted' | 'queued' | 'starting' | 'ready' | 'ended' | 'failed';
 
 /** What a later version adds is kept when an earlier one writes the record. */
-export const sessionRecordSchema = z.looseObject({
-  id: z.string(),
-  system: z.string(),
-  scheduler: z.enum(schedulerNames),
-  access: z.enum(accessWays),
-  /** Null until the scheduler has taken the job, and where there is none. */
-  jobId: z.string().nullable(),
-  /** The cluster that the job was sent to by name. */
-  cluster: z.string().optional(),
-  /** The machine that it was submitted from. Sessions of version 0.1.0 and later have it. */
-  host: z.string().optional(),
-  /** The job script's process, where it runs without a scheduler. */
-  local: z.object({ host: z.string(), pid: z.int().positive() }).readonly().nullable(),
-  /** Where Jupyter starts. */
-  directory: z.string(),
-  /** Null where there is no proxy: the browser comes through a tunnel. */
-  manageUrl: z.url().nullable(),
-  /** What the command of its tunnel is made of, see `access/ssh.ts`. */
-  tunnel: tunnelPlanSchema.optional(),
-  caFile: z.string().nullable(),
-  /** Where the proxy is reached through a connection that its launch holds open. */
-  manageSocket: z.string().optional(),
-  /** The link stays when the session ends: see `sessions/kept.ts`. */
-  keptLink: z.string().optional(),
-  /** The proxy asks who visits, so that the link holds no secret. */
-  gated: z.boolean().default(false),
-  /** The proxy wants to see the Jupyter token before anything about the link changes: others come from the same address. */
-  claimed: z.boolean().default(false),
-  /** Seconds; null: none. */
-  timeLimit: z.number().nullable(),
-  submittedAt: z.iso.datetime(),
-  /** Known once the session is over. */
-  outcome: z
-    .object({ state: z.enum(['ended', 'failed']), reason: z.string(), at: z.string() })
-    .readonly()
-    .nullable(),
-});
+const recordSchema = () =>
+  z.looseObject({
+    id: z.string(),
+    system: z.string(),
+    scheduler: z.enum(schedulerNames),
+    access: z.enum(accessWays),
+    /** Null until the scheduler has taken the job, and where there is none. */
+    jobId: z.string().nullable(),
+    /** The cluster that the job was sent to by name. */
+    cluster: z.string().optional(),
+    /** The machine that it was submitted from. Sessions of version 0.1.0 and later have it. */
+    host: z.string().optional(),
+    /** The job script's process, where it runs without a scheduler. */
+    local: z.object({ host: z.string(), pid: z.int().positive() }).readonly().nullable(),
+    /** Where Jupyter starts. */
+    directory: z.string(),
+    /** Null where there is no proxy: the browser comes through a tunnel. */
+    manageUrl: z.url().nullable(),
+    /** What the command of its tunnel is made of, see `access/ssh.ts`. */
+    tunnel: tunnelPlanSchema().optional(),
+    caFile: z.string().nullable(),
+    /** Where the proxy is reached through a connection that its launch holds open. */
+    manageSocket: z.string().optional(),
+    /** The link stays when the session ends: see `sessions/kept.ts`. */
+    keptLink: z.string().optional(),
+    /** The proxy asks who visits, so that the link holds no secret. */
+    gated: z.boolean().default(false),
+    /** The proxy wants to see the Jupyter token before anything about the link changes: others come from the same address. */
+    claimed: z.boolean().default(false),
+    /** Seconds; null: none. */
+    timeLimit: z.number().nullable(),
+    submittedAt: z.iso.datetime(),
+    /** Known once the session is over. */
+    outcome: z
+      .object({ state: z.enum(['ended', 'failed']), reason: z.string(), at: z.string() })
+      .readonly()
+      .nullable(),
+  });
 
-export type SessionRecord = Readonly<z.output<typeof sessionRecordSchema>>;
+export type SessionRecord = Readonly<z.output<ReturnType<typeof recordSchema>>>;
+
+let schema: ReturnType<typeof recordSchema> | undefined;
+
+/**
+ * A record as it was read. The schema is made for the first one.
+ * @throws z.ZodError where it is none
+ */
+export function parseRecord(read: unknown): SessionRecord {
+  schema ??= recordSchema();
+  return schema.parse(read);
+}
 
 /** What a launch and the session commands print with `--json`. `url` is the one secret in it, where the proxy doesn't ask who visits. */
 export interface SessionReport {

@@ -27,7 +27,7 @@ import { ConfigurationError, UsageError } from '../errors.ts';
 import { suggestion } from '../nearest.ts';
 import { userDirectory } from '../user-directories.ts';
 import { shown } from '../values.ts';
-import { type JupyterAddress, type SessionRecord, sessionRecordSchema } from './session.ts';
+import { type JupyterAddress, parseRecord, type SessionRecord } from './session.ts';
 
 export interface SessionSecrets {
   readonly jupyterToken: string;
@@ -325,7 +325,7 @@ export function findSession(wanted: string | undefined): SessionRecord {
 /** Undefined where there is none, or nothing that a launch has written. */
 function readRecord(id: string): SessionRecord | undefined {
   try {
-    const record = sessionRecordSchema.parse(
+    const record = parseRecord(
       JSON.parse(readFileSync(path.join(sessionsDirectory(), id, 'session.json'), 'utf8')),
     );
     return record.id === id ? record : undefined;

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer, type RequestListener, type Server } from 'node:http';
-import { type AddressInfo, createServer as createTcpServer } from 'node:net';
+import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
 import path from 'node:path';
 import { type Satellite, type SatelliteConfigInput, startSatellite } from 'satellite';
 import { describe, expect, it, onTestFinished, test } from 'vitest';
@@ -75,6 +75,72 @@ async function ourSatellite(settings: Partial<SatelliteConfigInput> = {}): Promi
   onTestFinished(() => satellite.close());
   return satellite;
 }
+
+describe('a connection that is opened before there is a request', () => {
+  const token = { token: 'one-two-three', site: 'http://one-two-three.sites.test/' };
+
+  /** A proxy that gives out one token, and what connects to it, in order. */
+  async function proxy(): Promise<{
+    client: SatelliteClient;
+    connections: Socket[];
+    next(): Promise<Socket>;
+  }> {
+    const server = createServer((_request, response) => {
+      response.writeHead(201, { 'content-type': 'application/json' }).end(JSON.stringify(token));
+    });
+    const connections: Socket[] = [];
+    server.on('connection', (socket) => connections.push(socket));
+    const client = clientFor(await listening(server));
+    return {
+      client,
+      connections,
+      next: async () => ((await once(server, 'connection')) as [Socket])[0],
+    };
+  }
+
+  it('takes the first request, and the one after it', async () => {
+    const { client, connections, next } = await proxy();
+    const opened = next();
+    await client.connect();
+    await opened;
+    expect(await client.issueToken()).toMatchObject(token);
+    expect(await client.issueToken()).toMatchObject(token);
+    expect(connections).toHaveLength(1);
+  });
+
+  it('is closed where nobody needed it', async () => {
+    const { client, next } = await proxy();
+    const opened = next();
+    await client.connect();
+    const socket = await opened;
+    const closed = once(socket, 'close');
+    await client.close();
+    await closed;
+  });
+
+  it('is given up where the proxy has closed it: the request goes over another', async () => {
+    const { client, connections, next } = await proxy();
+    const opened = next();
+    const early = await client.connect();
+    const closed = once(early, 'close');
+    (await opened).end();
+    await closed;
+    expect(await client.issueToken()).toMatchObject(token);
+    expect(connections).toHaveLength(2);
+  });
+
+  it('says nothing where nobody listens; the request does', async () => {
+    const server = createTcpServer();
+    const port = await new Promise<number>((resolve) =>
+      server.listen(0, '127.0.0.1', () => resolve((server.address() as AddressInfo).port)),
+    );
+    await new Promise((resolve) => server.close(resolve));
+    const client = clientFor(port);
+    const early = await client.connect();
+    await new Promise((resolve) => early.once('close', resolve));
+    expect((await refusal(client.issueToken())).message).toContain('it refuses connections');
+  });
+});
 
 describe('with our own Satellite', () => {
   it('gets, links, reports on and gives back a token', async () => {

@@ -57,6 +57,9 @@ it('sees a launch that means it: the scheduler is asked', async () => {
   const watched = observedCluster();
   const ran = await run(['-p', 'debug'], { home: watched.home, path: watched.path, env: watched.env });
   expect(ran.exitCode).toBe(5);
+  // The proxy, to which the way is made meanwhile, can't be reached either.
+  expect(ran.stderr).toContain("Slurm can't be reached");
+  expect(ran.stderr).not.toContain('proxy');
   expect(watched.traces()).toContainEqual(expect.stringMatching(/^sinfo /));
 });
 

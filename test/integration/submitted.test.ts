@@ -1,5 +1,7 @@
-/** What a launch does once the scheduler has taken its job. */
+/** What a launch does with its proxy: before the scheduler has let it, and once that has taken its job. */
+import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
+import type { RequestListener } from 'node:http';
 import https from 'node:https';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
@@ -10,27 +12,11 @@ import { freshHome, temporaryDirectory } from '../support/directories.ts';
 import { slurmPrograms, start, usualPrograms } from '../support/program.ts';
 import { stubCommands } from '../support/stubs.ts';
 
-it.each([
-  ['nobody waits for the link until the proxy knows of the job', undefined],
-  ['an interruption after the link is too late', 'SIGINT'],
-] as const)('%s', async (_, signal) => {
+/** A cluster with a proxy, and what a program needs to be on it. */
+async function cluster(answer: RequestListener) {
   const directory = temporaryDirectory();
   const { cert, key } = await makeCertificate(directory, ['DNS:manage.sites.localhost']);
-  const told = Promise.withResolvers<string>();
-  const proxy = https.createServer(
-    { cert: readFileSync(cert), key: readFileSync(key) },
-    (request, response) => {
-      const answer = (status: number, content: object) => {
-        response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(content));
-      };
-      if (request.method === 'POST')
-        answer(201, { token: 'one-two-three', site: 'https://one-two-three.sites.localhost/' });
-      else {
-        response.once('close', () => told.resolve('nothing before it gave the proxy up'));
-        void told.promise.then(() => answer(200, {}));
-      }
-    },
-  );
+  const proxy = https.createServer({ cert: readFileSync(cert), key: readFileSync(key) }, answer);
   await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
   onTestFinished(() => {
     proxy.closeAllConnections();
@@ -50,16 +36,40 @@ it.each([
   stubs.add('scancel', {});
 
   const observer = pathToFileURL(path.join(import.meta.dirname, '../support/network-observer.mjs')).href;
-  const running = start(['--quiet'], {
-    home: freshHome(),
-    path: `${stubs.directory}:${usualPrograms({ without: slurmPrograms })}`,
-    env: {
-      START_JUPYTER_SITE_CONFIG: site,
-      TEST_CLUSTER: 'yes',
-      NODE_OPTIONS: `--import=${observer}`,
-      OBSERVED_NETWORK: '/dev/null',
+  return {
+    proxy,
+    commands: stubs.directory,
+    on: {
+      home: freshHome(),
+      path: `${stubs.directory}:${usualPrograms({ without: slurmPrograms })}`,
+      env: {
+        START_JUPYTER_SITE_CONFIG: site,
+        TEST_CLUSTER: 'yes',
+        NODE_OPTIONS: `--import=${observer}`,
+        OBSERVED_NETWORK: '/dev/null',
+      },
     },
+  };
+}
+
+it.each([
+  ['nobody waits for the link until the proxy knows of the job', undefined],
+  ['an interruption after the link is too late', 'SIGINT'],
+] as const)('%s', async (_, signal) => {
+  const told = Promise.withResolvers<string>();
+  const { on } = await cluster((request, response) => {
+    const reply = (status: number, content: object) => {
+      response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(content));
+    };
+    if (request.method === 'POST')
+      reply(201, { token: 'one-two-three', site: 'https://one-two-three.sites.localhost/' });
+    else {
+      response.once('close', () => told.resolve('nothing before it gave the proxy up'));
+      void told.promise.then(() => reply(200, {}));
+    }
   });
+
+  const running = start(['--quiet'], on);
   // The proxy answers only when it has been printed.
   running.stdout.once('data', (text) => {
     if (signal) running.kill(signal);
@@ -68,4 +78,29 @@ it.each([
   const { exitCode, stderr } = await running;
   expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
   expect(await told.promise).toMatch(/^https:\/\/one-two-three\.sites\.localhost\/\?token=\w+\n$/);
+});
+
+it('a launch that is refused has asked the proxy nothing, and leaves no connection', async () => {
+  let requests = 0;
+  const { proxy, commands, on } = await cluster(() => {
+    requests += 1;
+  });
+  // The scheduler answers only when the proxy has its connection.
+  const answer = path.join(commands, 'answer');
+  writeFileSync(
+    path.join(commands, 'sinfo'),
+    `#!/bin/sh\nuntil [ -e '${answer}' ]; do sleep 0.05; done\necho 'compute*|up|infinite'\n`,
+  );
+  const connected = once(proxy, 'connection');
+  const running = start(['--quiet', '-p', 'nowhere'], on);
+  const [connection] = await connected;
+  const closed = once(connection, 'close');
+  writeFileSync(answer, '');
+  const { exitCode, stderr } = await running;
+  expect({ exitCode, stderr }).toEqual({
+    exitCode: 2,
+    stderr: expect.stringContaining('there is no partition "nowhere"'),
+  });
+  await closed;
+  expect(requests).toBe(0);
 });
