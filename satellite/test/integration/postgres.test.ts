@@ -84,6 +84,15 @@ describe.skipIf(leftOut)(`a state in PostgreSQL${leftOut ? ` (left out: ${obstac
 
   const becomesLive = (port: number, token: string): Promise<Answer> => until(() => visit(port, token), live);
 
+  /** Until all of them know that a site has been redeemed. */
+  async function heardBy(all: readonly TestSatellite[], token: string): Promise<void> {
+    for (const { port } of all)
+      await until(
+        () => api(port, 'GET', `/tokens/${token}`),
+        (answer) => answer.json<{ state: string }>().state === 'mapped',
+      );
+  }
+
   /** Asks until `event` was logged by as many as there are. */
   async function logged(events: Record<string, unknown>[], event: string, times: number): Promise<void> {
     while (events.filter((entry) => entry.event === event).length < times) await pause(20);
@@ -470,7 +479,7 @@ describe.skipIf(leftOut)(`a state in PostgreSQL${leftOut ? ` (left out: ${obstac
   });
 
   test('satellites that are killed at any moment lose nothing that was answered', {
-    timeout: 60_000,
+    timeout: 300_000,
   }, async () => {
     const state = await server.database();
     const folder = await scratch();
@@ -618,6 +627,7 @@ describe.skipIf(leftOut)(`a state in PostgreSQL${leftOut ? ` (left out: ${obstac
     );
     const [a, b, c] = all as [TestSatellite, TestSatellite, TestSatellite];
     const { token, url } = await gated(a, upstream.port);
+    await heardBy(all, token);
     const alice = new Person(oneAddress);
     const page = await alice.signIn(await alice.open(url), 'alice');
     expect([page.status, page.body]).toEqual([200, `in: token ${'.'.repeat(JUPYTER_TOKEN.length)}`]);
@@ -690,11 +700,7 @@ describe.skipIf(leftOut)(`a state in PostgreSQL${leftOut ? ` (left out: ${obstac
     };
     const upstream = await answering();
     const { token, url } = await gated(all[0] as TestSatellite, upstream.port);
-    for (const { port } of all)
-      await until(
-        () => api(port, 'GET', `/tokens/${token}`),
-        (answer) => answer.json<{ state: string }>().state === 'mapped',
-      );
+    await heardBy(all, token);
     const alice = new Person(oneAddress);
     let begun = 0;
     const page = await alice.open(`${url}lab?x=1`, {}, async (to) => {
