@@ -70,7 +70,8 @@ export default defineConfig({
         test: {
           name: 'browser',
           include: withoutLab,
-          testTimeout: 180_000,
+          // Each wait of theirs has a limit, and says what the page showed.
+          testTimeout: 600_000,
           hookTimeout: 600_000,
         },
       },
