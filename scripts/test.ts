@@ -93,12 +93,13 @@ async function vitest(title: string, projects: readonly string[]): Promise<void>
   const report = existsSync(outputFile) ? JSON.parse(readFileSync(outputFile, 'utf8')) : { testResults: [] };
   const counts = countsOf(report);
   // They are no tests of this engine: what it does otherwise is written down, and said here.
-  for (const { ancestorTitles, title, status } of (report as Report).testResults.flatMap(
-    ({ assertionResults }) => assertionResults,
+  for (const { file, ancestorTitles, title, status } of (report as Report).testResults.flatMap(
+    ({ name, assertionResults }) =>
+      assertionResults.map((result) => ({ ...result, file: path.basename(name) })),
   )) {
     const reason =
       status === 'skipped' || status === 'pending'
-        ? differenceOf([...ancestorTitles, title].join(' > '))
+        ? differenceOf(file, [...ancestorTitles, title].join(' > '))
         : undefined;
     if (reason === undefined) continue;
     counts.skipped -= 1;

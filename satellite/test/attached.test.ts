@@ -10,6 +10,7 @@ import type { SatelliteConfigInput } from '../src/config.ts';
 import { ConfigError } from '../src/index.ts';
 import { selfSignedCertificate } from '../src/tls.ts';
 import { echoing, folder, isDirect, isEvent, journal, tunnel } from './behind-haproxy.ts';
+import { haproxyIs } from './differences.ts';
 import { satelliteCommand } from './integration/program.ts';
 import {
   api,
@@ -107,8 +108,13 @@ test('one that somebody else runs serves beside what is its own, and finds every
   expect(await first.when(isEvent('haproxy-reconciled'), from)).toMatchObject({ sites: 2 });
   for (const one of [token, other]) await isDirect(directory, port, one);
   expect((await visit(port, token, { path: '/again' })).body).toBe('the notebook /again');
-  const line = await first.when(({ path }) => path === '/again');
-  expect(line).toMatchObject({ event: 'request', haproxy: '--', host: `${token.split('-')[0]}-…` });
+  // Since 3.3 lines of the log go where HAProxy's own do.
+  if (haproxyIs({ before: '3.3' }))
+    expect(await first.when(({ path }) => path === '/again')).toMatchObject({
+      event: 'request',
+      haproxy: '--',
+      host: `${token.split('-')[0]}-…`,
+    });
 
   // Satellite does: what is live goes on, with what is open there.
   const [kept, ended] = [await tunnel(port, token), await tunnel(port, other)];
@@ -123,7 +129,7 @@ test('one that somebody else runs serves beside what is its own, and finds every
   await ended.ended();
   await kept.send('afterwards').until(/afterwards/);
   // What was asked meanwhile is in the log. (Of a line that is on its way in that moment HAProxy 2.8 knows nothing more.)
-  await second.when(({ path }) => path === '/alone');
+  if (haproxyIs({ before: '3.3' })) await second.when(({ path }) => path === '/alone');
 
   await after.close();
   expect(haproxy.exitCode).toBeNull();

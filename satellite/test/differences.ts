@@ -1,8 +1,25 @@
+import { execFileSync } from 'node:child_process';
+import { compareVersions } from '../src/dataplane/haproxy/version.ts';
+
+/** Versions of HAProxy: from one on, or up to another that isn't meant any more. */
+interface Versions {
+  readonly since?: string;
+  readonly before?: string;
+}
+
+/** Which HAProxy tests run with: the one on the PATH. */
+let installed: string | undefined;
+
+export function haproxyIs({ since = '0', before = '99' }: Versions): boolean {
+  installed ??= /(?<=version )[\d.]+/.exec(execFileSync('haproxy', ['-v'], { encoding: 'utf8' }))?.[0] ?? '';
+  return compareVersions(installed, since) >= 0 && compareVersions(installed, before) < 0;
+}
+
 /**
  * What engine haproxy does otherwise than engine node, by the tests that would show it, each with the reason. Nothing
  * else is left out in the project `haproxy`.
  */
-const differences: readonly (readonly [test: RegExp, reason: string])[] = [
+const differences: readonly (readonly [test: RegExp, reason: string, versions?: Versions])[] = [
   [
     /^over HTTP\/1\.1 > fields of the connection stay behind/,
     'HAProxy writes the names of fields in small letters',
@@ -20,8 +37,18 @@ const differences: readonly (readonly [test: RegExp, reason: string])[] = [
     'HAProxy takes a reset for the end of an answer without a length',
   ],
   [
-    /^HTTP\/2 > .* an answer in chunks that breaks off|^an answer on its way out > that breaks off ends with a reset/,
-    'HAProxy 2.6 ends the stream as if all had been said',
+    /^http2\.test\.ts: |[^>]HTTP\/2|^through HTTP\/2|\(TLS: true\)|^a site > (is asked by the name that chose it|whose notebook takes nothing)/,
+    'before HAProxy 2.6 HTTP/2 is not on offer',
+    { before: '2.6' },
+  ],
+  [
+    /^HTTP\/2 > .* an answer in chunks that breaks off/,
+    'before HAProxy 2.8 the stream ends as if all had been said',
+    { before: '2.8' },
+  ],
+  [
+    /^an answer on its way out > that breaks off ends with a reset/,
+    'HAProxy takes a reset for the end of an answer without a length; before 2.8 one in chunks ends as if all had been said',
   ],
   [
     /^connections > that are WebSockets do not count/,
@@ -37,7 +64,7 @@ const differences: readonly (readonly [test: RegExp, reason: string])[] = [
   ],
   [
     /^a visitor > whose upload stands still is given up/,
-    'HAProxy 2.6 waits for the notebook as long as answerTime says',
+    'HAProxy waits for the notebook as long as answerTime says',
   ],
   [
     /^requests that say something odd > (another Host|two Hosts):/,
@@ -45,7 +72,12 @@ const differences: readonly (readonly [test: RegExp, reason: string])[] = [
   ],
   [
     /^requests that say something odd > content-length: 44:/,
-    'HAProxy 2.6 goes by the end of the stream, and passes no length on',
+    'HAProxy goes by the end of the stream, and passes no length on',
+  ],
+  [
+    /^requests that say something odd > the path "\*"/,
+    'since 2.8 HAProxy takes it for "/", as it is no OPTIONS',
+    { since: '2.8' },
   ],
   [/^requests that say something odd > CONNECT for a WebSocket/, 'HAProxy takes WebSockets over HTTP/2'],
   [/^one connection > says for which site it was made/, 'HAProxy has no ORIGIN frames; 421 does it'],
@@ -55,11 +87,16 @@ const differences: readonly (readonly [test: RegExp, reason: string])[] = [
   ],
   [
     /^one connection > is not held up by a upload that|^a visitor who leaves > in the middle of an upload/,
-    'before HAProxy 3.1 an upload that the notebook does not take holds up its connection (until answerTime, see haproxy.test.ts)',
+    'an upload that the notebook does not take holds up its connection (until answerTime, see haproxy.test.ts)',
   ],
   [
     /^limits > of a client count streams/,
     'HAProxy counts connections: each has 128 requests at most, and all together as many as a site has',
+  ],
+  [
+    /^limits > a connection without a request is closed/,
+    'HAProxy 3.4 lets one over HTTP/2 wait as long as stallTime says',
+    { since: '2.9' },
   ],
   [/^an answer on its way out > of 205 with a body/, 'HAProxy passes the body of a 205 on'],
   [
@@ -76,7 +113,10 @@ const differences: readonly (readonly [test: RegExp, reason: string])[] = [
   ],
 ];
 
-/** Why a test, by its whole name, says nothing of HAProxy; undefined for one that does. */
-export function differenceOf(test: string): string | undefined {
-  return differences.find(([pattern]) => pattern.test(test))?.[1];
+/** Why a test, by its file and its whole name, says nothing of HAProxy; undefined for one that does. */
+export function differenceOf(file: string, test: string): string | undefined {
+  const isMeant = (pattern: RegExp): boolean => pattern.test(test) || pattern.test(`${file}: ${test}`);
+  return differences.find(
+    ([pattern, , versions]) => isMeant(pattern) && (!versions || haproxyIs(versions)),
+  )?.[1];
 }

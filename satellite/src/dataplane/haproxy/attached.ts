@@ -7,6 +7,7 @@ import { backends, haproxyConfiguration, settingsOf } from './configuration.ts';
 import { fileNames } from './files.ts';
 import type { Address, Haproxy } from './process.ts';
 import type { RuntimeApi } from './runtime.ts';
+import { adviceOn, OLDEST } from './version.ts';
 
 /*
  * A HAProxy that somebody else runs, systemd for one, with a configuration of its own. Satellite's part of that is
@@ -65,7 +66,12 @@ function preamble({ domain, haproxy }: SatelliteConfig): string {
 #   haproxy -f /etc/haproxy/haproxy.cfg -f /etc/haproxy/satellite.cfg
 # With Debian's unit: EXTRAOPTS="-S /run/haproxy-master.sock -f /etc/haproxy/satellite.cfg" in /etc/default/haproxy.
 # HAProxy finds certificates in ${haproxy.directory} once satellite has been started: start that first.
-# What is said in "global" holds for all of this HAProxy; the rest begins with names of its own.`;
+# What is said in "global" holds for all of this HAProxy; the rest begins with names of its own.
+
+.if version_atleast(${OLDEST})
+.else
+  .alert "satellite needs HAProxy ${OLDEST} or later"
+.endif`;
 }
 
 export interface AttachedOptions {
@@ -131,8 +137,16 @@ export class AttachedHaproxy implements Haproxy {
       return;
     }
     const isNew = this.#state !== 'up';
+    if (isNew) await this.#advise();
     this.#state = 'up';
     if (isNew || !(await isTold())) onUp();
+  }
+
+  async #advise(): Promise<void> {
+    const { runtime, log } = this.#options;
+    const [, version = ''] = /^Version: (\S+)$/m.exec(await runtime.ask('show info')) ?? [];
+    const advice = adviceOn(version);
+    if (advice !== undefined) log({ event: 'haproxy-untested', message: advice });
   }
 
   #isAway(error: Error): void {

@@ -12,9 +12,9 @@ export interface HaproxyPlan {
   /** Files with a certificate, its chain and its key, the default one first; empty without TLS. */
   readonly certificates: readonly string[];
   readonly http2: boolean;
-  /** Networks in CIDR notation: whoever comes from there may speak for others, and satellite looks at it. */
+  /** Networks of IPv6 in CIDR notation: whoever comes from there may speak for others, and satellite looks at it. */
   readonly trustedProxies: readonly string[];
-  /** Networks in CIDR notation: connections from there begin with a header of the PROXY protocol. */
+  /** Networks of IPv6 in CIDR notation: connections from there begin with a header of the PROXY protocol. */
   readonly proxyProtocol: readonly string[];
   /** The value of Strict-Transport-Security in every answer; the notebook's own stays where it is undefined. */
   readonly hsts: string | undefined;
@@ -33,7 +33,7 @@ export interface HaproxyPlan {
 /** What of it is said by satellite's configuration, however HAProxy is run. */
 export function settingsOf(config: SatelliteConfig) {
   const networks = (list: SatelliteConfig['trustedProxies']): string[] =>
-    list.toString().split(' ').filter(Boolean);
+    list.toString().split(' ').filter(Boolean).map(mapped);
   return {
     http2: config.http2,
     trustedProxies: networks(config.trustedProxies),
@@ -42,6 +42,15 @@ export function settingsOf(config: SatelliteConfig) {
     limits: config.limits,
     isShared: isDatabase(config.state),
   };
+}
+
+/**
+ * A network of IPv4 as IPv6 maps it (RFC 4291 section 2.5.5.2), which HAProxy finds IPv4 in, too. Written as IPv4 it would
+ * also be whoever has such an address of 6to4 (2002::/16).
+ */
+function mapped(network: string): string {
+  const [address = '', bits] = network.split('/');
+  return address.includes(':') ? network : `::ffff:${address}/${96 + Number(bits ?? 32)}`;
 }
 
 export interface HaproxyFiles {
@@ -103,17 +112,19 @@ const SPECIAL_FIELDS = ODD_FIELDS.replace('expect', 'connection|content-length|e
  */
 const MOST_CLIENT_MS = 300_000;
 
+/** The address of whoever has connected; IPv4 as such, also on a socket for both. Not ipmask(): since 2.9 6to4 is IPv4 to it. */
+const CLIENT = 'src,concat(),regsub(^::ffff:,)';
+
 /**
  * What is said of a request, in the form of satellite's log: see Front and loggablePath(). Only its path may have letters in
  * it that mean something to JSON: the name of its site is in the map, and methods are tokens (RFC 9110 section 5.6.2).
  */
-const REQUEST_LINE =
+const requestLine = (method: string): string =>
   '{"time":"%[date,utime(%Y-%m-%dT%H:%M:%SZ)]","event":"request","client":"%[var(sess.client)]",' +
-  '"host":"%[var(txn.host),field(1,-)]-…","method":"%[method]","path":"%[var(txn.path),json(utf8s)]",' +
+  `"host":"%[var(txn.host),field(1,-)]-…","method":"${method}","path":"%[var(txn.path),json(utf8s)]",` +
   '"status":%ST,"ms":%Ta,"haproxy":"%ts"}';
 /** What is said of a connection on which no request could be read. */
-const ERROR_LINE =
-  '{"time":"%[date,utime(%Y-%m-%dT%H:%M:%SZ)]","event":"unreadable","client":"%[src,ipmask(32,128)]","code":"%[fc_err_str,json(utf8s)]"}';
+const ERROR_LINE = `{"time":"%[date,utime(%Y-%m-%dT%H:%M:%SZ)]","event":"unreadable","client":"%[${CLIENT}]","code":"%[fc_err_str,json(utf8s)]"}`;
 const SHORT_PATH = 'path,regsub("([a-z]{1,9})((-|%2d)[a-z]{1,9}){2,5}","\\1-…",gi)';
 
 /** One entry of the map of live sites, with the port that its visitors use. No part of it has an @. */
@@ -123,7 +134,7 @@ export const siteEntry = (id: number, host: string, port: number, visited: numbe
 const seconds = (milliseconds: number): string => `${milliseconds}ms`;
 
 /**
- * HAProxy's configuration (2.4 or later). A request to a live site that is plain in every respect goes to its notebook;
+ * HAProxy's configuration (2.4.4 or later). A request to a live site that is plain in every respect goes to its notebook;
  * whatever isn't goes to satellite, which knows what to do with all of them. So this has to be right only about what it
  * takes, and nothing is wrong while the map is empty.
  */
@@ -135,12 +146,9 @@ export function haproxyConfiguration(plan: HaproxyPlan): string {
   const stays = hsts === undefined ? '' : `hdr Strict-Transport-Security "${hsts}" `;
   const plain = (status: number, text: string, fields = ''): string =>
     `  http-error status ${status} content-type text/plain ${stays}${fields}string "${text}\\n"\n`;
-  const isFront =
-    trustedProxies.length > 0 ? `  acl is_front src,ipmask(32,128) ${trustedProxies.join(' ')}\n` : '';
+  const isFront = trustedProxies.length > 0 ? `  acl is_front src ${trustedProxies.join(' ')}\n` : '';
   const hasAnnouncers = proxyProtocol.length > 0;
-  const isAnnouncer = hasAnnouncers
-    ? `  acl is_announcer src,ipmask(32,128) ${proxyProtocol.join(' ')}\n`
-    : '';
+  const isAnnouncer = hasAnnouncers ? `  acl is_announcer src ${proxyProtocol.join(' ')}\n` : '';
   const track = `track-sc0 src,ipmask(32,64) table ${TABLES.clients}`;
   const tooMany = `reject if { sc0_conn_cur gt ${limits.connectionsPerClient} }`;
   const isCounted = `${hasAnnouncers ? ' !is_announcer' : ''}${isFront === '' ? '' : ' !is_front'}`;
@@ -151,6 +159,18 @@ export function haproxyConfiguration(plan: HaproxyPlan): string {
     ...[`ciphers ${profile.ciphers.join(':')}`, `ciphersuites ${profile.tls13.join(':')}`],
     `curves ${profile.curves.join(':')}`,
   ].join(' ');
+
+  const bound = (protocols: string): string =>
+    `  bind ${plan.bind} ssl ${certificates.map((file) => `crt ${file}`).join(' ')} alpn ${protocols} ${tls}\n`;
+  const bind = !isSecure
+    ? `  bind ${plan.bind} proto h1\n`
+    : !plan.http2
+      ? bound('http/1.1')
+      : `# Before 2.6 an answer in chunks that breaks off would look whole over HTTP/2, and there is more wrong with that.
+.if version_atleast(2.6)
+${bound('h2,http/1.1')}.else
+${bound('http/1.1')}.endif
+`;
 
   return `global
 ${plan.global.map((line) => `  ${line}\n`).join('')}  # For headers as large as satellite takes them, with cookies that HTTP/2 brings one by one.
@@ -228,16 +248,14 @@ ${plain(400, 'This request could not be read.')}${plain(408, 'This request could
 frontend ${VISITORS} from ${DEFAULTS}
   # HTTP/2 is agreed upon in the handshake or not spoken.
   option disable-h2-upgrade
-  log-format '${REQUEST_LINE}'
 .if version_atleast(2.5)
+  log-format '${requestLine('%[method]')}'
   error-log-format '${ERROR_LINE}'
+.else
+  # For connections without a request as well, of which "method" must not be asked there.
+  log-format '${requestLine('%HM')}'
 .endif
-  bind ${plan.bind}${
-    isSecure
-      ? ` ssl ${certificates.map((file) => `crt ${file}`).join(' ')} alpn ${plan.http2 ? 'h2,http/1.1' : 'http/1.1'} ${tls}`
-      : ' proto h1'
-  }
-${isAnnouncer}${isFront}${hasAnnouncers ? '  tcp-request connection expect-proxy layer4 if is_announcer\n' : ''}  tcp-request connection ${track}${isCounted === '' ? '' : ` if${isCounted}`}
+${bind}${isAnnouncer}${isFront}${hasAnnouncers ? '  tcp-request connection expect-proxy layer4 if is_announcer\n' : ''}  tcp-request connection ${track}${isCounted === '' ? '' : ` if${isCounted}`}
   tcp-request connection ${tooMany}
 ${
   hasAnnouncers
@@ -248,8 +266,8 @@ ${
     : ''
 }  tcp-request session set-var(sess.port) src_port
   tcp-request session track-sc1 src,concat(:,sess.port) table ${TABLES.connections}
-  # IPv4 as such, also on a socket for both; and as RFC 7239 section 6 wants it.
-  tcp-request session set-var(sess.client) src,ipmask(32,128),concat()
+  tcp-request session set-var(sess.client) ${CLIENT}
+  # As RFC 7239 section 6 wants it.
   tcp-request session set-var(sess.node) var(sess.client)
   tcp-request session set-var(sess.node) 'str(),concat("\\"[",sess.client,"]\\"")' if { var(sess.client) -m sub : }
 ${isSecure ? '  tcp-request session set-var(sess.name) ssl_fc_sni,lower\n' : ''}
@@ -313,7 +331,7 @@ backend ${SATELLITE} from ${DEFAULTS}
   http-after-response set-header Connection close if { var(txn.upgrade) -m found } !{ status 101 }
   ${toSatellite}${isShared ? ' check check-send-proxy inter 1s downinter 50ms rise 1 fall 3' : ''}
 ${[PAGES, WEBSOCKETS, NOTEBOOKS].map((name) => notebooks(name)).join('')}
-${table(TABLES.clients, 'ip', 100_000, '1m', 'conn_cur')}
+${table(TABLES.clients, 'ipv6', 100_000, '1m', 'conn_cur')}
 ${table(TABLES.connections, 'string len 64', 200_000, '10s', 'gpt0')}
 ${table(TABLES.visits, 'string len 64', 1_000_000, '24h', 'gpt0')}
 ${table(TABLES.requests, 'integer', 200_000, '1h', 'conn_cur,http_req_cnt,bytes_in_cnt,bytes_out_cnt')}

@@ -18,6 +18,7 @@ import { HaproxyLog, type WriteLines } from './log.ts';
 import { type Address, checkProgram, type Haproxy, HaproxyProcess, LISTENER_FD, LOG_FD } from './process.ts';
 import { RuntimeApi } from './runtime.ts';
 import { HaproxySites } from './sites.ts';
+import { adviceOn } from './version.ts';
 
 /** sockaddr_un(7): 108 bytes with the zero at the end; HAProxy adds to the name while it binds. */
 const MAX_PATH = 107 - 15;
@@ -73,7 +74,8 @@ export class HaproxyEngine implements Engine {
     this.#options = options;
     const { config, traffic, log, logLines } = options;
     const { socket, user, program, directory } = config.haproxy;
-    if (socket === undefined) checkProgram(program);
+    const advice = socket === undefined ? adviceOn(checkProgram(program)) : undefined;
+    if (advice !== undefined) log({ event: 'haproxy-untested', message: advice });
     const isRoot = process.getuid?.() === 0;
     this.#account = socket !== undefined || isRoot ? accountOf(user) : undefined;
     const given =

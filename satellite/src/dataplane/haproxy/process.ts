@@ -12,9 +12,7 @@ import { BACKLOG } from '../../gate/limits.ts';
 import type { Log } from '../../log.ts';
 import { writeOwn } from './files.ts';
 import type { RuntimeApi } from './runtime.ts';
-
-/** The oldest one that knows all that is in our configuration: `.if`, `concat()`, WebSockets over HTTP/2. */
-const OLDEST = [2, 4] as const;
+import { isTooOld, OLDEST } from './version.ts';
 
 const START_MS = 15_000;
 const LOOK_MS = 20;
@@ -95,7 +93,7 @@ export interface ProcessOptions {
   readonly onDown: () => void;
 }
 
-/** Looks for the program. Throws a ConfigError where it is missing or too old. */
+/** Looks for the program, and returns its version. Throws a ConfigError where it is missing or too old. */
 export function checkProgram(program: string): string {
   let text: string;
   try {
@@ -109,10 +107,10 @@ export function checkProgram(program: string): string {
       `engine: ${program} can't be run: ${why}. Install HAProxy, or say where it is (haproxy.program).`,
     );
   }
-  const [version, major, minor] = /(?<=version )(\d+)\.(\d+)\S*/.exec(text) ?? [];
+  const [version] = /(?<=version )\d+\.\d+\S*/.exec(text) ?? [];
   if (version === undefined) throw new ConfigError(`engine: ${program} does not say that it is HAProxy`);
-  if (Number(major) < OLDEST[0] || (Number(major) === OLDEST[0] && Number(minor) < OLDEST[1]))
-    throw new ConfigError(`engine: HAProxy ${version} is too old; ${OLDEST.join('.')} or later is needed`);
+  if (isTooOld(version))
+    throw new ConfigError(`engine: HAProxy ${version} is too old; ${OLDEST} or later is needed`);
   return version;
 }
 
