@@ -54,6 +54,8 @@ export class HaproxyEngine implements Engine {
   readonly #isOurs: boolean;
   /** Who HAProxy is, where that is somebody else than we are. */
   readonly #account: Account | undefined;
+  /** Which HAProxy it is, where we run it. */
+  readonly #version: string | undefined;
   readonly #files: ReturnType<typeof fileNames>;
   readonly #log: HaproxyLog;
   readonly #runtime: RuntimeApi;
@@ -74,7 +76,8 @@ export class HaproxyEngine implements Engine {
     this.#options = options;
     const { config, traffic, log, logLines } = options;
     const { socket, user, program, directory } = config.haproxy;
-    const advice = socket === undefined ? adviceOn(checkProgram(program)) : undefined;
+    this.#version = socket === undefined ? checkProgram(program) : undefined;
+    const advice = this.#version === undefined ? undefined : adviceOn(this.#version);
     if (advice !== undefined) log({ event: 'haproxy-untested', message: advice });
     const isRoot = process.getuid?.() === 0;
     this.#account = socket !== undefined || isRoot ? accountOf(user) : undefined;
@@ -164,6 +167,7 @@ ${haproxyConfiguration({
       writeFiles: () => this.#writeFiles(),
       onLog: (lines: Socket) => this.#log.take(lines),
       program,
+      version: this.#version as string,
       file: this.#file('haproxy.cfg'),
       note: this.#file('haproxy.json'),
       configuration,

@@ -2,12 +2,12 @@ import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Log, LogEntry } from '../../log.ts';
 
-/** How long lines may wait for others: each read costs as much as a request. */
+/** How long lines may wait for others, twice: to wake up for some costs as much as many requests. */
 const WAIT_MS = 20;
 
 const NEWLINE = 10;
 
-/** Bytes that are worth a read of their own. */
+/** Bytes that wait no longer: as many as Node reads at once. */
 const ENOUGH = 64 * 1024;
 
 /** Takes whole lines that are in the form of satellite's log already. */
@@ -27,7 +27,7 @@ export class HaproxyLog {
   constructor(log: Log, write: WriteLines | undefined) {
     this.#log = log;
     this.#write = write ?? ((lines) => this.#parse(lines));
-    // Or else Node reads on for a while from what is paused, piece by piece.
+    // Node reads one piece, and the next one once that has been taken: whatever comes in between is read together.
     this.#server = createServer({ highWaterMark: 1 }, (socket) => this.take(socket));
   }
 
@@ -40,7 +40,7 @@ export class HaproxyLog {
   async close(isOver: boolean): Promise<void> {
     const closed = once(this.#server, 'close');
     this.#server.close();
-    if (!isOver) for (const socket of this.#sockets) setTimeout(() => socket.destroy(), 2 * WAIT_MS);
+    if (!isOver) for (const socket of this.#sockets) setTimeout(() => socket.destroy(), 3 * WAIT_MS);
     await closed;
   }
 
@@ -49,23 +49,22 @@ export class HaproxyLog {
     this.#sockets.add(socket);
     socket.on('error', () => undefined);
     socket.once('close', () => this.#sockets.delete(socket));
-    let pieces: Buffer[] = [];
-    let isDue = false;
+    let rest: Buffer = Buffer.alloc(0);
+    let timer: NodeJS.Timeout | undefined;
     const hand = (): void => {
-      isDue = false;
-      const all = pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces);
+      clearTimeout(timer);
+      timer = undefined;
+      // Only now is the next piece read, which may then wait in its turn.
+      const piece = socket.read() as Buffer | null;
+      if (piece === null) return;
+      const all = rest.length === 0 ? piece : Buffer.concat([rest, piece]);
       const end = all.lastIndexOf(NEWLINE) + 1;
-      pieces = end < all.length ? [all.subarray(end)] : [];
+      rest = all.subarray(end);
       if (end > 0) this.#write(all.subarray(0, end));
-      if (all.length > ENOUGH) return;
-      socket.pause();
-      setTimeout(() => socket.resume(), WAIT_MS);
     };
-    socket.on('data', (piece: Buffer) => {
-      pieces.push(piece);
-      // Everything that is there by now.
-      if (!isDue) setImmediate(hand);
-      isDue = true;
+    socket.on('readable', () => {
+      if (socket.readableLength >= ENOUGH || socket.readableLength === 0) hand();
+      else timer ??= setTimeout(hand, WAIT_MS);
     });
   }
 

@@ -1,0 +1,54 @@
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import { HaproxyLog } from '../src/dataplane/haproxy/log.ts';
+
+interface Reader {
+  readonly log: HaproxyLog;
+  /** What HAProxy writes to. */
+  readonly haproxy: Socket;
+  /** What has been handed on, piece by piece. */
+  readonly pieces: string[];
+}
+
+async function reader(): Promise<Reader> {
+  const pieces: string[] = [];
+  const log = new HaproxyLog(
+    () => undefined,
+    (lines) => pieces.push(lines.toString()),
+  );
+  const folder = mkdtempSync(path.join(tmpdir(), 'satellite-test-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  log.server.listen(path.join(folder, 'log.sock'));
+  await once(log.server, 'listening');
+  const haproxy = connect(path.join(folder, 'log.sock'));
+  onTestFinished(() => void haproxy.destroy());
+  await once(haproxy, 'connect');
+  return { log, haproxy, pieces };
+}
+
+test("HAProxy's lines are handed on whole and in their order, however they arrive", async () => {
+  const { log, haproxy, pieces } = await reader();
+  const lines = Array.from(
+    { length: 20_000 },
+    (_, i) => `{"number":${i},"path":"/${'ä'.repeat(i % 100)}"}\n`,
+  );
+  const all = Buffer.from(lines.join(''));
+  // In pieces that end anywhere, also within a letter.
+  for (let at = 0, size = 1; at < all.length; at += size, size = (size * 7) % 9973)
+    if (!haproxy.write(all.subarray(at, at + size))) await once(haproxy, 'drain');
+  haproxy.end();
+  await log.close(true);
+  expect(pieces.join('') === all.toString()).toBe(true);
+  expect(pieces.filter((piece) => !piece.endsWith('\n'))).toEqual([]);
+});
+
+test('HAProxy goes on when satellite ends: what it has said by then is in the log', async () => {
+  const { log, haproxy, pieces } = await reader();
+  await new Promise((resolve) => haproxy.write('{"number":1}\n{"number":2}\n{"num', resolve));
+  await log.close(false);
+  expect(pieces.join('')).toBe('{"number":1}\n{"number":2}\n');
+});
