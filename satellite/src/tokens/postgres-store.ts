@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { Socket } from 'node:net';
 import { hostname } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
-import { Client, type ClientConfig, type QueryResult } from 'pg';
+import type { Client, QueryResult } from 'pg';
 import type { Log } from '../log.ts';
 import { DatabaseClock } from './database-clock.ts';
+import { breakOff, connect, PATIENCE_MS, TIMELINE, within } from './postgres-connection.ts';
 import { checkVersion, migrate } from './postgres-schema.ts';
 import { clientConfigs, databaseName } from './postgres-url.ts';
 import type { JobRecord, TokenRecord } from './record.ts';
@@ -21,8 +21,6 @@ import {
 
 /** How often the database is asked for news, in case that a notification got lost. */
 const LOOK_MS = 500;
-/** Until a database that doesn't answer is given up; longer for what is large. */
-const PATIENCE_MS = 3000;
 const PATIENCE_PER_CHANGE_MS = 1;
 /** How long somebody whose change may or may not have been kept waits for the database to say which. */
 const DOUBT_MS = 5000;
@@ -49,10 +47,6 @@ const SAVE = 'SELECT satellite.save($1, $2, $3) AS result';
 const TOUCH = 'UPDATE satellite.sessions SET seen = now() WHERE id = $1';
 /** What satellite.save says to a connection that another one has taken the place of. */
 const SESSION_IS_OVER = 'SAT01';
-/** How often a standby has taken the primary's place in this cluster, in hexadecimal of eight digits; null at a standby. */
-const TIMELINE = `
-  CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS timeline`;
-const ROLE = `SELECT ${TIMELINE}`;
 const HISTORY = `
   SELECT system_identifier || ' ' || 'satellite.meta'::regclass::oid AS tables, ${TIMELINE} FROM pg_control_system()`;
 const OTHERS = `
@@ -346,9 +340,10 @@ export class PostgresStore implements TokenStore {
 
   /** A new connection with a session of its own. Rejects with whatever is in the way. */
   async #connect(): Promise<void> {
-    const configs = clientConfigs(this.#state);
-    const [only] = configs as [ClientConfig];
-    const client = configs.length === 1 ? await this.#dial(only) : await this.#dialPrimary(configs);
+    const client = await connect(clientConfigs(this.#state), {
+      lost: (lost, error) => this.#lose(lost, error),
+      notified: (payload) => this.#hear(payload),
+    });
     try {
       await within(client, PATIENCE_MS, async () => {
         await client.query(SETTINGS);
@@ -358,56 +353,7 @@ export class PostgresStore implements TokenStore {
       });
       await this.#begin(client);
     } catch (error) {
-      sockets.get(client)?.destroy();
-      throw error;
-    }
-  }
-
-  /**
-   * Asks all of several servers which of them is the primary. One that has come back after a standby has taken its place
-   * still believes to be it, but its timeline is the older one.
-   */
-  async #dialPrimary(configs: readonly ClientConfig[]): Promise<Client> {
-    const asked = await Promise.allSettled(
-      configs.map(async (config) => {
-        const client = await this.#dial(config);
-        return { client, timeline: await timelineOf(client) };
-      }),
-    );
-    const answers = asked.filter((answer) => answer.status === 'fulfilled').map(({ value }) => value);
-    // A standby has none.
-    const [latest] = answers
-      .filter(({ timeline }) => timeline !== '')
-      .toSorted((a, b) => (a.timeline < b.timeline ? 1 : -1));
-    for (const answer of answers)
-      if (answer !== latest)
-        within(answer.client, PATIENCE_MS, () => answer.client.end()).catch(() => undefined);
-    if (latest) return latest.client;
-    const failures = asked
-      .filter((answer) => answer.status === 'rejected')
-      .map(({ reason }) => reason as Error);
-    if (answers.length === 0 && failures[0]) throw failures[0];
-    const whys = [
-      `${answers.length} of ${configs.length} follow another one`,
-      ...failures.map(({ message }) => message),
-    ];
-    throw new Error(`none of its servers is the primary (${whys.join('; ')})`);
-  }
-
-  /** A connection. Rejects with whatever is in the way. */
-  async #dial(config: ClientConfig): Promise<Client> {
-    const socket = new Socket();
-    const client = new Client({ ...config, stream: () => socket, connectionTimeoutMillis: PATIENCE_MS });
-    // Of a connection that has never been one, connect() says enough.
-    client.on('error', (error) => this.#lose(client, error));
-    client.on('end', () => this.#lose(client, new Error('the connection was closed')));
-    client.on('notification', ({ payload = '' }) => this.#hear(payload));
-    sockets.set(client, socket);
-    try {
-      await client.connect();
-      return client;
-    } catch (error) {
-      socket.destroy();
+      breakOff(client);
       throw error;
     }
   }
@@ -457,7 +403,7 @@ export class PostgresStore implements TokenStore {
   #lose(client: Client, error: Error): void {
     if (this.#client !== client) return;
     this.#client = undefined;
-    sockets.get(client)?.destroy();
+    breakOff(client);
     if (this.#isClosed) return;
     this.#why = error;
     this.#log({ event: 'database-away', message: this.#failure('reach', error).message });
@@ -592,33 +538,6 @@ export class PostgresStore implements TokenStore {
     return new StoreError(`Could not ${what} the state in ${this.name}: ${why}.${hint ?? ''}`, {
       cause: error,
     });
-  }
-}
-
-/** What each connection goes through: the client itself waits for the other side even when it is told to end. */
-const sockets = new WeakMap<Client, Socket>();
-
-/** Breaks the connection where the server doesn't answer in time, which rejects everything that waits for it. */
-async function within<T>(client: Client, patience: number, ask: () => Promise<T>): Promise<T> {
-  const timer = setTimeout(
-    () => sockets.get(client)?.destroy(new Error(`it does not answer within ${patience / 1000} s`)),
-    patience,
-  );
-  try {
-    return await ask();
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-/** Where this server is the primary; '' for a standby. */
-async function timelineOf(client: Client): Promise<string> {
-  try {
-    const { rows } = await within(client, PATIENCE_MS, () => client.query(ROLE));
-    return rows[0].timeline ?? '';
-  } catch (error) {
-    sockets.get(client)?.destroy();
-    throw error;
   }
 }
 
