@@ -194,6 +194,8 @@ defaults ${LINES_ON}
   mode tcp
   timeout client 24d
   timeout server 24d
+  # Who has stopped listening takes no more: before its own end HAProxy 2.8 would go on with lines that are lost.
+  timeout client-fin 1ms
   timeout connect 1s
 
 listen ${LINES_ON} from ${LINES_ON}
