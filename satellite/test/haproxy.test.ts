@@ -462,12 +462,10 @@ describe('HAProxy', () => {
       expect(status).toMatch(new RegExp(`^Gid:(\\s+${gid}){4}$`, 'm'));
       expect(status).toMatch(/^CapEff:\s+0+$/m);
       expect(await readlink(`/proc/${pid}/root`)).toBe(join(directory, 'jail'));
-      expect((await readdir(join(directory, 'jail'))).sort()).toEqual([
-        'lines.sock',
-        'log.sock',
-        'pause.sock',
-        'satellite.sock',
-      ]);
+      const own = haproxyIs({ before: '3.3' }) ? ['lines.sock', 'pause.sock'] : [];
+      expect((await readdir(join(directory, 'jail'))).sort()).toEqual(
+        [...own, 'log.sock', 'satellite.sock'].sort(),
+      );
     },
   );
 
