@@ -14,12 +14,21 @@ export function interruption(): AbortSignal {
   return controller.signal;
 }
 
-/** What the promise comes to, unless the signal is aborted before. */
-export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+/**
+ * What the promise comes to, unless the signal is aborted before.
+ * @param grace milliseconds after that in which what is under way may still come to its own end
+ */
+export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal, grace = 0): Promise<T> {
   signal.throwIfAborted();
   return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason);
+    let timer: NodeJS.Timeout | undefined;
+    const abort = () => {
+      timer = setTimeout(() => reject(signal.reason), grace);
+    };
     signal.addEventListener('abort', abort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+    promise.then(resolve, reject).finally(() => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', abort);
+    });
   });
 }

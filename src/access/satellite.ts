@@ -5,7 +5,6 @@ import { readFileSync } from 'node:fs';
 import type { Agent, IncomingMessage, RequestOptions, request } from 'node:http';
 import type { AgentOptions } from 'node:https';
 import { isIP, type Socket } from 'node:net';
-import { text } from 'node:stream/consumers';
 import { ConfigurationError, ProxyError } from '../errors.ts';
 import { shown } from '../values.ts';
 
@@ -74,8 +73,11 @@ interface HttpClient {
   readonly request: typeof request;
 }
 
-/** Milliseconds in which something must come: a connection, an answer, the rest of it. */
+/** Milliseconds in which something must come: a connection, an answer, the rest of it; and for all of that. */
 const patience = 15_000;
+const longest = 60_000;
+/** Bytes of an answer. The longest that there is describes a proxy's API, with a tenth of it. */
+const largest = 1_000_000;
 
 /** Milliseconds in which a connection that was opened early must get its request: no server closes it sooner. */
 const earliness = 3000;
@@ -343,12 +345,15 @@ export class SatelliteClient {
     return await new Promise<Answer>((resolve, reject) => {
       const sent = request(url, { ...options, agent, timeout: patience });
       let answer: IncomingMessage | undefined;
-      sent.once('timeout', () => (answer ?? sent).destroy(new NoProgress(answer !== undefined)));
+      const giveUp = () => void (answer ?? sent).destroy(new Unfinished(answer ? 'UNFINISHED' : 'ETIMEDOUT'));
+      const limit = setTimeout(giveUp, longest).unref();
+      sent.once('timeout', giveUp);
       sent.once('error', reject);
+      sent.once('close', () => clearTimeout(limit));
       sent.once('response', (response) => {
         answer = response;
         const { statusCode: status = 0, headers } = response;
-        text(response).then((content) => resolve({ status, body: content, date: headers.date }), reject);
+        bodyOf(response).then((content) => resolve({ status, body: content, date: headers.date }), reject);
       });
       sent.end(body);
     });
@@ -401,12 +406,24 @@ export class SatelliteClient {
   }
 }
 
-/** Nothing came for too long. */
-class NoProgress extends Error {
+/** Rejects where it is too long. */
+async function bodyOf(response: IncomingMessage): Promise<string> {
+  let size = 0;
+  const pieces: Buffer[] = [];
+  for await (const piece of response as AsyncIterable<Buffer>) {
+    size += piece.length;
+    if (size > largest) throw new Unfinished('TOO_LONG');
+    pieces.push(piece);
+  }
+  return Buffer.concat(pieces).toString();
+}
+
+/** Nothing came for too long, or too much. */
+class Unfinished extends Error {
   readonly code: string;
-  constructor(hasBegun: boolean) {
-    super('no progress');
-    this.code = hasBegun ? 'UNFINISHED' : 'ETIMEDOUT';
+  constructor(code: 'ETIMEDOUT' | 'UNFINISHED' | 'TOO_LONG') {
+    super('no end');
+    this.code = code;
   }
 }
 
@@ -456,14 +473,16 @@ const transportProblems: Record<string, string> = {
   ENETUNREACH: 'there is no way to it from here',
   ECONNRESET: 'it closed the connection',
   ETIMEDOUT: 'it does not answer',
+  EPROTO: 'it does not speak TLS',
   UNFINISHED: 'it does not finish its answer',
+  TOO_LONG: 'its answer is too long to be one',
 };
 
 function transportProblem(error: unknown): string {
   const code = String((error as { code?: unknown }).code ?? '');
   const message = error instanceof Error ? error.message : String(error);
   if (/CERT|SELF_SIGNED|UNABLE_TO_|ERR_TLS|SSL/.test(code))
-    return `its certificate is not trusted (${message})`;
+    return `its certificate is not trusted (${message.replace(/; if the root CA is installed.*$/s, '')})`;
   return transportProblems[code] ?? shown(message);
 }
 

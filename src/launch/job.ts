@@ -2,7 +2,9 @@
 import { openAccess } from '../access/open.ts';
 import type { SatelliteClient } from '../access/satellite.ts';
 import { InterruptedError, PersonError, SchedulerError, SessionError } from '../errors.ts';
+import { unlessAborted } from '../interruption.ts';
 import { checkWithScheduler } from '../preflight.ts';
+import { endCommands } from '../schedulers/command.ts';
 import { type SubmittingScheduler, schedulers } from '../schedulers/registry.ts';
 import { endSession } from '../sessions/end-session.ts';
 import {
@@ -26,6 +28,11 @@ import { formatDuration } from '../values.ts';
 import { type Launch, pause, prepareSession, siteAnswers, untilReported, visitorHasCome } from './launch.ts';
 import { presentSession } from './print-session.ts';
 
+/** Milliseconds after an interruption in which the scheduler may say which job it has taken, so that it can be cancelled. */
+const submitGrace = 10_000;
+/** Of one whose number nobody has heard: without its secrets it ends at once. */
+const endsByItself = 'A job that was taken all the same ends by itself';
+
 /** @returns the exit code */
 export async function launchJob(launch: Launch, schedulerArguments: readonly string[]): Promise<number> {
   const { spec, settings, progress, interrupted } = launch;
@@ -36,12 +43,19 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
   checked.catch(() => {});
 
   await using undo = new AsyncDisposableStack();
+  undo.defer(endCommands);
+  const announce = () => progress.status('Interrupted; ending what was begun');
+  interrupted.addEventListener('abort', announce);
   const access = await openAccess(spec, launch);
   undo.defer(() => access.close());
   const { record: prepared, client } = await prepareSession(launch, access, undo, checked);
 
   progress.status(`Submitting the job to ${scheduler.title}`);
-  const outcome = await scheduler.submit(sessionFiles(prepared.id).script, schedulerArguments);
+  const submitted = scheduler.submit(sessionFiles(prepared.id).script, schedulerArguments);
+  const outcome = await unlessAborted(submitted, interrupted, submitGrace).catch((error: unknown) => {
+    if (!interrupted.aborted) throw error;
+    throw new InterruptedError(`Interrupted before ${scheduler.title} had answered. ${endsByItself}.`);
+  });
   if (outcome.kind === 'rejected')
     throw new SchedulerError(
       `${scheduler.title} refuses the job: ${outcome.message}.`,
@@ -50,8 +64,7 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
   if (outcome.kind === 'unreachable')
     throw new SchedulerError(
       `${scheduler.title} can't be reached: ${outcome.message}.`,
-      // A controller that answered too late may have taken the job; without its secrets that ends at once.
-      'No session was started; a job that was taken all the same ends by itself. Try again in a few minutes.',
+      `No session was started. ${endsByItself}. Try again in a few minutes.`,
     );
 
   // From here on a job has the token: the session is ended as a session, no longer unmade step by step.
@@ -65,13 +78,14 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
     const isShownNow = wait === undefined && client !== undefined;
     // Nobody has to wait for the link until the proxy knows of the job.
     if (isShownNow) await presentSubmitted(launch, record);
+    if (isShownNow) interrupted.removeEventListener('abort', announce);
     if (client !== undefined) await linkJob(client, record, launch);
     // Whoever has the link has a session.
     if (isShownNow) return 0;
     interrupted.throwIfAborted();
     if (client === undefined) progress.note(`Session ${record.id} is job ${jobWords(record)}.`);
     const seconds = wait === true ? undefined : wait;
-    const ready = await waitUntilReady(launch, record, client, seconds);
+    const ready = await unlessAborted(waitUntilReady(launch, record, client, seconds), interrupted);
     await presentSession(launch, ready, 'Jupyter is ready:');
     if (client === undefined && wait !== undefined) await waitForVisitor(launch, record, seconds);
     return 0;
@@ -89,6 +103,7 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
     throw error;
   } finally {
     await client?.close();
+    await endCommands();
   }
 }
 

@@ -14,6 +14,7 @@ import { jobScript } from '../batch/job-script.ts';
 import type { Settings } from '../config/layers.ts';
 import { ConfigurationError, InterruptedError, PersonError } from '../errors.ts';
 import { freePort } from '../free-port.ts';
+import { unlessAborted } from '../interruption.ts';
 import type { LaunchSpec } from '../launch-spec.ts';
 import { readKeptLink, writeKeptLink } from '../sessions/kept.ts';
 import type { SessionRecord } from '../sessions/session.ts';
@@ -41,6 +42,11 @@ export interface PreparedSession {
   readonly client: SatelliteClient | undefined;
 }
 
+/** Milliseconds after an interruption in which a proxy that is asked for a token may answer, so that it can be given back. */
+const issueGrace = 2000;
+/** … and in which it may take that back. */
+const returnGrace = 3000;
+
 /**
  * Gets a token, where there is a proxy, and writes the session down. Whatever stops the launch afterwards is undone by `undo`: the token is
  * given back with the reason on its page, and the session's directory removed.
@@ -60,10 +66,11 @@ export async function prepareSession(
   const id = newSessionId();
   // A link that was kept may come with a port of its own.
   const script = spec.keepLink === undefined ? jobScript(spec, id, proxy) : undefined;
-  await checked;
+  await unlessAborted(checked, interrupted);
   interrupted.throwIfAborted();
   if (proxy !== undefined && !spec.here) progress.status('Getting a link from the proxy');
-  const link = client && (await linkOf(spec, proxy, client, interrupted, undo));
+  const link =
+    client && (await unlessAborted(linkOf(spec, proxy, client, interrupted, undo), interrupted, issueGrace));
   const tunnel = link === undefined ? tunnelPlan(spec, tunnelPortsInUse()) : undefined;
   interrupted.throwIfAborted();
 
@@ -142,7 +149,11 @@ async function linkOf(
   const token = await client.issueToken(socket === undefined ? undefined : jupyterToken);
   const { site, gated, claimed } = token;
   const link = { proxyToken: token.token, jupyterToken, site, gated, claimed };
-  undo.defer(() => giveBack(client, heldToken(link, link), interrupted));
+  undo.defer(async () => {
+    const returned = giveBack(client, heldToken(link, link), interrupted);
+    if (!interrupted.aborted) return await returned;
+    await unlessAborted(returned, AbortSignal.timeout(returnGrace)).catch(() => {});
+  });
   interrupted.throwIfAborted();
   if (token.gated) await client.setAccess(token.token, { jupyterToken, owner: accountName() });
   if (keepLink === undefined) return { token, jupyterToken, jupyterPort: givenPort, kept: undefined };

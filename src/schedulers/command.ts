@@ -11,6 +11,14 @@ export interface CommandOutput {
   readonly exitCode: number | undefined;
 }
 
+/** Each ends one of the commands that have not answered yet. */
+const running = new Set<() => Promise<void>>();
+
+/** Ends the commands whose answers nobody waits for any more, since the launch is over. */
+export async function endCommands(): Promise<void> {
+  await Promise.all([...running].map((end) => end()));
+}
+
 /**
  * Runs a scheduler's command with an environment that a job may inherit. One that doesn't answer in time is ended with all
  * that it has started: below a wrapper script, the real command would live on and keep its output open.
@@ -40,14 +48,17 @@ export async function runCommand(
   // Who ends without having read it has said why.
   child.stdin.on('error', () => {}).end(input);
   let ending: Promise<void> | undefined;
-  const timer = setTimeout(() => {
+  const end = async () => {
     if (child.pid === undefined) return;
-    ending = endProcessGroup(child.pid).then(() => {
+    ending ??= endProcessGroup(child.pid).then(() => {
       // Whoever has left the group may hold them open.
       child.stdout.destroy();
       child.stderr.destroy();
     });
-  }, timeout);
+    await ending;
+  };
+  const timer = setTimeout(end, timeout);
+  running.add(end);
   const said = { stdout: '', stderr: '' };
   for (const name of ['stdout', 'stderr'] as const)
     child[name].setEncoding('utf8').on('data', (text: string) => {
@@ -55,6 +66,7 @@ export async function runCommand(
     });
   const exitCode = await exitCodeOf(child);
   clearTimeout(timer);
+  running.delete(end);
   await ending;
   return {
     stdout: withoutLastLineEnd(said.stdout),

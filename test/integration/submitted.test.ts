@@ -1,14 +1,14 @@
 /** What a launch does with its proxy: before the scheduler has let it, and once that has taken its job. */
 import { once } from 'node:events';
-import { readFileSync, writeFileSync } from 'node:fs';
-import type { RequestListener } from 'node:http';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import type { RequestListener, ServerResponse } from 'node:http';
 import https from 'node:https';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { makeCertificate } from '../../satellite/test/certificate.ts';
-import { freshHome, temporaryDirectory } from '../support/directories.ts';
+import { freshHome, type Home, temporaryDirectory } from '../support/directories.ts';
 import { slurmPrograms, start, usualPrograms } from '../support/program.ts';
 import { stubCommands } from '../support/stubs.ts';
 
@@ -51,6 +51,8 @@ async function cluster(answer: RequestListener) {
     },
   };
 }
+
+const sessionsIn = ({ sessions }: Home) => (existsSync(sessions) ? readdirSync(sessions) : []);
 
 it.each([
   ['nobody waits for the link until the proxy knows of the job', undefined],
@@ -103,4 +105,78 @@ it('a launch that is refused has asked the proxy nothing, and leaves no connecti
   });
   await closed;
   expect(requests).toBe(0);
+});
+
+/** A command that says nothing more once it has written the number of its process. */
+function hanging(commands: string, name: string): () => number {
+  const pid = path.join(commands, `${name}.pid`);
+  writeFileSync(
+    path.join(commands, name),
+    `#!/bin/sh\necho $$ >'${pid}.new'\nmv '${pid}.new' '${pid}'\nexec sleep 1000\n`,
+  );
+  return () => (existsSync(pid) ? Number(readFileSync(pid, 'utf8')) : 0);
+}
+
+describe('an interruption ends a launch, whoever does not answer', () => {
+  it.each([
+    ['sinfo', 'Interrupted; nothing was left running.'],
+    ['sbatch', 'Interrupted before Slurm had answered. A job that was taken all the same ends by itself.'],
+  ])('%s', async (name, said) => {
+    const { commands, on } = await cluster((request, response) => {
+      response
+        .writeHead(request.method === 'POST' ? 201 : 200, { 'content-type': 'application/json' })
+        .end(JSON.stringify({ token: 'one-two-three', site: 'https://one-two-three.sites.localhost/' }));
+    });
+    const pid = hanging(commands, name);
+    const running = start(['--quiet'], on);
+    await expect.poll(pid).toBeGreaterThan(0);
+    running.kill('SIGINT');
+    const { exitCode, stderr } = await running;
+    expect({ exitCode, stderr }).toEqual({ exitCode: 130, stderr: `start-jupyter: ${said}\n` });
+    expect(() => process.kill(pid(), 0)).toThrow('ESRCH');
+    expect(sessionsIn(on.home)).toEqual([]);
+  });
+
+  it.each([
+    ['the proxy, which says nothing', () => {}],
+    [
+      'the proxy, which does not come to an end',
+      (response: ServerResponse) => {
+        response.writeHead(201);
+        const dripping = setInterval(() => response.write('x'), 200);
+        response.once('close', () => clearInterval(dripping));
+      },
+    ],
+  ])('%s', async (_, answer) => {
+    const asked = Promise.withResolvers<void>();
+    const { on } = await cluster((_request, response) => {
+      answer(response);
+      asked.resolve();
+    });
+    const running = start(['--quiet'], on);
+    await asked.promise;
+    running.kill('SIGINT');
+    const { exitCode, stderr } = await running;
+    expect({ exitCode, stderr }).toEqual({
+      exitCode: 130,
+      stderr: 'start-jupyter: Interrupted; nothing was left running.\n',
+    });
+    expect(sessionsIn(on.home)).toEqual([]);
+  });
+});
+
+it('an answer that has no end is not read for ever', async () => {
+  const { on } = await cluster((_request, response) => {
+    response.writeHead(201);
+    const more = () => {
+      while (response.write('x'.repeat(100_000)));
+    };
+    response.on('drain', more);
+    more();
+  });
+  const { exitCode, stderr } = await start(['--quiet'], on);
+  expect({ exitCode, stderr }).toEqual({
+    exitCode: 4,
+    stderr: expect.stringContaining('its answer is too long to be one'),
+  });
 });

@@ -201,7 +201,9 @@ defaults ${LINES_ON}
 listen ${LINES_ON} from ${LINES_ON}
   bind unix@${plan.bound.lines} mode 600
   balance first
-  retries 1000000
+  # Half an hour and more. What fails at once, since somebody has removed a socket, must not keep HAProxy busy for so long that
+  # it takes itself for stuck, and ends.
+  retries 3600
   option redispatch 1
   server satellite unix@${files.log}
   server pause unix@${files.pause} ssl verify none
