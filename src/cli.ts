@@ -1,5 +1,5 @@
 /** Declares commands and options; each command is loaded when it is called. */
-import { Command, CommanderError, Option } from 'commander';
+import { Command, CommanderError, type HelpContext, Option } from 'commander';
 import { readOption } from './config/layers.ts';
 import { PersonError, UsageError } from './errors.ts';
 import { version } from './installation.ts';
@@ -91,6 +91,13 @@ class OwnCommand extends Command {
     const near = name.startsWith('--') ? this.#nearestOption(name.slice(2)) : undefined;
     const question = near === undefined ? '' : `\n(Did you mean --${near}?)`;
     this.error(`error: unknown option '${name}'${question}`, { code: 'commander.unknownOption' });
+  }
+  /** Commander has the whole help for a name that it doesn't know, as an error without a word. */
+  override help(context?: HelpContext | ((text: string) => string)): never {
+    const [, name] = this.args;
+    if (typeof context === 'object' && context.error && name !== undefined && name !== 'help')
+      throw this.unknownName(name);
+    super.help();
   }
   unknownName(name: string): UsageError {
     const names = this.commands.map((command) => command.name());

@@ -56,7 +56,13 @@ describe('help', () => {
   it('is a command, too', async () => {
     expect(await call('help')).toEqual(await call('--help'));
     expect(await call('help', 'stop')).toEqual(await call('stop', '--help'));
-    expect(await call('help', 'nothing')).toMatchObject({ exitCode: 2, stdout: '' });
+    expect(await call('help', 'help')).toEqual(await call('--help'));
+    expect(await call('help', 'nothing')).toEqual(await call('nothing'));
+    expect(await call('help', 'nothing')).toMatchObject({
+      exitCode: 2,
+      stdout: '',
+      stderr: expect.stringContaining('There is no command "nothing".'),
+    });
   });
 
   it('shows every option and every command', async () => {
@@ -492,7 +498,7 @@ it("keeps to itself whatever else is in the user's state directory", async () =>
 });
 
 describe('config', () => {
-  it('tells the files that were read and every value with its origin, and asks nobody', async () => {
+  it('tells the files that were read and every value with its origin, and asks nobody without need', async () => {
     const cluster = observedCluster();
     const file = path.join(cluster.home.path, '.config', 'start-jupyter', 'config.yaml');
     mkdirSync(path.dirname(file), { recursive: true });
