@@ -17,7 +17,7 @@ import { suggestion } from './nearest.ts';
 import { type OptionKey, type OptionValues, optionKeys } from './options.ts';
 import { findSystem, machineFacts } from './systems/detect.ts';
 import type { System } from './systems/system.ts';
-import { shown } from './values.ts';
+import { printable, shown } from './values.ts';
 
 export interface Resolved {
   readonly settings: Settings;
@@ -28,7 +28,7 @@ export interface Resolved {
 
 /**
  * @param typed the options as read from the command line
- * @param offline asks nobody over the network
+ * @param offline asks nobody over the network, and says on stderr where that may have led to another system
  * @param shared leaves out what nobody but this user has: own and project's files, variables
  * @throws UsageError, ConfigurationError
  */
@@ -42,8 +42,11 @@ export async function resolve(
   const lower = files.map(fileLayer);
   const upper = [...(shared ? [] : environmentLayers(process.env)), ...typedLayers(typed)];
   const systems = mergeSystems(files);
-  const { system: named, profile } = mergeLayers([...lower, ...upper]);
-  const system = await findSystem(systems, named, machineFacts(process.env, { offline }));
+  const { system: named, profile, quiet } = mergeLayers([...lower, ...upper]);
+  const facts = machineFacts(process.env, { offline });
+  const system = await findSystem(systems, named, facts);
+  // Before anything is refused that the other system may have: a profile, partitions.
+  if (facts.isNameWithheld() && !quiet?.value) sayNameWithheld(system);
   const entry = systems.get(system.name);
   const defaults: Layer = {
     origin: defaultsOrigin(system),
@@ -55,6 +58,13 @@ export async function resolve(
     system,
     files: files.map((file) => file.path),
   };
+}
+
+/** Login nodes of a configless Slurm (`enable_configless` in slurm.conf(5)) have no file that tells the cluster's name. */
+function sayNameWithheld({ name }: System): void {
+  process.stderr.write(
+    `Slurm was not asked for its name, so a launch may find another system than ${printable(name)}: "start-jupyter systems" asks, --system NAME decides.\n`,
+  );
 }
 
 function defaultsOrigin({ name }: System): string {

@@ -4,7 +4,7 @@ import { resolve } from '../resolve.ts';
 import { printInfo } from './launch-info.ts';
 
 export async function run({ json, ...typed }: OptionValues): Promise<number> {
-  const { settings, system, files } = await resolve(typed, { offline: true });
+  const { settings, system, files } = await resolve(typed, { offline: false });
   printInfo(settings, system, { json: Boolean(json), files });
   return 0;
 }

@@ -32,7 +32,7 @@ async function launchAs(
   schedulerArguments: readonly string[],
   earlierInterruption?: AbortSignal,
 ): Promise<number> {
-  const { settings, system } = await resolve(typed, { offline: Boolean(typed.dryRun ?? typed.info) });
+  const { settings, system } = await resolve(typed, { offline: Boolean(typed.dryRun) });
   if (typed.info) {
     const { printInfo } = await import('./launch-info.ts');
     printInfo(settings, system, { json: Boolean(typed.json) });

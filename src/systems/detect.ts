@@ -33,6 +33,8 @@ export async function findSystem(
   facts: MachineFacts,
 ): Promise<System> {
   if (named !== undefined) {
+    const generic = [...signs, noSign].find(({ scheduler }) => named.value === genericName(scheduler));
+    if (generic !== undefined) return genericSystem(systems, generic);
     const entry = systems.get(named.value);
     if (entry === undefined) throw unknownSystem(systems, named);
     return complete(named.value, entry);
@@ -50,7 +52,7 @@ export async function findSystem(
   }
   const [only] = matching;
   return only === undefined
-    ? await genericSystem(systems, facts)
+    ? genericSystem(systems, await firstSign(facts))
     : complete(only, systems.get(only) as SystemEntry);
 }
 
@@ -196,38 +198,55 @@ export async function shownSchedulers(facts: MachineFacts): Promise<readonly Sch
   return shown;
 }
 
+const noSign = { scheduler: 'none', title: 'this machine' } as const;
+
+type Generic = Pick<(typeof signs)[number], 'scheduler' | 'title'>;
+
+async function firstSign(facts: MachineFacts): Promise<Generic> {
+  for (const sign of signs) if (await sign.shows(facts)) return sign;
+  return noSign;
+}
+
+function genericName(scheduler: SchedulerName): string {
+  return `generic-${scheduler}`;
+}
+
 /** What files say of an entry of its name counts here too: its proxy, say. */
-async function genericSystem(
-  systems: ReadonlyMap<string, SystemEntry>,
-  facts: MachineFacts,
-): Promise<System> {
-  let found: { readonly scheduler: SchedulerName; readonly title: string } | undefined;
-  for (const sign of signs) {
-    if (found === undefined && (await sign.shows(facts))) found = sign;
-  }
-  const { scheduler, title } = found ?? { scheduler: 'none', title: 'this machine' };
-  const name = `generic-${scheduler}`;
+function genericSystem(systems: ReadonlyMap<string, SystemEntry>, { scheduler, title }: Generic): System {
+  const name = genericName(scheduler);
   return complete(name, { title, scheduler, ...systems.get(name) });
+}
+
+/** Facts of the machine that this process runs on. */
+export interface OwnFacts extends MachineFacts {
+  /** True once Slurm's name was wanted and only the controller, which `offline` leaves alone, could have told it. */
+  isNameWithheld(): boolean;
 }
 
 /** The facts of the machine that this process runs on. With `offline`, nobody is asked over a network. */
 export function machineFacts(
   environment: NodeJS.ProcessEnv,
   { offline }: { readonly offline: boolean },
-): MachineFacts {
+): OwnFacts {
   const hasCommand = (name: string) => commandOnPath(name, environment) !== undefined;
   let clusterName: Promise<string | undefined> | undefined;
+  let isNameWithheld = false;
+  const findClusterName = async () => {
+    const configured = configuredClusterName(environment);
+    if (configured !== undefined || !hasCommand('scontrol')) return configured;
+    isNameWithheld = offline;
+    return offline ? undefined : await reportedClusterName();
+  };
   return {
     hostnames: [os.hostname()],
     environment,
     fileExists: existsSync,
     hasCommand,
     clusterName: () => {
-      clusterName ??= (async () =>
-        configuredClusterName(environment) ??
-        (hasCommand('scontrol') && !offline ? await reportedClusterName() : undefined))();
+      clusterName ??= findClusterName();
       return clusterName;
     },
+    isNameWithheld: () => isNameWithheld,
   };
 }
 

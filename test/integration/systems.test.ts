@@ -126,6 +126,88 @@ describe('which one this is', () => {
   });
 });
 
+describe('a system that Slurm alone knows the name of', () => {
+  const note =
+    /^Slurm was not asked for its name, so a launch may find another system than generic-none: .*--system NAME.*\n$/;
+  let stubs: Stubs;
+
+  beforeEach(() => {
+    stubs = stubCommands();
+    stubs.answer('scontrol', { 'scontrol show config': { stdout: 'ClusterName             = testc\n' } });
+    writeFileSync(
+      site,
+      `systems:
+  testc: { scheduler: slurm, proxy: { endpoint: testc.test }, detect: { clusterName: testc }, profiles: { class: { time: 2h } } }
+`,
+    );
+  });
+
+  /** Without a readable slurm.conf, as where Slurm is configless. */
+  const call = (args: readonly string[], env: Record<string, string> = {}) => {
+    const conf = path.join(temporaryDirectory(), 'slurm.conf');
+    writeFileSync(conf, '');
+    return run(args, {
+      home,
+      path: `${stubs.directory}:${usualPrograms({ without: slurmPrograms })}`,
+      env: { START_JUPYTER_SITE_CONFIG: site, SLURM_CONF: conf, ...env },
+    });
+  };
+
+  test.each([['--info'], ['config']])('is found by %s as by a launch', async (command) => {
+    const { stdout, stderr, exitCode } = await call([command, '--json', '--profile', 'class']);
+    expect({ stderr, exitCode }).toEqual({ stderr: '', exitCode: 0 });
+    expect(JSON.parse(stdout)).toMatchObject({
+      system: { name: 'testc', scheduler: 'slurm', proxy: { endpoint: 'testc.test' } },
+      settings: { time: { value: 7200, origin: 'profile class' } },
+    });
+    expect(stubs.calls()).toEqual(['scontrol show config']);
+  });
+
+  it('may be missed by --dry-run, which asks nobody and says so', async () => {
+    const { stdout, stderr, exitCode } = await call(['--dry-run']);
+    expect(stderr).toMatch(note);
+    expect(exitCode).toBe(0);
+    expect(stdout).not.toContain('#SBATCH');
+    expect(await call(['--dry-run', '--quiet'])).toEqual({ stdout, stderr: '', exitCode: 0 });
+    const named = await call(['--dry-run', '--system', 'testc', '--profile', 'class']);
+    expect(named).toMatchObject({ stderr: '', exitCode: 0, stdout: expect.stringContaining('#SBATCH') });
+    // Where nobody has described it, too: a launch submits.
+    writeFileSync(site, '');
+    stubs.add('sbatch', {});
+    expect((await call(['--dry-run'])).stderr).toMatch(note);
+    expect(stubs.calls()).toEqual([]);
+  });
+
+  it('is named also where a refusal comes from having missed it', async () => {
+    for (const args of [
+      ['--dry-run', '--profile', 'class'],
+      ['--dry-run', '-p', 'debug'],
+      ['service', '--keep-link', 'x', '--profile', 'class'],
+    ]) {
+      const { stderr, exitCode } = await call(args);
+      expect(exitCode, args.join(' ')).not.toBe(0);
+      expect(stderr.slice(0, stderr.indexOf('\n') + 1), args.join(' ')).toMatch(note);
+    }
+    expect(stubs.calls()).toEqual([]);
+  });
+
+  it('is not worried about where its name decides nothing or is known', async () => {
+    const conf = slurmConfiguration('testc');
+    const known = await call(['--dry-run'], { SLURM_CONF: conf });
+    expect(known).toMatchObject({ stderr: '', exitCode: 0, stdout: expect.stringContaining('#SBATCH') });
+    writeFileSync(
+      site,
+      `systems:
+  env: { scheduler: slurm, proxy: { endpoint: env.test }, detect: { env: { CENTRE: ^env$ } } }
+  other: { scheduler: slurm, detect: { env: { CENTRE: ^other$ }, clusterName: other } }
+`,
+    );
+    expect(await call(['--dry-run'])).toMatchObject({ stderr: '', exitCode: 0 });
+    expect(await call(['--dry-run'], { CENTRE: 'env' })).toMatchObject({ stderr: '', exitCode: 0 });
+    expect(stubs.calls()).toEqual([]);
+  });
+});
+
 it('groups the systems by the file that describes them', async () => {
   const { stdout } = await systems([]);
   const lines = stdout.split('\n').map((line) => line.trim().split(/\s+/)[0]);

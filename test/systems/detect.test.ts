@@ -7,6 +7,7 @@ import type { SystemEntry } from '../../src/config/schema.ts';
 import { ConfigurationError, UsageError } from '../../src/errors.ts';
 import { findSystem, type MachineFacts, machineFacts } from '../../src/systems/detect.ts';
 import { temporaryDirectory } from '../support/directories.ts';
+import { stubCommands } from '../support/stubs.ts';
 
 interface Machine {
   readonly hostname?: string;
@@ -231,6 +232,21 @@ describe('a machine that nobody has described', () => {
     });
     expect((await findSystem(systems, undefined, machine({}))).proxy).toBeUndefined();
   });
+
+  it('can be named, with what an entry of that name says of it', async () => {
+    const proxy = { endpoint: 'user-content.example.edu' };
+    const systems = new Map<string, SystemEntry>([['generic-slurm', { proxy }]]);
+    const facts = machine({});
+    expect(await findSystem(systems, typed('generic-slurm'), facts)).toMatchObject({
+      name: 'generic-slurm',
+      title: 'an unknown Slurm cluster',
+      scheduler: 'slurm',
+      proxy,
+    });
+    expect(await findSystem(systems, typed('generic-none'), facts)).toMatchObject({ scheduler: 'none' });
+    await expect(findSystem(systems, typed('generic-x'), facts)).rejects.toThrow(UsageError);
+    expect(facts.asked).toBe(false);
+  });
 });
 
 /** The catalogue as it comes, without anybody's own files. */
@@ -332,6 +348,25 @@ describe('the facts of this machine', () => {
     const file = path.join(temporaryDirectory(), 'slurm.conf');
     writeFileSync(file, '# ClusterName=commented\nControlMachine=x\nclustername = mine # ours\n');
     expect(await machineFacts({ SLURM_CONF: file, PATH: '' }, { offline: true }).clusterName()).toBe('mine');
+  });
+
+  it('tell whether the name was wanted and Slurm, which is here, was not asked for it', async () => {
+    const nameless = path.join(temporaryDirectory(), 'slurm.conf');
+    writeFileSync(nameless, '');
+    const named = path.join(temporaryDirectory(), 'slurm.conf');
+    writeFileSync(named, 'ClusterName=mine\n');
+    const stubs = stubCommands();
+    stubs.add('scontrol', {});
+    const withheld = async (SLURM_CONF: string, PATH: string) => {
+      const facts = machineFacts({ SLURM_CONF, PATH }, { offline: true });
+      expect(facts.isNameWithheld()).toBe(false);
+      await facts.clusterName();
+      return facts.isNameWithheld();
+    };
+    expect(await withheld(nameless, stubs.directory)).toBe(true);
+    expect(await withheld(nameless, '/nowhere')).toBe(false);
+    expect(await withheld(named, stubs.directory)).toBe(false);
+    expect(stubs.calls()).toEqual([]);
   });
 
   it('hold a command only where PATH has an executable of that name', () => {
