@@ -12,7 +12,7 @@ umask 077
 
 endpoint=$1 ca=$2
 shift 2
-account='' partition=compute minutes=30 overlap= own_config=yes
+account='' partition=compute minutes=30 overlap='' own_config=yes
 while getopts onA:p:t: option; do
   case $option in
     o) overlap=yes ;;
