@@ -1,6 +1,6 @@
 /* What tests of HAProxy have in common. */
 import { createHash } from 'node:crypto';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { RuntimeApi } from '../src/dataplane/haproxy/runtime.ts';
@@ -48,13 +48,6 @@ export const runtimeIn = (directory: string): RuntimeApi => new RuntimeApi(join(
 
 export const pidIn = async (directory: string): Promise<number> =>
   Number(/^Pid: (\d+)$/m.exec(await runtimeIn(directory).ask('show info'))?.[1]);
-
-/** CPU that a process has taken so far, in seconds (proc(5), whose ticks are hundredths). */
-export async function cpuOf(pid: number): Promise<number> {
-  const text = await readFile(`/proc/${pid}/stat`, 'utf8');
-  const [user, system] = text.slice(text.lastIndexOf(')')).split(' ').slice(12, 14).map(Number);
-  return ((user as number) + (system as number)) / 100;
-}
 
 const upgrade = (token: string): string =>
   `GET /api/kernels/1/channels HTTP/1.1\r\nHost: ${siteHost(token)}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`;

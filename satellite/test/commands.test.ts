@@ -3,6 +3,7 @@ import { chmod, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { run } from '../src/jobs/command.ts';
+import { isAlive } from './alive.ts';
 import { cleanup, scratch } from './support.ts';
 
 /** A scheduler's command below a wrapper script that leaves a process in the background, too. */
@@ -19,15 +20,6 @@ async function wrapper(script: string): Promise<{ command: string; pids: () => n
     for (const pid of pids().filter(isAlive)) process.kill(pid, 'SIGKILL');
   });
   return { command, pids };
-}
-
-/** Not ended, nor waiting for its parent to notice. */
-function isAlive(pid: number): boolean {
-  try {
-    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
-  } catch {
-    return false;
-  }
 }
 
 const alive = (pids: readonly number[]) => pids.filter(isAlive);

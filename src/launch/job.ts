@@ -77,8 +77,10 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
     // A tunnel's command can't be told before Jupyter is somewhere.
     const isShownNow = wait === undefined && client !== undefined;
     // Nobody has to wait for the link until the proxy knows of the job.
-    if (isShownNow) await presentSubmitted(launch, record);
-    if (isShownNow) interrupted.removeEventListener('abort', announce);
+    if (isShownNow) {
+      await presentSubmitted(launch, record);
+      interrupted.removeEventListener('abort', announce);
+    }
     if (client !== undefined) await linkJob(client, record, launch);
     // Whoever has the link has a session.
     if (isShownNow) return 0;

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
+import { isAlive } from '../../satellite/test/alive.ts';
 import { runCommand, submissionEnvironment } from '../../src/schedulers/command.ts';
 import { temporaryDirectory } from '../support/directories.ts';
 
@@ -48,15 +49,6 @@ it('takes out of the environment what would bind the job to an outer one or to t
   };
   expect(submissionEnvironment({ ...kept, ...leaking })).toEqual(kept);
 });
-
-/** Not ended, nor waiting for its parent to notice. */
-function isAlive(pid: number): boolean {
-  try {
-    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
-  } catch {
-    return false;
-  }
-}
 
 it.each([
   ['wait', 'that waits for it'],

@@ -4,6 +4,7 @@ import { chmod, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { configSchema } from '../../src/config.ts';
+import { isAlive } from '../alive.ts';
 import {
   api,
   ask,
@@ -48,15 +49,6 @@ async function killedAmid<T>(
   expect(answered.length).toBeGreaterThanOrEqual(300);
   expect(answered.length).toBeLessThan(items.length);
   return answered;
-}
-
-/** Not ended, nor waiting for its parent to notice. */
-function isAlive(pid: number): boolean {
-  try {
-    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
-  } catch {
-    return false;
-  }
 }
 
 describe('satellite serve', () => {

@@ -1,10 +1,9 @@
 import { createHash } from 'node:crypto';
-import path from 'node:path';
 import type { SatelliteConfig } from '../../config.ts';
 import type { Log } from '../../log.ts';
 import { accountOf } from './account.ts';
 import { backends, haproxyConfiguration, settingsOf } from './configuration.ts';
-import { fileNames } from './files.ts';
+import { fileNames, namedForHaproxy } from './files.ts';
 import type { Address, Haproxy } from './process.ts';
 import type { RuntimeApi } from './runtime.ts';
 import { adviceOn, OLDEST } from './version.ts';
@@ -27,9 +26,7 @@ const HARD_STOP = '30s';
 export function haproxyPart(config: SatelliteConfig): { readonly text: string; readonly stamp: string } {
   const { tls, haproxy, listen } = config;
   const { directory = '', socket = '', chroot, user } = haproxy;
-  const seen = (file: string): string => (chroot === undefined ? file : `/${path.relative(chroot, file)}`);
   const account = accountOf(user);
-  const bound = (file: string): string => `${file} uid ${account.uid}`;
   const files = fileNames(directory);
   const certificates = tls === 'off' ? [] : 'pairs' in tls ? tls.pairs : [tls];
   const host = listen.host.includes(':') ? `[${listen.host}]` : listen.host;
@@ -38,14 +35,7 @@ export function haproxyPart(config: SatelliteConfig): { readonly text: string; r
       bind: `${host}:${listen.port}${listen.host === '::' ? ' v4v6' : ''}`,
       certificates: certificates.map((_, i) => files.certificate(i)),
       ...settingsOf(config),
-      files: {
-        satellite: seen(files.satellite),
-        log: seen(files.log),
-        lines: seen(files.lines),
-        pause: seen(files.pause),
-        sites: files.sites,
-      },
-      bound: { lines: bound(files.lines), pause: bound(files.pause) },
+      ...namedForHaproxy(files, chroot, account),
       log: 'global',
       global: [
         `set-var ${STAMP} str(${stamp})`,

@@ -13,7 +13,7 @@ import type { Engine } from '../engine.ts';
 import { type Account, accountOf, letIn } from './account.ts';
 import { AttachedHaproxy } from './attached.ts';
 import { backends, haproxyConfiguration, LINES, settingsOf } from './configuration.ts';
-import { fileNames, writeOwn } from './files.ts';
+import { fileNames, namedForHaproxy, writeOwn } from './files.ts';
 import { HaproxyLog, type WriteLines } from './log.ts';
 import { type Address, checkProgram, type Haproxy, HaproxyProcess, LISTENER_FD, LOG_FD } from './process.ts';
 import { RuntimeApi } from './runtime.ts';
@@ -139,22 +139,19 @@ export class HaproxyEngine implements Engine {
     const { config, certificates } = this.#options;
     const { threads, program } = config.haproxy;
     const account = this.#account;
-    const seen = (file: string): string => (account ? `/${path.basename(file)}` : file);
-    const { satellite, log, lines, pause, sites } = this.#files;
-    const bound = (file: string): string => (account ? `${file} uid ${account.uid}` : file);
+    const jail = account && path.dirname(this.#files.satellite);
     const configuration = (description: string): string =>
       `# Written by satellite; it is written anew at each start.
 ${haproxyConfiguration({
   bind: `fd@${LISTENER_FD}`,
   certificates: certificates.map((_, i) => this.#files.certificate(i)),
   ...settingsOf(config),
-  files: { satellite: seen(satellite), log: seen(log), lines: seen(lines), pause: seen(pause), sites },
-  bound: { lines: bound(lines), pause: bound(pause) },
+  ...namedForHaproxy(this.#files, jail, account),
   log: `fd@${LOG_FD} ${LINES}`,
   global: [
     `description ${description}`,
     ...(threads === undefined ? [] : [`nbthread ${threads}`]),
-    ...(account ? [`uid ${account.uid}`, `gid ${account.gid}`, `chroot ${path.dirname(satellite)}`] : []),
+    ...(account ? [`uid ${account.uid}`, `gid ${account.gid}`, `chroot ${jail}`] : []),
     `stats socket ${this.#file('runtime.sock')} mode 600 level admin backlog 1000`,
     'stats maxconn 100',
     'tune.h2.initial-window-size 262144',

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { ConfigError } from '../../config.ts';
+import type { Account } from './account.ts';
 
 /** What is in the folder between satellite and HAProxy. */
 export function fileNames(folder: string) {
@@ -16,6 +17,23 @@ export function fileNames(folder: string) {
     sites: file('sites.map'),
     /** Certificate, chain and key of the pair with this number. */
     certificate: (number: number): string => file(`certificate-${number}.pem`),
+  };
+}
+
+/**
+ * The same as HAProxy names it: what it reaches from within its jail, if it goes into one, and the sockets that it binds before
+ * that, for `account` where it is somebody else than whoever starts it.
+ */
+export function namedForHaproxy(
+  { satellite, log, lines, pause, sites }: Omit<ReturnType<typeof fileNames>, 'certificate'>,
+  jail: string | undefined,
+  account: Account | undefined,
+) {
+  const seen = (file: string): string => (jail === undefined ? file : `/${path.relative(jail, file)}`);
+  const bound = (file: string): string => (account === undefined ? file : `${file} uid ${account.uid}`);
+  return {
+    files: { satellite: seen(satellite), log: seen(log), lines: seen(lines), pause: seen(pause), sites },
+    bound: { lines: bound(lines), pause: bound(pause) },
   };
 }
 
