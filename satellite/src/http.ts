@@ -27,3 +27,11 @@ export function hasUnreadBody(request: IncomingMessage): boolean {
 export function expectsContinue({ headers, httpVersion }: IncomingMessage): boolean {
   return headers.expect !== undefined && httpVersion !== '1.0';
 }
+
+/**
+ * For answers of our own; the engine sees to those of notebooks. `hsts` is the value of Strict-Transport-Security, where it is
+ * sent.
+ */
+export function insistOnHttps(response: ServerResponse, hsts: string | undefined): void {
+  if (hsts !== undefined) response.setHeader('Strict-Transport-Security', hsts);
+}

@@ -35,7 +35,7 @@ import { isDatabase } from './tokens/postgres-url.ts';
 import type { TokenRecord } from './tokens/record.ts';
 import { TokenRegistry } from './tokens/registry.ts';
 import { StoreError } from './tokens/store.ts';
-import { Ways } from './ways.ts';
+import { Ways } from './visits/ways.ts';
 
 interface Address {
   readonly host: string;

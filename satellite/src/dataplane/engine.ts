@@ -34,6 +34,14 @@ export interface Edits {
 /** Why a live site's notebook gave no answer: nobody listens, it broke off, it took too long, or we can't connect to it. */
 export type Failure = 'refused' | 'broken' | 'timeout' | 'full';
 
+/** The status of the answer that says so (RFC 9110 section 15.6). */
+export const failureStatus: Readonly<Record<Failure, 502 | 503 | 504>> = {
+  refused: 502,
+  broken: 502,
+  timeout: 504,
+  full: 503,
+};
+
 /** What carries the traffic of live sites. */
 export interface Engine {
   /**

@@ -1,7 +1,7 @@
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { SatelliteConfig } from '../config.ts';
-import type { Failure } from '../dataplane/engine.ts';
+import { type Failure, failureStatus } from '../dataplane/engine.ts';
 import { hasUnreadBody } from '../http.ts';
 import type { TokenRecord } from '../tokens/record.ts';
 import type { TokenRegistry } from '../tokens/registry.ts';
@@ -64,12 +64,11 @@ const unsentContent = (heading: string, status: string): Content => ({
 });
 
 const NO_ANSWER = 'Jupyter does not answer';
-const troubles: Readonly<Record<Failure, { status: 502 | 503 | 504; heading?: string; text: string }>> = {
-  refused: { status: 502, text: 'The compute node refuses the connection.' },
-  broken: { status: 502, text: 'The connection to the compute node broke off.' },
-  timeout: { status: 504, text: 'The compute node does not answer.' },
+const troubles: Readonly<Record<Failure, { heading?: string; text: string }>> = {
+  refused: { text: 'The compute node refuses the connection.' },
+  broken: { text: 'The connection to the compute node broke off.' },
+  timeout: { text: 'The compute node does not answer.' },
   full: {
-    status: 503,
     heading: 'Very busy',
     text: 'The proxy has no room for another connection at the moment.',
   },
@@ -209,7 +208,8 @@ export class Pages {
       this.#show(request, response, record, 503);
       return;
     }
-    const { status, heading = NO_ANSWER, text } = troubles[failure];
+    const status = failureStatus[failure];
+    const { heading = NO_ANSWER, text } = troubles[failure];
     if (isForm(request)) {
       this.#page(request, response, status, unsentContent(heading, text), 'rest');
       return;
@@ -233,7 +233,7 @@ export class Pages {
     failure: Failure,
     parents: readonly string[] = [],
   ): void {
-    const { status } = troubles[failure];
+    const status = failureStatus[failure];
     if (acceptsPage(request)) this.#page(request, response, status, unreachableContent, 'retry', { parents });
     else sendError(request, response, status, 'trouble', unreachableContent.status, 5);
   }

@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
-import { ConfigError } from './config.ts';
-import type { Target, Visit } from './dataplane/engine.ts';
-import { framedEdits } from './dataplane/framed.ts';
-import { fileFault } from './file-fault.ts';
-import type { Destination } from './gate/destination.ts';
-import type { DirectAddresses, DirectHost } from './gate/direct.ts';
-import type { Route } from './gate/routes.ts';
+import { ConfigError } from '../config.ts';
+import type { Target, Visit } from '../dataplane/engine.ts';
+import { framedEdits } from '../dataplane/framed.ts';
+import { fileFault } from '../file-fault.ts';
+import type { Destination } from '../gate/destination.ts';
+import type { DirectAddresses, DirectHost } from '../gate/direct.ts';
+import type { Route } from '../gate/routes.ts';
 
 /** Where something is that isn't a session: a fixed site, or a host that is named directly. */
 export type Elsewhere = Extract<Destination, { kind: 'route' | 'direct' }>;
