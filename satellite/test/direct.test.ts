@@ -1,3 +1,5 @@
+import { queryObjects } from 'node:v8';
+import { Pool } from 'undici';
 import { describe, expect, test } from 'vitest';
 import { parseConfig, type SatelliteConfigInput } from '../src/config.ts';
 import { DirectAddresses, type DirectHost, findDirectHost } from '../src/gate/direct.ts';
@@ -182,6 +184,16 @@ test('tries that are all under way at once are as many guesses', async () => {
   const labels = Array.from({ length: 8 }, (_, i) => `nobody-${i}-8888`);
   const statuses = await Promise.all(labels.map(async (label) => (await visit(port, label)).status));
   expect(statuses.toSorted()).toEqual([404, 404, 404, 429, 429, 429, 429, 429]);
+});
+
+test('nothing is kept of those that can not be reached', async () => {
+  const rules: Rules = [{ hosts: [HERE], networks: LOOPBACK, ports: '1024-65535' }];
+  const { port } = await satellite({ directHosts: rules });
+  const pools = () => queryObjects(Pool, { format: 'count' });
+  const before = pools();
+  for (let i = 0; i < 10; i += 1)
+    expect((await visit(port, `${HERE}-${await freePort()}`)).status, String(i)).toBe(502);
+  await expect.poll(pools).toBeLessThan(before + 5);
 });
 
 describe('in a frame', () => {

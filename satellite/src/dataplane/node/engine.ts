@@ -148,13 +148,15 @@ export class NodeEngine implements Engine {
       maxHeaderSize: 64 * 1024,
       connect: tls ? connector(this.#limits.connectTime, tls) : this.#connect,
     });
-    // A site that nobody looks at keeps no pool.
-    pool.on('disconnect', () => {
+    const forgetIdle = (): void => {
       const { connected, pending, queued, running } = pool.stats;
       if (connected + pending + queued + running > 0 || this.#pools.get(token)?.pool !== pool) return;
       this.#pools.delete(token);
       pool.close().catch(() => undefined);
-    });
+    };
+    // A site that nobody looks at keeps no pool, nor does one that can't be reached: names of direct hosts are guessed.
+    pool.on('disconnect', forgetIdle);
+    pool.on('connectionError', forgetIdle);
     this.#pools.set(token, { pool, origin });
     return pool;
   }
