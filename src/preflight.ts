@@ -6,18 +6,13 @@ import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Settings } from './config/layers.ts';
 import { ConfigurationError, type PersonError, SchedulerError, UsageError } from './errors.ts';
+import { directoryProblem, existenceProblem, fileProblem } from './file-system.ts';
 import { commandLineOrigin, jupyterPrograms, type LaunchSpec } from './launch-spec.ts';
 import { suggestion } from './nearest.ts';
 import type { OptionKey } from './options.ts';
 import { schedulers } from './schedulers/registry.ts';
 import type { Offers, Scheduler } from './schedulers/scheduler.ts';
-import {
-  directoryProblem,
-  existenceProblem,
-  fileProblem,
-  probeHome,
-  sessionsDirectory,
-} from './sessions/store.ts';
+import { probeHome, sessionsDirectory } from './sessions/store.ts';
 import { commandOnPath } from './systems/detect.ts';
 import { homeDirectory } from './user-directories.ts';
 import { formatDuration, shown } from './values.ts';

@@ -31,11 +31,12 @@ import { proxyFindings } from '../doctor/proxy.ts';
 import { accountLines, areaLines, summaryLine } from '../doctor/report.ts';
 import { schedulerAnswers, schedulerFindings } from '../doctor/scheduler.ts';
 import { sessionFindings } from '../doctor/sessions.ts';
+import { directoryProblem } from '../file-system.ts';
 import { installationRoot } from '../installation.ts';
 import type { LaunchSpec } from '../launch-spec.ts';
 import type { OptionValues } from '../options.ts';
 import { machineChecks } from '../preflight.ts';
-import { directoryProblem, sessionsDirectory } from '../sessions/store.ts';
+import { sessionsDirectory } from '../sessions/store.ts';
 import { homeDirectory } from '../user-directories.ts';
 
 /**

@@ -3,8 +3,8 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { templatesDirectory } from '../batch/render.ts';
 import { ConfigurationError, UsageError } from '../errors.ts';
+import { makeDirectory, systemWords } from '../file-system.ts';
 import { installedFiles, installedPath, isSelfContained, readInstalled } from '../installation.ts';
-import { makeDirectory, systemWords } from '../sessions/store.ts';
 import { shown } from '../values.ts';
 
 /** @throws UsageError for an unknown action, or a directory that holds such files already */

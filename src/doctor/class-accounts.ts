@@ -3,7 +3,7 @@ import { readFileSync, statfsSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { execa } from 'execa';
 import { UsageError } from '../errors.ts';
-import { fileProblem, systemWords } from '../sessions/store.ts';
+import { fileProblem, systemWords } from '../file-system.ts';
 import { shown } from '../values.ts';
 
 /**

@@ -2,7 +2,7 @@
 import { accessSync, constants, existsSync, readFileSync, statfsSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { execa } from 'execa';
-import { directoryProblem, systemWords } from '../sessions/store.ts';
+import { directoryProblem, systemWords } from '../file-system.ts';
 import { commandOnPath } from '../systems/detect.ts';
 import { shown } from '../values.ts';
 import { type Finding, fail, ok, skipped, warn } from './finding.ts';

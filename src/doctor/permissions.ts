@@ -1,7 +1,7 @@
 /** Who can read what, by permission bits: what a group or an access list adds can't be seen from here. */
 import { realpathSync, type Stats, statSync } from 'node:fs';
 import path from 'node:path';
-import { systemWords } from '../sessions/store.ts';
+import { systemWords } from '../file-system.ts';
 
 const otherRead = 0o004;
 const otherSearch = 0o001;

@@ -7,7 +7,7 @@ import tls, { type PeerCertificate } from 'node:tls';
 import { satelliteAddress } from '../access/open.ts';
 import { type Identity, type IssuedToken, SatelliteClient } from '../access/satellite.ts';
 import { PersonError } from '../errors.ts';
-import { systemWords } from '../sessions/store.ts';
+import { systemWords } from '../file-system.ts';
 import type { ProxyAddress } from '../systems/system.ts';
 import { formatDuration, shown } from '../values.ts';
 import { complained, type Finding, fail, ok, skipped, warn } from './finding.ts';

@@ -1,14 +1,10 @@
 /** What earlier sessions have left. */
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
+import { directoryProblem } from '../file-system.ts';
 import { observe } from '../sessions/observe.ts';
 import { isOver } from '../sessions/session.ts';
-import {
-  directoryProblem,
-  listSessions,
-  sessionDirectoryNames,
-  sessionsDirectory,
-} from '../sessions/store.ts';
+import { listSessions, sessionDirectoryNames, sessionsDirectory } from '../sessions/store.ts';
 import { unreadableSessions } from '../sessions/unreadable.ts';
 import { type Finding, fail, ok, warn } from './finding.ts';
 

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import * as z from 'zod';
-import { makeDirectory, replaceFile, systemWords } from '../sessions/store.ts';
+import { makeDirectory, replaceFile, systemWords } from '../file-system.ts';
 import { userDirectory } from '../user-directories.ts';
 import { shown } from '../values.ts';
 import type { Answers } from './questions.ts';

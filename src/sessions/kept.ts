@@ -6,9 +6,9 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import * as z from 'zod';
 import { ConfigurationError } from '../errors.ts';
+import { makeDirectory, replaceFile } from '../file-system.ts';
 import { userDirectory } from '../user-directories.ts';
 import { shown } from '../values.ts';
-import { makeDirectory, replaceFile } from './store.ts';
 
 const keptLinkSchema = z.object({
   /** The proxy that has given the link. */

@@ -9,21 +9,10 @@
  *                 whoever sees the session end first
  */
 import { randomBytes } from 'node:crypto';
-import {
-  accessSync,
-  constants,
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { ConfigurationError, UsageError } from '../errors.ts';
+import { makeDirectory, replaceFile, systemWords, writePrivate } from '../file-system.ts';
 import { suggestion } from '../nearest.ts';
 import { userDirectory } from '../user-directories.ts';
 import { shown } from '../values.ts';
@@ -127,19 +116,6 @@ export function writeRecord(record: SessionRecord, { flush } = { flush: true }):
     replaceFile(file, `${JSON.stringify(record, null, 2)}\n`, { flush });
   } catch (error) {
     throw homeProblem(file, error);
-  }
-}
-
-/** Replaces a private file as a whole, in one step. */
-export function replaceFile(file: string, content: string, { flush } = { flush: true }): void {
-  const next = `${file}.${process.pid}`;
-  try {
-    // On the disk before it takes the other's place: a power cut would leave an empty file.
-    writeFileSync(next, content, { mode: 0o600, flush });
-    renameSync(next, file);
-  } catch (error) {
-    rmSync(next, { force: true });
-    throw error;
   }
 }
 
@@ -356,56 +332,6 @@ export function probeHome(): ConfigurationError | undefined {
   }
 }
 
-/** With what it lies in. Node's own recursive mkdir says that a directory is missing where the file system is read-only. */
-export function makeDirectory(directory: string): void {
-  try {
-    mkdirSync(directory, { mode: 0o700 });
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'EEXIST') return;
-    if (code !== 'ENOENT') throw error;
-    makeDirectory(path.dirname(directory));
-    // Another launch may make it in this moment.
-    makeDirectory(directory);
-  }
-}
-
-/** Whether a directory to start in is there and may be entered. */
-export function directoryProblem(directory: string): string | undefined {
-  try {
-    if (!statSync(directory).isDirectory()) return 'is not a directory';
-    readdirSync(directory);
-    return undefined;
-  } catch (error) {
-    return systemWords(error);
-  }
-}
-
-/** Whether there is a file or directory. */
-export function existenceProblem(file: string): string | undefined {
-  try {
-    statSync(file);
-    return undefined;
-  } catch (error) {
-    return systemWords(error);
-  }
-}
-
-/** Whether a file is there and can be read. */
-export function fileProblem(file: string): string | undefined {
-  try {
-    if (!statSync(file).isFile()) return 'is not a file';
-    accessSync(file, constants.R_OK);
-    return undefined;
-  } catch (error) {
-    return systemWords(error);
-  }
-}
-
-function writePrivate(file: string, content: string): void {
-  writeFileSync(file, content, { mode: 0o600 });
-}
-
 function homeProblem(directory: string, error: unknown): ConfigurationError {
   return new ConfigurationError(
     `Your home directory can't be written: ${directory}: ${systemWords(error)}.`,
@@ -413,25 +339,4 @@ function homeProblem(directory: string, error: unknown): ConfigurationError {
       ? 'Free some space or check your quota, then try again.'
       : 'Sessions are kept there: make it writable for yourself, or set HOME to a directory that is.',
   );
-}
-
-const words: Record<string, string> = {
-  ENOENT: 'does not exist',
-  ENOTDIR: 'is not a directory',
-  EACCES: 'permission denied',
-  EPERM: 'not permitted',
-  ENOSPC: 'no space left on device',
-  EDQUOT: 'disk quota exceeded',
-  EROFS: 'the file system is read-only',
-  ENAMETOOLONG: 'the name is too long',
-  ELOOP: 'its symbolic links go in a circle',
-  ESTALE: 'the file server has lost it (stale file handle)',
-};
-
-/** What the system complains of, in words. */
-export function systemWords(error: unknown): string {
-  const { code = '', message } = error as NodeJS.ErrnoException;
-  // What Node's recursive rmSync says of errors for which it knows no code.
-  const unnamed = /^, Unknown error: (.+) '/.exec(message)?.[1];
-  return words[code] ?? unnamed?.toLowerCase() ?? message;
 }

@@ -1,14 +1,8 @@
 /** Sessions whose record says nothing to this version: they can't be observed or stopped, but nobody may overlook them. */
 import { lstatSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import {
-  listSessions,
-  readEvents,
-  removeSession,
-  sessionDirectoryNames,
-  sessionFiles,
-  systemWords,
-} from './store.ts';
+import { systemWords } from '../file-system.ts';
+import { listSessions, readEvents, removeSession, sessionDirectoryNames, sessionFiles } from './store.ts';
 
 export interface UnreadableSession {
   readonly id: string;
