@@ -3,14 +3,15 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 
 /**
- * One that nobody has at the moment, to be told to others before Jupyter takes it; below the range that the kernel hands out
- * for connections, so that only listeners compete for it.
+ * A port that nobody has on this address at the moment, to be told to others before it is taken; below the range that the
+ * kernel hands out for connections, so that only listeners compete for it. Rejects with the system's error where the address
+ * is not this machine's.
  */
-export async function freePort(): Promise<number> {
+export async function freePort(address = '127.0.0.1'): Promise<number> {
   for (;;) {
     const server = createServer();
     try {
-      await once(server.listen(randomInt(10_240, 32_768), '127.0.0.1'), 'listening');
+      await once(server.listen(randomInt(10_240, 32_768), address), 'listening');
       return (server.address() as AddressInfo).port;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;

@@ -1,6 +1,5 @@
 /** `start-jupyter tunnel [USER@]LOGIN`, on a person's own machine: a launch over ssh, its tunnel, its browser. */
 import { mkdtempSync, rmSync } from 'node:fs';
-import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -14,6 +13,7 @@ import {
   SessionError,
   UsageError,
 } from '../errors.ts';
+import { freePort } from '../free-port.ts';
 import { interruption, unlessAborted } from '../interruption.ts';
 import { pause } from '../launch/launch.ts';
 import { type RemoteProgram, type RemoteReport, reportOf, startThere } from '../tunnel/remote-session.ts';
@@ -228,16 +228,6 @@ async function lookThere(tunnel: Tunnel, id: string): Promise<RemoteReport> {
   }
 }
 
-function anyFreePort(address: Loopback): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = net.createServer().once('error', reject);
-    server.listen(0, address, () => {
-      const { port } = server.address() as net.AddressInfo;
-      server.close(() => resolve(port));
-    });
-  });
-}
-
 /** Keeps the tunnel up until the session is over. */
 async function holdTunnel(tunnel: Tunnel, session: Session, wantedPort: number | undefined): Promise<number> {
   const { progress, interrupted, destination, options, client } = tunnel;
@@ -333,7 +323,7 @@ async function bindFirst(tunnel: Tunnel, session: Session, wanted: number | unde
         'Name one that is free: --port N.',
         { final: true },
       );
-    port = await anyFreePort(address);
+    port = await freePort(address);
   }
 }
 
