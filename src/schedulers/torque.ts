@@ -1,6 +1,6 @@
 /**
  * Torque: qsub(1B), qstat(1B), qdel(1B) as its manuals (4.2, 6.1) describe them and its source (6.1) prints them; not
- * recorded. It split off from PBS long ago: commands and messages are alike, requests, states and exit statuses are not.
+ * recorded. Commands and messages are those of PBS, requests, states and exit statuses are not.
  * Jobs are read as text. Its XML (`qstat -x`) says the same, and the text has been there in every version.
  */
 import { type Attributes, parseQstat, qstatTime } from 'satellite/qstat';
@@ -27,7 +27,7 @@ import {
   timeLimitReached,
   unclearReport,
   walltime,
-} from './pbs.ts';
+} from './pbs-family.ts';
 import type { JobReport, Offers, Scheduler, Unsupported, Vacancies } from './scheduler.ts';
 
 export const torque: Scheduler = {

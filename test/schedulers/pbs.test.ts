@@ -1,14 +1,7 @@
 import { describe, expect, it, test } from 'vitest';
 import type { LaunchSpec } from '../../src/launch-spec.ts';
-import {
-  directives,
-  jobReport,
-  parseCancel,
-  parseNodes,
-  parseSubmit,
-  pbs,
-  unsupported,
-} from '../../src/schedulers/pbs.ts';
+import { directives, jobReport, parseNodes, pbs, unsupported } from '../../src/schedulers/pbs.ts';
+import { parseCancel, parseSubmit } from '../../src/schedulers/pbs-family.ts';
 import { plainLaunch } from '../support/launch-spec.ts';
 import { recording } from '../support/recordings.ts';
 
