@@ -110,9 +110,9 @@ export class SatelliteClient {
     const { title, version } = (parseObject(described.body).info ?? {}) as Record<string, unknown>;
     if (described.status === 200 && title === 'Satellite' && typeof version === 'string')
       return { version: shown(version), date };
-    const { body } = await this.#send('GET', '/tokenjobstate.cgi');
-    if (/^Oops! Missing 'token' parameter/.test(body)) return { version: undefined, date };
-    throw this.#nonsense();
+    const answer = await this.#send('GET', '/tokenjobstate.cgi');
+    if (/^Oops! Missing 'token' parameter/.test(answer.body)) return { version: undefined, date };
+    throw answer.status < 500 ? this.#nonsense() : this.#refusal(answer);
   }
 
   /**
@@ -155,7 +155,7 @@ export class SatelliteClient {
         claimed: false,
       };
     }
-    throw /^Oops!/.test(answer.body) ? this.#refusal(answer) : this.#nonsense();
+    throw this.#refusal(answer);
   }
 
   /**
@@ -310,7 +310,9 @@ export class SatelliteClient {
     } catch (error) {
       throw new ProxyError(
         `The proxy ${this.#host} can't be reached: ${transportProblem(error)}.`,
-        'Ask your site whether it is down; nothing was submitted or left behind.',
+        isNameProblem(error)
+          ? `${checkName} the DNS; nothing was submitted or left behind.`
+          : 'Ask your site whether it is down; nothing was submitted or left behind.',
       );
     }
   }
@@ -363,23 +365,31 @@ export class SatelliteClient {
     return new URL(this.#address.manageUrl).host;
   }
 
+  /** Why an answer isn't the one that was asked for. The body of a page is for browsers, and may be anybody's in between. */
   #refusal({ status, body }: Answer): ProxyError {
     const { error } = parseObject(body);
     const said =
       typeof error === 'object' && error !== null && 'message' in error
         ? String(error.message)
-        : body.trim().replace(/^Oops!\s*/, '');
+        : /^\s*</.test(body)
+          ? ''
+          : body.trim().replace(/^Oops!\s*/, '');
+    const words = shownLine(said);
+    if (status >= 500)
+      return new ProxyError(
+        `The proxy ${this.#host} has a problem: ${words || `it answers with status ${status}`}`,
+        'Try again in a few minutes, and tell whoever runs it if it stays so; nothing was submitted.',
+      );
+    const isOurs = error !== undefined || /^Oops!/.test(body);
+    if (!isOurs && (status < 400 || status === 404)) return this.#nonsense();
     return new ProxyError(
-      `The proxy ${this.#host} refuses: ${shownLine(said) || `status ${status}`}`,
+      `The proxy ${this.#host} refuses: ${words || `status ${status}`}`,
       'Start from a login node of the cluster; if you are on one, tell your site.',
     );
   }
 
   #nonsense(): ProxyError {
-    return new ProxyError(
-      `${this.#host} does not answer as a Satellite proxy does.`,
-      'Check proxy.endpoint in the configuration ("start-jupyter --info" shows where it comes from).',
-    );
+    return new ProxyError(`${this.#host} does not answer as a Satellite proxy does.`, `${checkName} it.`);
   }
 
   /** Sites live at the management host's address where the DNS of this machine doesn't know them (no wildcard inside). */
@@ -474,16 +484,29 @@ const transportProblems: Record<string, string> = {
   ECONNRESET: 'it closed the connection',
   ETIMEDOUT: 'it does not answer',
   EPROTO: 'it does not speak TLS',
+  ERR_SSL_WRONG_VERSION_NUMBER: 'it does not speak TLS',
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: 'it does not speak TLS',
   UNFINISHED: 'it does not finish its answer',
   TOO_LONG: 'its answer is too long to be one',
 };
 
-function transportProblem(error: unknown): string {
+/** What to do where it's the name that may be wrong; continued by who else can be asked. */
+export const checkName =
+  'Check proxy.endpoint ("start-jupyter systems" shows which file it comes from), or ask whoever runs';
+
+function isNameProblem(error: unknown): boolean {
+  return ['ENOTFOUND', 'EAI_AGAIN'].includes(String((error as { code?: unknown }).code));
+}
+
+/** Why there is no connection, or none that is trusted, in words. */
+export function transportProblem(error: unknown): string {
   const code = String((error as { code?: unknown }).code ?? '');
   const message = error instanceof Error ? error.message : String(error);
-  if (/CERT|SELF_SIGNED|UNABLE_TO_|ERR_TLS|SSL/.test(code))
-    return `its certificate is not trusted (${message.replace(/; if the root CA is installed.*$/s, '')})`;
-  return transportProblems[code] ?? shown(message);
+  const known = transportProblems[code];
+  if (known !== undefined) return known;
+  return /CERT|SELF_SIGNED|UNABLE_TO_|ERR_TLS|SSL/.test(code)
+    ? `its certificate is not trusted (${message.replace(/; if the root CA is installed.*$/s, '')})`
+    : shown(message);
 }
 
 function proofOf(jupyterToken: string | undefined): { jupyterToken: string } | undefined {

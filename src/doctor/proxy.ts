@@ -5,9 +5,14 @@ import { readFileSync } from 'node:fs';
 import net from 'node:net';
 import tls, { type PeerCertificate } from 'node:tls';
 import { satelliteAddress } from '../access/open.ts';
-import { type Identity, type IssuedToken, SatelliteClient } from '../access/satellite.ts';
+import {
+  checkName,
+  type Identity,
+  type IssuedToken,
+  SatelliteClient,
+  transportProblem,
+} from '../access/satellite.ts';
 import { PersonError } from '../errors.ts';
-import { systemWords } from '../file-system.ts';
 import type { ProxyAddress } from '../systems/system.ts';
 import { formatDuration, shown } from '../values.ts';
 import { complained, type Finding, fail, ok, skipped, warn } from './finding.ts';
@@ -45,14 +50,7 @@ async function nameStep(proxy: ProxyAddress): Promise<Finding[]> {
     const addresses = await resolveName(host);
     return [ok(title, `${host} is ${addresses.map(({ address }) => address).join(', ')}`)];
   } catch (error) {
-    const { code = '' } = error as NodeJS.ErrnoException;
-    return [
-      fail(
-        title,
-        `${host}: ${code === 'ENOTFOUND' ? 'its name is not known here' : systemWords(error)}`,
-        'Check proxy.endpoint ("start-jupyter systems" shows which file it comes from), or ask whoever runs the DNS.',
-      ),
-    ];
+    return [fail(title, `${host}: ${transportProblem(error)}`, `${checkName} the DNS.`)];
   }
 }
 
@@ -72,12 +70,10 @@ async function connectionStep(proxy: ProxyAddress): Promise<Finding[]> {
     await once(socket, 'connect');
     return [ok(title, `port ${port}, ${Math.round(performance.now() - started)} ms`)];
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    const words = code === 'ECONNREFUSED' ? 'it refuses connections' : message;
     return [
       fail(
         title,
-        `${host}, port ${port}: ${words}`,
+        `${host}, port ${port}: ${transportProblem(error)}`,
         'The proxy is down, or a firewall is between: ask whoever runs it. An HTTP proxy is of no use here.',
       ),
     ];

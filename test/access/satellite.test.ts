@@ -278,13 +278,32 @@ describe('a proxy that is none', () => {
     expect(hint).toContain('proxy.endpoint');
   });
 
-  it.each([500, 502, 503, 403])('because it answers with status %i is said to refuse', async (status) => {
+  it.each([500, 502, 503])('because it answers with status %i has a problem of its own', async (status) => {
     const client = await proxyAnswering((_, response) =>
       response.writeHead(status).end('<h1>no\u001b[31m</h1>\nsecond line'),
     );
-    const { message } = await refusal(client.issueToken());
-    expect(message).toMatch(/refuses: /);
-    expect(message).not.toMatch(/\p{Cc}|second line/u);
+    for (const asked of [client.issueToken(), client.identify()]) {
+      const { message, hint } = await refusal(asked);
+      expect(message).toMatch(
+        new RegExp(`^The proxy manage\\.sites\\.test:\\d+ has a problem: it answers with status ${status}$`),
+      );
+      expect(hint).toContain('whoever runs it');
+    }
+  });
+
+  it('because it has a problem says which, where it can', async () => {
+    const client = await proxyAnswering((_, response) =>
+      response.writeHead(503).end(JSON.stringify({ error: { message: 'The disk is full.' } })),
+    );
+    expect((await refusal(client.issueToken())).message).toMatch(/has a problem: The disk is full\.$/);
+  });
+
+  it.each([
+    ['a page', '\n<h1>Forbidden</h1>', 'status 403'],
+    ['words', 'Not from\u001b[31m here.\nsecond line', 'Not from\uFFFD[31m here.'],
+  ])('because it answers with status 403 and %s is said to refuse', async (_, body, said) => {
+    const client = await proxyAnswering((_request, response) => response.writeHead(403).end(body));
+    expect((await refusal(client.issueToken())).message.replace(/^.* refuses: /, '')).toBe(said);
   });
 
   it('because nobody listens is said to be out of reach', async () => {
@@ -310,7 +329,20 @@ describe('a proxy that is none', () => {
   it('because its name is not known is said to be so', async () => {
     const client = new SatelliteClient({ manageUrl: 'http://manage.no-such-site.invalid' });
     onTestFinished(() => client.close());
-    expect((await refusal(client.issueToken())).message).toMatch(/name/);
+    const { message, hint } = await refusal(client.issueToken());
+    expect(message).toMatch(/its name is not known here|the name service does not answer/);
+    expect(hint).toContain('proxy.endpoint');
+    expect(hint).toContain('start-jupyter systems');
+  });
+
+  it('because it speaks no TLS is not said to have a bad certificate', async () => {
+    const port = await listening(createServer());
+    const client = new SatelliteClient({
+      manageUrl: `https://manage.sites.test:${port}`,
+      connectTo: '127.0.0.1',
+    });
+    onTestFinished(() => client.close());
+    expect((await refusal(client.issueToken())).message).toContain('it does not speak TLS');
   });
 });
 
