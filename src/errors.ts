@@ -8,8 +8,8 @@ export abstract class PersonError extends Error {
   abstract readonly exitCode: number;
   /** What to do next, as a sentence; printed on a line of its own. */
   readonly hint: string | undefined;
-  /** The session that it stopped, for `--json`; undefined where none had begun. */
-  readonly report: SessionReport | undefined;
+  /** The session that it stopped, for `--json`, or what was known of the launch where none had begun. */
+  report: Partial<SessionReport> | undefined;
 
   constructor(message: string, hint?: string, report?: SessionReport) {
     super(message);

@@ -1,6 +1,7 @@
 /** One launch as one immutable record, and the rules that it must satisfy before anyone is contacted. */
 import path from 'node:path';
 import type { Settings } from './config/layers.ts';
+import type { SchedulerName } from './config/schema.ts';
 import { ConfigurationError, UsageError } from './errors.ts';
 import { type Access, flagOf, type OptionKey, type Service } from './options.ts';
 import { schedulers } from './schedulers/registry.ts';
@@ -67,6 +68,11 @@ export interface Container {
   /** As `apptainer exec --bind` takes them, with absolute sources. */
   readonly binds: readonly string[];
   readonly flags: readonly ('--nv' | '--rocm')[];
+}
+
+/** The scheduler that gets the job, or none. */
+export function schedulerOf({ here, system }: LaunchSpec): SchedulerName {
+  return here ? 'none' : system.scheduler;
 }
 
 /** The programs that can be the service, in the order in which they are tried. */

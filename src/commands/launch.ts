@@ -3,14 +3,15 @@
 import { plannedAddress } from '../access/open.ts';
 import { jobScript } from '../batch/job-script.ts';
 import { shellQuote } from '../batch/quote.ts';
-import { UsageError } from '../errors.ts';
+import { PersonError, UsageError } from '../errors.ts';
 import { interruption } from '../interruption.ts';
 import type { Launch } from '../launch/launch.ts';
-import { type LaunchSpec, launchSpec } from '../launch-spec.ts';
+import { type LaunchSpec, launchSpec, schedulerOf } from '../launch-spec.ts';
 import type { OptionValues } from '../options.ts';
 import { checkThisMachine } from '../preflight.ts';
 import { resolve } from '../resolve.ts';
 import { type SubmittingScheduler, schedulers } from '../schedulers/registry.ts';
+import type { SessionReport } from '../sessions/session.ts';
 import { createProgress } from '../ui/progress.ts';
 
 /**
@@ -38,26 +39,42 @@ async function launchAs(
     printInfo(settings, system, { json: Boolean(typed.json) });
     return 0;
   }
-  const spec = launchSpec(settings, system, process.cwd());
-  checkSchedulerArguments(spec, schedulerArguments);
-  // A template that can't be used is refused before anybody is contacted.
-  const planned = typed.dryRun || spec.template ? jobScript(spec, 'dryrun', plannedAddress(spec)) : '';
-  if (typed.dryRun) {
-    process.stdout.write(planned);
-    if (schedulerArguments.length > 0 && !settings.quiet?.value) {
-      process.stderr.write(
-        `It would be submitted with these options, too: ${schedulerArguments.map(shellQuote).join(' ')}\n`,
-      );
-    }
-    return 0;
-  }
-
-  const quiet = settings.quiet?.value ?? false;
-  const output = { quiet, json: Boolean(typed.json) };
-  const progress = createProgress(process.stderr, quiet);
-  const interrupted = earlierInterruption ?? interruption();
+  let known: Partial<SessionReport> = { system: system.name };
   try {
-    const launch = { spec, settings, output, progress, interrupted };
+    const spec = launchSpec(settings, system, process.cwd());
+    known = { ...known, scheduler: schedulerOf(spec), access: spec.access, directory: spec.directory };
+    checkSchedulerArguments(spec, schedulerArguments);
+    // A template that can't be used is refused before anybody is contacted.
+    const planned = typed.dryRun || spec.template ? jobScript(spec, 'dryrun', plannedAddress(spec)) : '';
+    if (typed.dryRun) {
+      process.stdout.write(planned);
+      if (schedulerArguments.length > 0 && !settings.quiet?.value) {
+        process.stderr.write(
+          `It would be submitted with these options, too: ${schedulerArguments.map(shellQuote).join(' ')}\n`,
+        );
+      }
+      return 0;
+    }
+    const quiet = settings.quiet?.value ?? false;
+    return await begin(
+      {
+        spec,
+        settings,
+        output: { quiet, json: Boolean(typed.json) },
+        progress: createProgress(process.stderr, quiet),
+        interrupted: earlierInterruption ?? interruption(),
+      },
+      schedulerArguments,
+    );
+  } catch (error) {
+    if (error instanceof PersonError) error.report ??= known;
+    throw error;
+  }
+}
+
+async function begin(launch: Launch, schedulerArguments: readonly string[]): Promise<number> {
+  const { spec, settings, progress } = launch;
+  try {
     if (spec.here) return await runHere(launch);
     checkThisMachine(spec, settings);
     const { launchJob } = await import('../launch/job.ts');

@@ -100,8 +100,7 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
         ? error.message
         : 'The launch did not work out.';
     const report = sessionReport(await endSession(record, reason));
-    if (error instanceof SessionError) throw new SessionError(error.message, error.hint, report);
-    if (error instanceof InterruptedError) throw new InterruptedError(error.message, error.hint, report);
+    if (error instanceof PersonError) error.report = report;
     throw error;
   } finally {
     await client?.close();

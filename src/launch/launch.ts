@@ -15,7 +15,7 @@ import type { Settings } from '../config/layers.ts';
 import { ConfigurationError, InterruptedError, PersonError } from '../errors.ts';
 import { freePort } from '../free-port.ts';
 import { unlessAborted } from '../interruption.ts';
-import type { LaunchSpec } from '../launch-spec.ts';
+import { type LaunchSpec, schedulerOf } from '../launch-spec.ts';
 import { readKeptLink, writeKeptLink } from '../sessions/kept.ts';
 import type { SessionRecord } from '../sessions/session.ts';
 import {
@@ -77,7 +77,7 @@ export async function prepareSession(
   const record: SessionRecord = {
     id,
     system: spec.system.name,
-    scheduler: spec.here ? 'none' : spec.system.scheduler,
+    scheduler: schedulerOf(spec),
     access: spec.access,
     jobId: null,
     host: os.hostname(),

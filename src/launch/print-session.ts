@@ -1,6 +1,5 @@
 import type { PersonError } from '../errors.ts';
 import { type Observation, sessionReport } from '../sessions/observe.ts';
-import type { SessionReport } from '../sessions/session.ts';
 import { openingPage } from '../sessions/store.ts';
 import { paint } from '../ui/style.ts';
 import type { Launch } from './launch.ts';
@@ -72,9 +71,9 @@ function printSession(seen: Observation, output: Launch['output'], headline: str
   }
 }
 
-/** The object of a launch that did not come up: the same keys, null where nothing came to be. */
-export function printFailure(error: PersonError): void {
-  const nothing = {
+/** The object of a launch that did not come up: the same keys, null for what was not known yet, or is not there any more. */
+export function printFailure({ report, message }: PersonError): void {
+  printJson({
     id: null,
     system: null,
     scheduler: null,
@@ -86,11 +85,8 @@ export function printFailure(error: PersonError): void {
     log: null,
     submittedAt: null,
     expiresAt: null,
-  };
-  const report: SessionReport | typeof nothing = error.report ?? nothing;
-  printJson({
     ...report,
     state: 'failed',
-    reason: report !== nothing && 'reason' in report ? report.reason : error.message,
+    reason: report?.reason ?? message,
   });
 }

@@ -39,6 +39,7 @@ async function cluster(answer: RequestListener) {
   return {
     proxy,
     commands: stubs.directory,
+    stubs,
     on: {
       home: freshHome(),
       path: `${stubs.directory}:${usualPrograms({ without: slurmPrograms })}`,
@@ -80,6 +81,50 @@ it.each([
   const { exitCode, stderr } = await running;
   expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
   expect(await told.promise).toMatch(/^https:\/\/one-two-three\.sites\.localhost\/\?token=\w+\n$/);
+});
+
+describe('a launch that is refused prints what it knew with --json, and null for what there is not', () => {
+  const known = { system: 'test', scheduler: 'slurm', access: 'satellite' };
+  const nothing = {
+    id: null,
+    jobId: null,
+    url: null,
+    script: null,
+    log: null,
+    submittedAt: null,
+    expiresAt: null,
+  };
+
+  it('by the scheduler', async () => {
+    const { stubs, on } = await cluster((request, response) => {
+      response
+        .writeHead(request.method === 'POST' ? 201 : 200, { 'content-type': 'application/json' })
+        .end(JSON.stringify({ token: 'one-two-three', site: 'https://one-two-three.sites.localhost/' }));
+    });
+    stubs.add('sbatch', { stderr: 'sbatch: error: Invalid account', exitCode: 1 });
+    const { exitCode, stdout } = await start(['--json'], on);
+    expect(exitCode).toBe(5);
+    expect(JSON.parse(stdout)).toEqual({
+      ...nothing,
+      ...known,
+      directory: on.home.path,
+      state: 'failed',
+      reason: expect.stringContaining('Invalid account'),
+    });
+  });
+
+  it('by a proxy that has a problem, and whose page nobody has to read', async () => {
+    const { on } = await cluster((_request, response) => {
+      response.writeHead(500, { 'content-type': 'text/html' }).end('<h1>Internal Server Error</h1>');
+    });
+    const { exitCode, stdout, stderr } = await start(['--json', '-d', '/tmp'], on);
+    expect(exitCode).toBe(4);
+    const reason = expect.stringMatching(
+      /^The proxy manage\.sites\.localhost:\d+ has a problem: it answers with status 500$/,
+    );
+    expect(JSON.parse(stdout)).toEqual({ ...nothing, ...known, directory: '/tmp', state: 'failed', reason });
+    expect(stderr).not.toContain('<');
+  });
 });
 
 it('a launch that is refused has asked the proxy nothing, and leaves no connection', async () => {
