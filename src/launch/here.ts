@@ -6,6 +6,7 @@ import os from 'node:os';
 import { openAccess } from '../access/open.ts';
 import { heldToken, type SatelliteClient } from '../access/satellite.ts';
 import { InterruptedError, SessionError } from '../errors.ts';
+import { systemWords } from '../file-system.ts';
 import { type Observation, observeSession, sessionReport } from '../sessions/observe.ts';
 import { isOver, type SessionRecord } from '../sessions/session.ts';
 import { sessionFiles, settle, writeRecord } from '../sessions/store.ts';
@@ -24,9 +25,8 @@ export async function launchHere(launch: Launch): Promise<number> {
   const { record: prepared, client } = await prepareSession(launch, access, undo);
 
   if (access.proxy === undefined) progress.note(`Session ${prepared.id} begins on this machine.`);
-  const child = runScript(prepared.id);
-  const ended = once(child, 'exit');
-  const record: SessionRecord = { ...prepared, local: { host: os.hostname(), pid: child.pid as number } };
+  const { child, pid, ended } = await runScript(prepared.id);
+  const record: SessionRecord = { ...prepared, local: { host: os.hostname(), pid } };
   writeRecord(record);
 
   // The session's directory stays, with its log; the script itself gives the token back and removes the secrets.
@@ -62,14 +62,27 @@ export async function launchHere(launch: Launch): Promise<number> {
   return conclude(launch, await finalObservation(record), { wasReady: ready !== undefined });
 }
 
-/** In a process group of its own, so that a Ctrl-C in the terminal reaches it through us and once. */
-function runScript(id: string): ChildProcess {
+/**
+ * In a process group of its own, so that a Ctrl-C in the terminal reaches it through us and once.
+ * @throws SessionError where it can't be started, as where a user has as many processes as he may
+ */
+async function runScript(
+  id: string,
+): Promise<{ readonly child: ChildProcess; readonly pid: number; readonly ended: Promise<unknown> }> {
   const { script, log } = sessionFiles(id);
   const logFile = openSync(log, 'a', 0o600);
   // Descriptor 3 is a pipe that nobody writes to: its end tells the script that this process is gone.
   const child = spawn('bash', [script], { stdio: ['ignore', logFile, logFile, 'pipe'], detached: true });
   closeSync(logFile);
-  return child;
+  try {
+    await once(child, 'spawn');
+  } catch (error) {
+    throw new SessionError(
+      `Jupyter could not be started: bash: ${systemWords(error)}.`,
+      'Nothing was left behind. See whether "bash" works here, and how many processes you may have (ulimit -u).',
+    );
+  }
+  return { child, pid: child.pid as number, ended: once(child, 'exit') };
 }
 
 /** The session once its site answers; undefined where it ended instead. */

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SchedulerError } from '../errors.ts';
 import { schedulers } from '../schedulers/registry.ts';
+import { localProcess } from './local-process.ts';
 import { type Observation, observeSession } from './observe.ts';
 import { withProxy } from './proxy.ts';
 import { isOver, jobWords, type SessionRecord } from './session.ts';
@@ -13,11 +14,21 @@ const patience = 90_000;
 /**
  * Cancels a session's job and waits until it is gone, so that what the job cleans up is cleaned up.
  * @param reason for the person who looks at the page or at `status` later
- * @throws SchedulerError where the scheduler refuses, can't be reached, or the job doesn't end
+ * @throws SchedulerError where the scheduler refuses, can't be reached, or the job doesn't end; where it runs without one on
+ *   another machine
  */
 export async function endSession(written: SessionRecord, reason: string): Promise<Observation> {
   const record = await withItsJob(written);
   if (record.outcome !== null) return observeSession(record);
+  const { id, local } = record;
+  if (local !== null && localProcess(id, local) === 'elsewhere') {
+    const seen = await observeSession(record);
+    if (isOver(seen.state)) return seen;
+    throw new SchedulerError(
+      `Session ${id} runs on ${local.host} itself, so it can't be ended from here.`,
+      `Log in there and type "start-jupyter stop ${id}".`,
+    );
+  }
   try {
     requestStop(record.id, reason);
   } catch {
@@ -71,8 +82,9 @@ async function announceEnd(record: SessionRecord, reason: string): Promise<void>
 }
 
 async function cancel(record: SessionRecord): Promise<void> {
+  const { id, local } = record;
   if (record.scheduler === 'none' || record.jobId === null) {
-    if (record.local !== null) tellProcess(record.local.pid);
+    if (local !== null && localProcess(id, local) === 'runs') tellProcess(local.pid);
     return;
   }
   const outcome = await schedulers[record.scheduler].cancel(record.jobId, record.cluster);

@@ -1,9 +1,9 @@
 /** What a session is doing now: from what its job reported, what the scheduler says and, for reasons, what the proxy knows. */
-import { existsSync, readFileSync } from 'node:fs';
 import os from 'node:os';
 import { type TunnelPlan, tunnelCommand } from '../access/ssh.ts';
 import { type SubmittingScheduler, schedulers } from '../schedulers/registry.ts';
 import { endedByItself, type JobReport } from '../schedulers/scheduler.ts';
+import { localProcess } from './local-process.ts';
 import { withProxy } from './proxy.ts';
 import { isOver, type SessionRecord, type SessionReport, type SessionState } from './session.ts';
 import {
@@ -178,7 +178,7 @@ async function outcomeWithoutReport(
 ): Promise<Outcome | undefined> {
   const at = new Date().toISOString();
   if (record.local !== null) {
-    return localProcessLives(record)
+    return localProcess(record.id, record.local) !== 'gone'
       ? undefined
       : closeAtProxy(record, { state: 'failed', reason: 'It was ended without a chance to clean up.', at });
   }
@@ -223,18 +223,6 @@ function liveState(phase: string | undefined, job: Observation['job']): SessionS
   if (phase !== undefined) return 'starting';
   if (job?.kind === 'running') return 'starting';
   return job?.kind === 'queued' ? 'queued' : 'submitted';
-}
-
-/** Whether the process of a session without a scheduler is still that process. On another host nobody can tell. */
-function localProcessLives({ id, local }: SessionRecord): boolean {
-  if (local === null || local.host !== os.hostname()) return true;
-  try {
-    process.kill(local.pid, 0);
-  } catch {
-    return false;
-  }
-  const commandLine = `/proc/${local.pid}/cmdline`;
-  return !existsSync(commandLine) || readFileSync(commandLine, 'utf8').includes(sessionFiles(id).script);
 }
 
 /** The link for the browser: the one place where the Jupyter token is put into words, unless the proxy adds it itself. */

@@ -1,4 +1,5 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -327,6 +328,33 @@ describe('stop', () => {
       expect(JSON.parse((await call('status', '--json')).stdout)).toMatchObject({ state: 'ready' });
     },
   );
+
+  describe('of a session without a scheduler', () => {
+    /** A process with the number that the session's own had, and what became of it. */
+    const bystander = async (host: string) => {
+      const child = spawn('sleep', ['600'], { stdio: 'ignore' });
+      const exit = once(child, 'exit');
+      const local = { host, pid: child.pid as number };
+      saveSession(home, 'abcdef', { record: { scheduler: 'none', jobId: null, local }, events: [['ready']] });
+      const ran = await call('stop', 'abcdef');
+      child.kill('SIGKILL');
+      const [, endedBy] = await exit;
+      return { ...ran, endedBy };
+    };
+
+    it('leaves another process alone that has its number by now', async () => {
+      const ran = await bystander(os.hostname());
+      expect(ran).toMatchObject({ exitCode: 0, endedBy: 'SIGKILL' });
+      expect(secrets()).toBe(false);
+    });
+
+    it('ends nothing on a machine that it does not run on, and says which it is', async () => {
+      const ran = await bystander('elsewhere');
+      expect(ran).toMatchObject({ exitCode: 5, stdout: '', endedBy: 'SIGKILL' });
+      expect(ran.stderr).toContain('runs on elsewhere');
+      expect(secrets()).toBe(true);
+    });
+  });
 });
 
 describe('a controller that is away', () => {

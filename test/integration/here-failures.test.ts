@@ -101,6 +101,15 @@ describe('a Jupyter that can not start', () => {
     await expectFailure(venv, /virtual environment .* is broken/);
   });
 
+  it('because bash can not be started is told so, and leaves nothing behind', async () => {
+    const broken = temporaryDirectory();
+    writeFileSync(path.join(broken, 'bash'), '#!/no/such/interpreter\n', { mode: 0o755 });
+    const others = usualPrograms({ without: new RegExp(`${slurmPrograms.source}|^bash$`) });
+    const ran = await run(['--venv', environmentWith('exit 1')], { home, path: `${broken}:${others}` });
+    expect(ran).toMatchObject({ exitCode: 6, stdout: '', stderr: expect.stringContaining('bash: ') });
+    expect(readdirSync(home.sessions)).toEqual([]);
+  });
+
   it('because it was started in a directory that is gone is told so before anything begins', async () => {
     const { exitCode, stderr } = await run(
       ['-d', '/nowhere', '--venv', environmentWith('exit 1')],
