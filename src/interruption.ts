@@ -32,3 +32,26 @@ export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal, grace
     });
   });
 }
+
+/**
+ * Resolves after so many milliseconds.
+ * @throws InterruptedError in the moment the signal is aborted
+ */
+export function pause(milliseconds: number, interrupted: AbortSignal): Promise<void> {
+  interrupted.throwIfAborted();
+  return new Promise((resolvePause, rejectPause) => {
+    const onAbort = () => {
+      clearTimeout(timer);
+      rejectPause(
+        interrupted.reason instanceof InterruptedError
+          ? interrupted.reason
+          : new InterruptedError('Interrupted.'),
+      );
+    };
+    const timer = setTimeout(() => {
+      interrupted.removeEventListener('abort', onAbort);
+      resolvePause();
+    }, milliseconds);
+    interrupted.addEventListener('abort', onAbort, { once: true });
+  });
+}

@@ -7,11 +7,12 @@ import { openAccess } from '../access/open.ts';
 import { heldToken, type SatelliteClient } from '../access/satellite.ts';
 import { InterruptedError, SessionError } from '../errors.ts';
 import { systemWords } from '../file-system.ts';
+import { pause } from '../interruption.ts';
 import { type Observation, observeSession, sessionReport } from '../sessions/observe.ts';
 import { isOver, type SessionRecord } from '../sessions/session.ts';
 import { sessionFiles, settle, writeRecord } from '../sessions/store.ts';
 import { describe } from '../ui/describe.ts';
-import { type Launch, pause, prepareSession, siteAnswers, untilReported, visitorHasCome } from './launch.ts';
+import { type Launch, prepareSession, siteAnswers, untilReported, visitorHasCome } from './launch.ts';
 import { presentSession } from './print-session.ts';
 import { renewUntilGone } from './renewal.ts';
 

@@ -2,7 +2,7 @@
 import { openAccess } from '../access/open.ts';
 import type { SatelliteClient } from '../access/satellite.ts';
 import { InterruptedError, PersonError, SchedulerError, SessionError } from '../errors.ts';
-import { unlessAborted } from '../interruption.ts';
+import { pause, unlessAborted } from '../interruption.ts';
 import { checkWithScheduler } from '../preflight.ts';
 import { endCommands } from '../schedulers/command.ts';
 import { type SubmittingScheduler, schedulers } from '../schedulers/registry.ts';
@@ -25,7 +25,7 @@ import {
 } from '../sessions/store.ts';
 import { describe } from '../ui/describe.ts';
 import { formatDuration } from '../values.ts';
-import { type Launch, pause, prepareSession, siteAnswers, untilReported, visitorHasCome } from './launch.ts';
+import { type Launch, prepareSession, siteAnswers, untilReported, visitorHasCome } from './launch.ts';
 import { presentSession } from './print-session.ts';
 
 /** Milliseconds after an interruption in which the scheduler may say which job it has taken, so that it can be cancelled. */

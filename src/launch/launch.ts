@@ -12,9 +12,9 @@ import {
 import { tunnelEndAnswers, tunnelPlan } from '../access/ssh.ts';
 import { jobScript } from '../batch/job-script.ts';
 import type { Settings } from '../config/layers.ts';
-import { ConfigurationError, InterruptedError, PersonError } from '../errors.ts';
+import { ConfigurationError, PersonError } from '../errors.ts';
 import { freePort } from '../free-port.ts';
-import { unlessAborted } from '../interruption.ts';
+import { pause, unlessAborted } from '../interruption.ts';
 import { type LaunchSpec, schedulerOf } from '../launch-spec.ts';
 import { readKeptLink, writeKeptLink } from '../sessions/kept.ts';
 import type { SessionRecord } from '../sessions/session.ts';
@@ -216,24 +216,4 @@ export async function untilReported(
   const deadline = Date.now() + milliseconds;
   do await pause(300, interrupted);
   while (readEvents(id).length === before && Date.now() < deadline);
-}
-
-/** Throws an interruption in the moment it comes, also into a wait. */
-export function pause(milliseconds: number, interrupted: AbortSignal): Promise<void> {
-  interrupted.throwIfAborted();
-  return new Promise((resolvePause, rejectPause) => {
-    const onAbort = () => {
-      clearTimeout(timer);
-      rejectPause(
-        interrupted.reason instanceof InterruptedError
-          ? interrupted.reason
-          : new InterruptedError('Interrupted.'),
-      );
-    };
-    const timer = setTimeout(() => {
-      interrupted.removeEventListener('abort', onAbort);
-      resolvePause();
-    }, milliseconds);
-    interrupted.addEventListener('abort', onAbort, { once: true });
-  });
 }

@@ -1,7 +1,7 @@
 /** Keeps the token of a session alive that no scheduler reports: the proxy would forget it after a time. */
 import type { HeldToken, SatelliteClient } from '../access/satellite.ts';
 import { PersonError } from '../errors.ts';
-import { pause } from './launch.ts';
+import { pause } from '../interruption.ts';
 
 const shortest = 1000;
 const longest = 10 * 60_000;
