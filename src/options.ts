@@ -2,7 +2,6 @@
  * Every launch option, once: flag, configuration key, environment variable, help and validation come from here.
  * An option has no default: the merge of the layers (`config/layers.ts`) is the only place where a value gets its value.
  */
-import * as z from 'zod';
 import {
   InvalidValue,
   parseBinds,
@@ -23,9 +22,6 @@ import {
   shown,
 } from './values.ts';
 
-// Code that is made for a schema pays for itself after hundreds of values; a run of the program reads a few files.
-z.config({ jitless: true });
-
 export type OptionGroup = 'What to start' | 'Resources' | 'Environment' | 'Where and how' | 'Output';
 
 export interface OptionDefinition {
@@ -38,8 +34,12 @@ export interface OptionDefinition {
   readonly argument?: string;
   readonly group: OptionGroup;
   readonly help: string;
-  /** Reads what was typed, or what stands in a configuration file. */
-  readonly type: z.ZodType;
+  /**
+   * Reads what was typed, or what stands in a configuration file. Plain functions: a schema of each of them would be a tenth
+   * of what a launch takes until it asks anybody.
+   * @throws InvalidValue
+   */
+  readonly read: (input: unknown) => unknown;
   /** All values that it takes, where they are few. */
   readonly choices?: readonly string[];
   /** The same option given again adds to it. */
@@ -48,26 +48,28 @@ export interface OptionDefinition {
   readonly commandLineOnly?: boolean;
 }
 
-/** A schema for values that are typed as text: runs `read` and turns its complaint into the schema's. */
-export function typed<T>(read: (text: string) => T): z.ZodType<T> {
-  return z.union([z.string(), z.number()], 'must be a text or a number').transform((value, context) => {
-    try {
-      return read(String(value));
-    } catch (error) {
-      if (!(error instanceof InvalidValue)) throw error;
-      context.addIssue({ code: 'custom', message: error.message, input: value });
-      return z.NEVER;
-    }
-  });
+/** For values that are typed as text. */
+export function typed<T>(read: (text: string) => T): (input: unknown) => T {
+  return (input) => {
+    if (typeof input !== 'string' && !Number.isFinite(input))
+      throw new InvalidValue('must be a text or a number');
+    return read(String(input));
+  };
 }
 
-const switchType = z.union(
-  [
-    z.boolean(),
-    z.enum(['true', 'yes', '1', 'false', 'no', '0']).transform((text) => ['true', 'yes', '1'].includes(text)),
-  ],
-  'must be true or false',
-);
+function readSwitch(input: unknown): boolean {
+  if (typeof input === 'boolean') return input;
+  if (input === 'true' || input === 'yes' || input === '1') return true;
+  if (input === 'false' || input === 'no' || input === '0') return false;
+  throw new InvalidValue('must be true or false');
+}
+
+function readWait(input: unknown): true | number {
+  if (input === true) return true;
+  if (typeof input !== 'string' && typeof input !== 'number')
+    throw new InvalidValue('must be true or a length of time');
+  return typed(parseDuration)(input);
+}
 
 export const services = ['lab', 'notebook', 'voila'] as const;
 export type Service = (typeof services)[number];
@@ -80,7 +82,7 @@ function oneOf<const T extends string>(
   names: readonly T[],
   what: string,
   synonyms: Readonly<Record<string, NoInfer<T>>> = {},
-): z.ZodType<T> {
+): (input: unknown) => T {
   return typed((text) => {
     const name = synonyms[text] ?? names.find((candidate) => candidate === text);
     if (name === undefined)
@@ -90,19 +92,13 @@ function oneOf<const T extends string>(
 }
 
 /** One text, or a list of them; `read` gives what each holds, which may be several. */
-function listOf<T>(read: (text: string) => readonly T[], what: string): z.ZodType<T[]> {
-  return z
-    .union([z.string(), z.array(z.string())], `must be ${what} or a list of them`)
-    .transform((value) => [value].flat())
-    .transform((texts, context) => {
-      try {
-        return texts.flatMap(read);
-      } catch (error) {
-        if (!(error instanceof InvalidValue)) throw error;
-        context.addIssue({ code: 'custom', message: error.message, input: texts });
-        return z.NEVER;
-      }
-    });
+function listOf<T>(read: (text: string) => readonly T[], what: string): (input: unknown) => T[] {
+  return (input) => {
+    const texts: unknown[] = Array.isArray(input) ? input : [input];
+    if (!texts.every((text) => typeof text === 'string'))
+      throw new InvalidValue(`must be ${what} or a list of them`);
+    return texts.flatMap(read);
+  };
 }
 
 export const options = {
@@ -114,27 +110,27 @@ export const options = {
     group: 'What to start',
     help: 'lab, notebook or voila; without it JupyterLab, or Notebook where JupyterLab is missing',
     choices: services,
-    type: oneOf(services, 'a service', { jupyterlab: 'lab' }),
+    read: oneOf(services, 'a service', { jupyterlab: 'lab' }),
   },
   lab: {
     flag: 'lab',
     group: 'What to start',
     help: 'the same as --service lab',
-    type: switchType,
+    read: readSwitch,
     commandLineOnly: true,
   },
   notebook: {
     flag: 'notebook',
     group: 'What to start',
     help: 'the same as --service notebook',
-    type: switchType,
+    read: readSwitch,
     commandLineOnly: true,
   },
   voila: {
     flag: 'voila',
     group: 'What to start',
     help: 'the same as --service voila',
-    type: switchType,
+    read: readSwitch,
     commandLineOnly: true,
   },
   dir: {
@@ -144,14 +140,14 @@ export const options = {
     argument: 'PATH',
     group: 'What to start',
     help: 'directory to start in (your home directory)',
-    type: typed(parsePath),
+    read: typed(parsePath),
   },
   idleTimeout: {
     flag: 'idle-timeout',
     argument: 'DURATION',
     group: 'What to start',
     help: 'end Jupyter when nothing has run, been typed or been saved for so long',
-    type: typed(parseDuration),
+    read: typed(parseDuration),
   },
 
   account: {
@@ -160,7 +156,7 @@ export const options = {
     argument: 'NAME',
     group: 'Resources',
     help: 'project or allocation to charge',
-    type: typed((text) => parseName(text, 'an account')),
+    read: typed((text) => parseName(text, 'an account')),
   },
   partition: {
     flag: 'partition',
@@ -169,7 +165,7 @@ export const options = {
     argument: 'NAME',
     group: 'Resources',
     help: 'partition or queue to run in; several with commas between',
-    type: typed((text) =>
+    read: typed((text) =>
       text
         .split(',')
         .map((name) => parseName(name, 'a partition'))
@@ -183,7 +179,7 @@ export const options = {
     argument: 'LIMIT',
     group: 'Resources',
     help: 'time limit: 30 (minutes), 02:00:00, 1-12:00:00 or 1h30m',
-    type: typed(parseDuration),
+    read: typed(parseDuration),
   },
   nodes: {
     flag: 'nodes',
@@ -191,7 +187,7 @@ export const options = {
     argument: 'N',
     group: 'Resources',
     help: 'number of nodes',
-    type: typed((text) => parseCount(text, 'nodes', 10_000)),
+    read: typed((text) => parseCount(text, 'nodes', 10_000)),
   },
   cpus: {
     flag: 'cpus',
@@ -200,7 +196,7 @@ export const options = {
     argument: 'N',
     group: 'Resources',
     help: 'number of CPUs',
-    type: typed((text) => parseCount(text, 'CPUs', 10_000)),
+    read: typed((text) => parseCount(text, 'CPUs', 10_000)),
   },
   memory: {
     flag: 'memory',
@@ -209,7 +205,7 @@ export const options = {
     argument: 'SIZE',
     group: 'Resources',
     help: 'memory: 8 (GB), 512M, 16G',
-    type: typed(parseMemory),
+    read: typed(parseMemory),
   },
   gpu: {
     flag: 'gpu',
@@ -218,14 +214,14 @@ export const options = {
     argument: 'N',
     group: 'Resources',
     help: 'number of GPUs, or TYPE:N such as a100:1',
-    type: typed(parseGpu),
+    read: typed(parseGpu),
   },
   gres: {
     flag: 'gres',
     argument: 'SPEC',
     group: 'Resources',
     help: 'generic resources in the words of Slurm, such as gpu:a100:1',
-    type: typed(parseGres),
+    read: typed(parseGres),
   },
   reservation: {
     flag: 'reservation',
@@ -233,14 +229,14 @@ export const options = {
     argument: 'NAME',
     group: 'Resources',
     help: 'reservation to run in',
-    type: typed((text) => parseName(text, 'a reservation')),
+    read: typed((text) => parseName(text, 'a reservation')),
   },
   qos: {
     flag: 'qos',
     argument: 'NAME',
     group: 'Resources',
     help: 'quality of service',
-    type: typed((text) => parseName(text, 'a quality of service')),
+    read: typed((text) => parseName(text, 'a quality of service')),
   },
   constraint: {
     flag: 'constraint',
@@ -248,7 +244,7 @@ export const options = {
     argument: 'EXPR',
     group: 'Resources',
     help: 'features of the nodes, such as "skylake&ib"',
-    type: typed(parseConstraint),
+    read: typed(parseConstraint),
   },
 
   module: {
@@ -258,7 +254,7 @@ export const options = {
     argument: 'NAME[,NAME]',
     group: 'Environment',
     help: 'environment modules to load, in order; may be repeated',
-    type: listOf(parseModules, 'a name'),
+    read: listOf(parseModules, 'a name'),
     repeatable: true,
   },
   modulePath: {
@@ -267,7 +263,7 @@ export const options = {
     argument: 'DIR',
     group: 'Environment',
     help: 'directory with more modules; several with commas between, or repeated',
-    type: listOf((text) => text.split(',').map(parsePath), 'a path'),
+    read: listOf((text) => text.split(',').map(parsePath), 'a path'),
     repeatable: true,
   },
   venv: {
@@ -275,40 +271,40 @@ export const options = {
     argument: 'PATH',
     group: 'Environment',
     help: 'Python virtual environment to run Jupyter from',
-    type: typed(parsePath),
+    read: typed(parsePath),
   },
   condaEnv: {
     flag: 'conda-env',
     argument: 'NAME|PATH',
     group: 'Environment',
     help: 'conda environment to run Jupyter from',
-    type: typed(parseCondaEnv),
+    read: typed(parseCondaEnv),
   },
   condaInit: {
     flag: 'conda-init',
     argument: 'FILE',
     group: 'Environment',
     help: 'bash file that makes conda known, where it is not found by itself',
-    type: typed(parsePath),
+    read: typed(parsePath),
   },
   condaYml: {
     flag: 'conda-yml',
     argument: 'FILE',
     group: 'Environment',
     help: 'environment.yml to make a conda environment from, for this session',
-    type: typed(parsePath),
+    read: typed(parsePath),
   },
   mamba: {
     flag: 'mamba',
     group: 'Environment',
     help: 'make the environment of --conda-yml with mamba',
-    type: switchType,
+    read: readSwitch,
   },
   cache: {
     flag: 'cache',
     group: 'Environment',
     help: 'keep the environment of --conda-yml packed, and use it while the file is unchanged',
-    type: switchType,
+    read: readSwitch,
   },
   image: {
     flag: 'image',
@@ -317,7 +313,7 @@ export const options = {
     argument: 'PATH|URI',
     group: 'Environment',
     help: 'Apptainer or Singularity image to run Jupyter from',
-    type: typed(parseImage),
+    read: typed(parseImage),
   },
   bind: {
     flag: 'bind',
@@ -325,27 +321,27 @@ export const options = {
     argument: 'SPEC',
     group: 'Environment',
     help: 'SOURCE[:TARGET[:ro]] to see inside of the image; may be repeated',
-    type: listOf(parseBinds, 'SOURCE[:TARGET[:ro]]'),
+    read: listOf(parseBinds, 'SOURCE[:TARGET[:ro]]'),
     repeatable: true,
   },
   nv: {
     flag: 'nv',
     group: 'Environment',
     help: "the machine's NVIDIA driver inside of the image",
-    type: switchType,
+    read: readSwitch,
   },
   rocm: {
     flag: 'rocm',
     group: 'Environment',
     help: "the machine's AMD driver inside of the image",
-    type: switchType,
+    read: readSwitch,
   },
   env: {
     flag: 'env',
     argument: 'NAME[=VALUE]',
     group: 'Environment',
     help: 'a variable for Jupyter, with the value that it has here where none is given; may be repeated',
-    type: listOf((text) => [parseVariable(text)], 'NAME=VALUE'),
+    read: listOf((text) => [parseVariable(text)], 'NAME=VALUE'),
     repeatable: true,
   },
   setup: {
@@ -353,14 +349,14 @@ export const options = {
     argument: 'FILE',
     group: 'Environment',
     help: 'bash file to source last before Jupyter starts',
-    type: typed(parsePath),
+    read: typed(parsePath),
   },
   scratchDir: {
     flag: 'scratch-dir',
     argument: 'DIR',
     group: 'Environment',
     help: 'where the job keeps temporary files; {user} and {job} are replaced',
-    type: typed(parsePath),
+    read: typed(parsePath),
   },
 
   batchScript: {
@@ -369,14 +365,14 @@ export const options = {
     argument: 'FILE',
     group: 'Where and how',
     help: 'your own job script template; "templates eject DIR" gives one to start from',
-    type: typed(parsePath),
+    read: typed(parsePath),
   },
   force: {
     flag: 'force',
     short: 'f',
     group: 'Where and how',
     help: 'submit the --batch-script with its own directives, adding none',
-    type: switchType,
+    read: readSwitch,
   },
   access: {
     flag: 'access',
@@ -384,55 +380,55 @@ export const options = {
     group: 'Where and how',
     help: 'how the browser gets there: satellite (one https link), ssh (a tunnel), reverse (a workstation brought to a satellite by ssh) or local (this machine only)',
     choices: accessWays,
-    type: oneOf(accessWays, 'a way to reach Jupyter'),
+    read: oneOf(accessWays, 'a way to reach Jupyter'),
   },
   via: {
     flag: 'via',
     argument: 'USER@SERVER',
     group: 'Where and how',
     help: 'with --access reverse: the server that ssh brings this machine to',
-    type: typed(parseServer),
+    read: typed(parseServer),
   },
   keepLink: {
     flag: 'keep-link',
     argument: 'NAME',
     group: 'Where and how',
     help: 'the same link after a restart, kept under this name; with --here',
-    type: typed(parseKeptName),
+    read: typed(parseKeptName),
   },
   here: {
     flag: 'here',
     group: 'Where and how',
     help: 'submit nothing: run in this allocation, container or workstation',
-    type: switchType,
+    read: readSwitch,
   },
   system: {
     flag: 'system',
     argument: 'NAME',
     group: 'Where and how',
     help: 'the HPC system this is, where it is not recognised',
-    type: typed((text) => parseName(text, 'a system')),
+    read: typed((text) => parseName(text, 'a system')),
   },
   profile: {
     flag: 'profile',
     argument: 'NAME',
     group: 'Where and how',
     help: 'a named set of options of this system, such as those of a workshop',
-    type: typed((text) => parseName(text, 'a profile')),
+    read: typed((text) => parseName(text, 'a profile')),
   },
   config: {
     flag: 'config',
     argument: 'FILE',
     group: 'Where and how',
     help: 'a configuration file to read after all others',
-    type: typed(parsePath),
+    read: typed(parsePath),
     commandLineOnly: true,
   },
   interactive: {
     flag: 'interactive',
     group: 'Where and how',
     help: 'ask for what matters, and offer what the scheduler has free',
-    type: switchType,
+    read: readSwitch,
     commandLineOnly: true,
   },
   yes: {
@@ -440,7 +436,7 @@ export const options = {
     short: 'y',
     group: 'Where and how',
     help: 'take every offer without asking',
-    type: switchType,
+    read: readSwitch,
   },
 
   wait: {
@@ -449,19 +445,19 @@ export const options = {
     argument: '[DURATION]',
     group: 'Output',
     help: 'stay until the site answers, or as long as DURATION; on failure nothing is left running',
-    type: z.union([z.literal(true), typed(parseDuration)], 'must be true or a length of time'),
+    read: readWait,
   },
   open: {
     flag: 'open',
     group: 'Output',
     help: 'open the link in a browser on this machine',
-    type: switchType,
+    read: readSwitch,
   },
   qr: {
     flag: 'qr',
     group: 'Output',
     help: 'print the link as a QR code, too, for a tablet',
-    type: switchType,
+    read: readSwitch,
   },
   quiet: {
     flag: 'quiet',
@@ -469,28 +465,28 @@ export const options = {
     aliases: ['Q'],
     group: 'Output',
     help: 'print the URL and nothing else',
-    type: switchType,
+    read: readSwitch,
   },
   info: {
     flag: 'info',
     short: 'I',
     group: 'Output',
     help: 'print every setting and where it came from; start nothing',
-    type: switchType,
+    read: readSwitch,
     commandLineOnly: true,
   },
   json: {
     flag: 'json',
     group: 'Output',
     help: 'print one JSON object',
-    type: switchType,
+    read: readSwitch,
     commandLineOnly: true,
   },
   dryRun: {
     flag: 'dry-run',
     group: 'Output',
     help: 'print the script that would be submitted; contact nobody, write nothing',
-    type: switchType,
+    read: readSwitch,
     commandLineOnly: true,
   },
 } as const satisfies Record<string, OptionDefinition>;
@@ -499,7 +495,7 @@ export type OptionKey = keyof typeof options;
 export const optionKeys = Object.keys(options) as OptionKey[];
 
 /** The value that an option has once it has been read. */
-export type OptionValue<K extends OptionKey> = z.output<(typeof options)[K]['type']>;
+export type OptionValue<K extends OptionKey> = ReturnType<(typeof options)[K]['read']>;
 export type OptionValues = { readonly [K in OptionKey]?: OptionValue<K> };
 
 /** `START_JUPYTER_DRY_RUN` and the like. */

@@ -7,26 +7,26 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import os from 'node:os';
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import type { LaunchSpec } from '../launch-spec.ts';
 import type { JupyterAddress } from '../sessions/session.ts';
 
 /** What is known of a tunnel before Jupyter listens. A function, as whatever reads records: most launches read none. */
 export const tunnelPlanSchema = () =>
-  z
-    .object({
+  z.readonly(
+    z.object({
       /** Null where no command line could name it: then the person's own ssh says who it is. */
-      user: z.string().nullable(),
+      user: z.nullable(z.string()),
       /** `HOST` or `HOST:PORT` */
       login: z.string(),
       /** What `ssh -J` takes; null: the login node is reached directly. */
-      jump: z.string().nullable(),
+      jump: z.nullable(z.string()),
       /** The tunnel ends on the compute node, behind the login node. */
       throughNode: z.boolean(),
       /** On the person's own machine. */
       localPort: z.int(),
-    })
-    .readonly();
+    }),
+  );
 
 export type TunnelPlan = z.output<ReturnType<typeof tunnelPlanSchema>>;
 

@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { CORE_SCHEMA, floatCoreTag, intCoreTag, NOT_RESOLVED, load as parseYaml, Schema } from 'js-yaml';
-import type * as z from 'zod';
+import type * as z from 'zod/mini';
 import { ConfigurationError } from '../errors.ts';
 import { systemWords } from '../file-system.ts';
 import { installationOwner, installedPath, readInstalled, siteConfigurationPlaces } from '../installation.ts';
@@ -165,7 +165,7 @@ function refuseStrangersFile(file: string, status: Stats): void {
   );
 }
 
-async function load({ layer, path: file }: FoundFile, schema: z.ZodType): Promise<LoadedFile> {
+async function load({ layer, path: file }: FoundFile, schema: z.ZodMiniType): Promise<LoadedFile> {
   if (!existsSync(file))
     throw new ConfigurationError(
       `${shown(file, 200)} does not exist.`,
@@ -221,13 +221,13 @@ function unreadable(file: string, why: string): ConfigurationError {
   );
 }
 
-function validated(file: string, config: unknown, schema: z.ZodType): LoadedFile {
-  const parsed = schema.safeParse(config ?? {});
+function validated(file: string, config: unknown, schema: z.ZodMiniType): LoadedFile {
+  const parsed = schema.safeParse(config ?? {}, { reportInput: true });
   if (!parsed.success) throw complaint(file, schema, parsed.error);
   return { path: file, content: parsed.data as ConfigFile };
 }
 
-function complaint(file: string, schema: z.ZodType, error: z.ZodError): ConfigurationError {
+function complaint(file: string, schema: z.ZodMiniType, error: z.core.$ZodError): ConfigurationError {
   const issue = deepest(error.issues);
   const where = issue.path.map(String).join('.');
   if (issue.code === 'unrecognized_keys') {
@@ -263,9 +263,7 @@ const kinds: Readonly<Record<string, string>> = {
 
 function inWords(issue: z.core.$ZodIssue): string {
   if (issue.code === 'invalid_type')
-    return issue.message.endsWith('received undefined')
-      ? 'is missing'
-      : `must be ${kinds[issue.expected] ?? issue.expected}`;
+    return issue.input === undefined ? 'is missing' : `must be ${kinds[issue.expected] ?? issue.expected}`;
   if (issue.code === 'invalid_value') return `must be ${issue.values.join(' or ')}`;
   if (issue.code === 'too_small') return `must be more than ${issue.minimum}`;
   return issue.message;

@@ -9,6 +9,7 @@ import {
   optionKeys,
   options,
 } from '../options.ts';
+import { InvalidValue } from '../values.ts';
 import type { LoadedFile } from './files.ts';
 import type { SystemEntry } from './schema.ts';
 
@@ -58,7 +59,7 @@ export function environmentLayers(environment: NodeJS.ProcessEnv): Layer[] {
 }
 
 /**
- * Reads one option's text with the option's own schema.
+ * Reads one option's text.
  * @throws UsageError that names the flag (or variable), the reason and what to type instead.
  */
 export function readOption<K extends OptionKey>(
@@ -66,14 +67,12 @@ export function readOption<K extends OptionKey>(
   input: unknown,
   name: string = flagOf(key),
 ): OptionValues[K] {
-  const result = options[key].type.safeParse(input);
-  if (result.success) return result.data as OptionValues[K];
-  const issue = result.error.issues[0];
-  const custom =
-    issue?.code === 'invalid_union'
-      ? issue.errors.flat().find((inner) => inner.code === 'custom')
-      : undefined;
-  throw new UsageError(`${name}: ${(custom ?? issue)?.message}.`);
+  try {
+    return options[key].read(input) as OptionValues[K];
+  } catch (error) {
+    if (!(error instanceof InvalidValue)) throw error;
+    throw new UsageError(`${name}: ${error.message}.`);
+  }
 }
 
 /** The systems of all files by name; a later file's keys win inside an entry, its `defaults`, `partitions` and `profiles` are merged key by key. */

@@ -1,7 +1,7 @@
 /** The last answers, by system, in `answers.json` of the user's state directory. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import { makeDirectory, replaceFile, systemWords } from '../file-system.ts';
 import { userDirectory } from '../user-directories.ts';
 import { shown } from '../values.ts';

@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import { ConfigurationError } from '../errors.ts';
 import { makeDirectory, replaceFile } from '../file-system.ts';
 import { userDirectory } from '../user-directories.ts';
@@ -17,7 +17,7 @@ const keptLinkSchema = z.object({
   jupyterToken: z.string(),
   site: z.string(),
   gated: z.boolean(),
-  claimed: z.boolean().default(false),
+  claimed: z._default(z.boolean(), false),
   /** Where Jupyter listened: the link leads there, unless the other end of a connection has a port of its own. */
   jupyterPort: z.int(),
 });

@@ -1,5 +1,5 @@
 /** A session as it stands on disk, without its secrets, and the states that it goes through. */
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import { tunnelPlanSchema } from '../access/ssh.ts';
 import { type SchedulerName, schedulerNames } from '../config/schema.ts';
 import { type Access, accessWays } from '../options.ts';
@@ -22,36 +22,35 @@ const recordSchema = () =>
     scheduler: z.enum(schedulerNames),
     access: z.enum(accessWays),
     /** Null until the scheduler has taken the job, and where there is none. */
-    jobId: z.string().nullable(),
+    jobId: z.nullable(z.string()),
     /** The cluster that the job was sent to by name. */
-    cluster: z.string().optional(),
+    cluster: z.optional(z.string()),
     /** The machine that it was submitted from. Sessions of version 0.1.0 and later have it. */
-    host: z.string().optional(),
+    host: z.optional(z.string()),
     /** The job script's process, where it runs without a scheduler. */
-    local: z.object({ host: z.string(), pid: z.int().positive() }).readonly().nullable(),
+    local: z.nullable(z.readonly(z.object({ host: z.string(), pid: z.int().check(z.positive()) }))),
     /** Where Jupyter starts. */
     directory: z.string(),
     /** Null where there is no proxy: the browser comes through a tunnel. */
-    manageUrl: z.url().nullable(),
+    manageUrl: z.nullable(z.url()),
     /** What the command of its tunnel is made of, see `access/ssh.ts`. */
-    tunnel: tunnelPlanSchema().optional(),
-    caFile: z.string().nullable(),
+    tunnel: z.optional(tunnelPlanSchema()),
+    caFile: z.nullable(z.string()),
     /** Where the proxy is reached through a connection that its launch holds open. */
-    manageSocket: z.string().optional(),
+    manageSocket: z.optional(z.string()),
     /** The link stays when the session ends: see `sessions/kept.ts`. */
-    keptLink: z.string().optional(),
+    keptLink: z.optional(z.string()),
     /** The proxy asks who visits, so that the link holds no secret. */
-    gated: z.boolean().default(false),
+    gated: z._default(z.boolean(), false),
     /** The proxy wants to see the Jupyter token before anything about the link changes: others come from the same address. */
-    claimed: z.boolean().default(false),
+    claimed: z._default(z.boolean(), false),
     /** Seconds; null: none. */
-    timeLimit: z.number().nullable(),
+    timeLimit: z.nullable(z.number()),
     submittedAt: z.iso.datetime(),
     /** Known once the session is over. */
-    outcome: z
-      .object({ state: z.enum(['ended', 'failed']), reason: z.string(), at: z.string() })
-      .readonly()
-      .nullable(),
+    outcome: z.nullable(
+      z.readonly(z.object({ state: z.enum(['ended', 'failed']), reason: z.string(), at: z.string() })),
+    ),
   });
 
 export type SessionRecord = Readonly<z.output<ReturnType<typeof recordSchema>>>;
@@ -60,7 +59,7 @@ let schema: ReturnType<typeof recordSchema> | undefined;
 
 /**
  * A record as it was read. The schema is made for the first one.
- * @throws z.ZodError where it is none
+ * @throws where it is none
  */
 export function parseRecord(read: unknown): SessionRecord {
   schema ??= recordSchema();

@@ -1,5 +1,5 @@
 /** The session at the other end, as start-jupyter there tells of it. */
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import { ConfigurationError, ConnectionError, type PersonError, RemoteError } from '../errors.ts';
 import { shown } from '../values.ts';
 import { canShare } from './connection.ts';
@@ -9,21 +9,18 @@ import { sshProblem } from './ssh-problem.ts';
 
 /** What is taken of the object that start-jupyter prints there with `--json`. */
 const reportSchema = z.looseObject({
-  id: z
-    .string()
-    .regex(/^[a-z][a-z2-9]{5}$/)
-    .nullable(),
+  id: z.nullable(z.string().check(z.regex(/^[a-z][a-z2-9]{5}$/))),
   state: z.enum(['submitted', 'queued', 'starting', 'ready', 'ended', 'failed']),
-  reason: z.string().optional(),
-  url: z.url({ protocol: /^http$/, hostname: /^localhost$/ }).nullable(),
-  jupyter: z
-    .object({
+  reason: z.optional(z.string()),
+  url: z.nullable(z.url({ protocol: /^http$/, hostname: /^localhost$/ })),
+  jupyter: z.nullish(
+    z.object({
       address: z.ipv4(),
-      port: z.int().min(1).max(65_535),
-      node: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9.-]*$/),
+      port: z.int().check(z.minimum(1), z.maximum(65_535)),
+      node: z.string().check(z.regex(/^[A-Za-z0-9][A-Za-z0-9.-]*$/)),
       reachedFrom: z.enum(['login', 'node']),
-    })
-    .nullish(),
+    }),
+  ),
 });
 
 export type RemoteReport = z.output<typeof reportSchema>;
