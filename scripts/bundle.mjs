@@ -2,11 +2,21 @@
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { build } from 'esbuild';
 
-/** The proxy that the launcher runs inside itself is a file of its own: a launch on a cluster never reads it. */
-export const embeddedSatellite = {
-  name: 'embedded-satellite',
+/**
+ * Files of their own, beside the launcher's: the proxy that it runs inside itself, and libraries that a launch on a cluster
+ * has no use for. It never reads them, nor what V8 made of them.
+ */
+const filesBeside = {
+  satellite: 'embedded-satellite.js',
+  execa: 'execa.js',
+  '@inquirer/prompts': 'prompts.js',
+};
+
+export const besideLauncher = {
+  name: 'beside-launcher',
   setup({ onResolve }) {
-    onResolve({ filter: /^satellite$/ }, () => ({ path: './embedded-satellite.js', external: true }));
+    for (const [name, file] of Object.entries(filesBeside))
+      onResolve({ filter: new RegExp(`^${name}$`) }, () => ({ path: `./${file}`, external: true }));
   },
 };
 

@@ -14,6 +14,8 @@ const parts = [
   'bin',
   'dist/start-jupyter.js',
   'dist/embedded-satellite.js',
+  'dist/execa.js',
+  'dist/prompts.js',
 ];
 
 /**

@@ -113,6 +113,8 @@ describe('what is closed to others', () => {
       'systems.yaml',
       'dist/start-jupyter.js',
       'dist/embedded-satellite.js',
+      'dist/execa.js',
+      'dist/prompts.js',
     ])
       writeFileSync(path.join(copy, name), '');
     const titles = () =>
