@@ -12,20 +12,26 @@ import {
 import path from 'node:path';
 
 /**
- * Makes a private directory, with what it lies in. Node's own recursive mkdir says that a directory is missing where the file
- * system is read-only.
+ * Makes a private directory, with what it lies in, one by one: Node 24's own recursive mkdir says that a directory is missing
+ * where the file system is read-only, and goes on for ever below /proc, where nothing can be made.
  * @throws the system's error
  */
 export function makeDirectory(directory: string): void {
   try {
+    makeOne(directory);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    makeDirectory(path.dirname(directory));
+    makeOne(directory);
+  }
+}
+
+/** Another launch may make it in this moment. */
+function makeOne(directory: string): void {
+  try {
     mkdirSync(directory, { mode: 0o700 });
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'EEXIST') return;
-    if (code !== 'ENOENT') throw error;
-    makeDirectory(path.dirname(directory));
-    // Another launch may make it in this moment.
-    makeDirectory(directory);
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
   }
 }
 

@@ -39,12 +39,8 @@ export async function runCommand(
     readonly input?: string;
   } = {},
 ): Promise<CommandOutput> {
-  const child = spawn(command, args, {
-    // A Ctrl-C in the terminal must not end a submission half-way: nobody would know whether there is a job.
-    detached: true,
-    cwd: homeDirectory(),
-    env: { ...submissionEnvironment(process.env), ...env },
-  });
+  const child = started(command, args, env);
+  if (child === undefined) return { stdout: '', stderr: '', exitCode: undefined };
   // Who ends without having read it has said why.
   child.stdin.on('error', () => {}).end(input);
   let ending: Promise<void> | undefined;
@@ -73,6 +69,21 @@ export async function runCommand(
     stderr: withoutLastLineEnd(said.stderr),
     exitCode: ending === undefined ? exitCode : undefined,
   };
+}
+
+/** Undefined where the home directory is a file, which Node throws instead of telling it as it tells everything else. */
+function started(command: string, args: readonly string[], env: Readonly<Record<string, string>>) {
+  try {
+    return spawn(command, args, {
+      // A Ctrl-C in the terminal must not end a submission half-way: nobody would know whether there is a job.
+      detached: true,
+      cwd: homeDirectory(),
+      env: { ...submissionEnvironment(process.env), ...env },
+    });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOTDIR') throw error;
+    return undefined;
+  }
 }
 
 function withoutLastLineEnd(text: string): string {

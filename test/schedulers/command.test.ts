@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { expect, it, onTestFinished } from 'vitest';
+import { expect, it, onTestFinished, vi } from 'vitest';
 import { isAlive } from '../../satellite/test/alive.ts';
 import { runCommand, submissionEnvironment } from '../../src/schedulers/command.ts';
 import { temporaryDirectory } from '../support/directories.ts';
@@ -74,5 +74,16 @@ it.each([
         exitCode: undefined,
       });
     await expect.poll(() => isAlive(pid())).toBe(false);
+  },
+);
+
+it.each(['a file', 'nowhere'])(
+  'a command that cannot be run, as home is %s, has no exit code',
+  async (home) => {
+    const place = path.join(temporaryDirectory(), 'home');
+    if (home === 'a file') writeFileSync(place, '');
+    vi.stubEnv('HOME', place);
+    onTestFinished(() => void vi.unstubAllEnvs());
+    expect(await runCommand('true', [])).toEqual({ stdout: '', stderr: '', exitCode: undefined });
   },
 );

@@ -4,11 +4,12 @@
  */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { ConfigurationError } from '../../errors.ts';
+import { makeDirectory, systemWords } from '../../file-system.ts';
 import { userDirectory } from '../../user-directories.ts';
 import { shown } from '../../values.ts';
 
@@ -32,16 +33,16 @@ export async function reverseKey(): Promise<ReverseKey> {
   const file = path.join(userDirectory('XDG_CONFIG_HOME'), 'reverse_ed25519');
   try {
     if (!existsSync(file)) {
-      mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
+      makeDirectory(path.dirname(file));
       const comment = `start-jupyter on ${os.hostname().replace(/[^\w.-]/g, '')}`;
       await promisify(execFile)('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', comment, '-f', file]);
     }
     const publicKey = readFileSync(`${file}.pub`, 'utf8').trim();
     return { file, publicKey, sitePort: portOf(publicKey) };
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
+    const isProgramMissing = (error as NodeJS.ErrnoException).syscall === 'spawn ssh-keygen';
     throw new ConfigurationError(
-      `The key ${shown(file, 200)} can't be made or read: ${code === 'ENOENT' ? 'ssh-keygen or the file is missing' : shown(message, 200)}.`,
+      `The key ${shown(file, 200)} can't be made or read: ${isProgramMissing ? 'there is no ssh-keygen' : shown(systemWords(error), 200)}.`,
       'Install the OpenSSH client; remove both files of the key to have a new one made.',
     );
   }
