@@ -86,6 +86,7 @@ describe('a neighbour on another node', () => {
       { id: '4', state: 'PENDING', estimatedStart: '2026-00-00T00:00:00Z' },
       'nonsense',
       { id: '5', state: 'RUNNING' },
+      { id: '5', state: 'RUNING' },
     ]);
     expect([answer.status, answer.json()]).toEqual([
       200,
@@ -95,6 +96,7 @@ describe('a neighbour on another node', () => {
           { index: 0, message: 'id: is not a job id' },
           { index: 1, message: expect.stringMatching(/^estimatedStart: /) },
           { index: 2, message: expect.stringMatching(/^body: /) },
+          { index: 4, message: 'state: is no state of a job in Slurm, PBS, Grid Engine or LSF' },
         ],
       },
     ]);

@@ -152,6 +152,7 @@ test('letters and words of other schedulers are known', () => {
   for (const state of ['R', 'E', 'S', 'U', 'B', 'dr', 'RUN', 'USUSP', 'SSUSP'])
     expect(stage(state)).toBe('running');
   for (const state of ['C', 'DONE', 'EXIT']) expect(stage(state)).toBe('finished');
-  // LSF's word for not knowing.
-  expect(stage('UNKWN')).toBeUndefined();
+  // LSF's word for not knowing is one, and no reason to end anything.
+  expect(jobState('UNKWN')).toEqual({ text: 'Its state is not known at the moment' });
+  expect(jobState('BANANA')).toBeUndefined();
 });

@@ -202,6 +202,27 @@ test('a job that is submitted and linked while the scheduler still lists the oth
   expect((await call('GET', `/tokens/${token}`)).json()).toMatchObject({ state: 'pending', phase: null });
 });
 
+test('a job in a state that only a newer scheduler knows is alive, and its state not known', async () => {
+  const { manageUrl, call } = await proxyHere();
+  const { token } = (await call('POST', '/tokens')).json<{ token: string }>();
+  await call('PUT', `/tokens/${token}/job`, { jobId: '4711' });
+  const job = { id: '4711', state: 'HIBERNATING', position: null, estimatedStart: null, reason: null };
+  const reporter = new JobReporter({
+    scheduler: {
+      queue: async () => ({ ok: true, jobs: [job] }),
+      finalState: async () => ({ ok: false, why: 'it is in the queue' }),
+    },
+    to: new URL(manageUrl),
+    log: () => undefined,
+  });
+  cleanup(() => reporter.close());
+  expect(await reporter.report()).toBeUndefined();
+  expect((await call('GET', `/tokens/${token}`)).json()).toMatchObject({
+    state: 'pending',
+    job: { id: '4711', state: 'UNKNOWN' },
+  });
+});
+
 describe('several schedulers as one', () => {
   const job = (id: string) => ({ id, state: 'RUNNING', position: null, estimatedStart: null, reason: null });
   const one = (id: string, state: string | null = null): Scheduler => ({

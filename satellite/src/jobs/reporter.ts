@@ -83,7 +83,9 @@ export class JobReporter {
       const id = jobIdFrom(given.id);
       // Nobody can have linked a token to it.
       if (id === undefined) continue;
-      const job = { ...given, id };
+      // A newer scheduler may have words that the proxy would not take.
+      const state = jobState(given.state) === undefined ? 'UNKNOWN' : given.state;
+      const job = { ...given, id, state };
       const text = JSON.stringify(job);
       now.set(job.id, text);
       if (told.get(job.id) !== text) changed.push(job);

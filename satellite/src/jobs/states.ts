@@ -4,7 +4,8 @@ import type { JobRecord } from '../tokens/record.ts';
 export type JobStage = 'waiting' | 'running' | 'finished';
 
 interface JobState {
-  readonly stage: JobStage;
+  /** Left out where nobody can say, which is no reason to end anything. */
+  readonly stage?: JobStage;
   /** For waiting and running: what to show. For finished: why, as a sentence. */
   readonly text: string;
   /** A live session that ends so has ended; any other finish is a failure. */
@@ -71,6 +72,7 @@ const running: JobState = { stage: 'running', text: 'Running' };
 const suspended: JobState = { stage: 'running', text: 'Suspended by the scheduler' };
 const leaving: JobState = { stage: 'running', text: 'Coming to its end' };
 const inError: JobState = { stage: 'waiting', text: 'In error, and held' };
+const unsure: JobState = { text: 'Its state is not known at the moment' };
 const ended: JobState = { stage: 'finished', text: 'The job has ended.', clean: true, bare: true };
 
 /**
@@ -98,6 +100,13 @@ const others: Readonly<Record<string, JobState>> = {
   ZOMBI: leaving,
   DONE: ended,
   EXIT: { stage: 'finished', text: 'The job failed.' },
+  // LSF has lost sight of the job's host.
+  UNKWN: unsure,
+  // Of report-jobs, for a word of the scheduler's that isn't known here.
+  UNKNOWN: unsure,
+  // Flags of Slurm's that have no compact form (https://slurm.schedmd.com/job_state_codes.html).
+  POWERUPNODE: { stage: 'waiting', text: 'The compute node is being made ready' },
+  UPDATEDB: leaving,
 };
 
 /**

@@ -6,6 +6,7 @@ import { comesFromPage } from '../gate/browser.ts';
 import type { Client } from '../gate/client.ts';
 import { hasBody } from '../http.ts';
 import { jobIdFrom } from '../jobs/id.ts';
+import { jobState } from '../jobs/states.ts';
 import { claimOf, isProven } from '../tokens/claim.ts';
 import { phases, type TokenRecord } from '../tokens/record.ts';
 import type { JobReport } from '../tokens/registry.ts';
@@ -87,7 +88,9 @@ export const bodies = {
 
 export const jobSchema = z.object({
   id: jobId,
-  state: stateText.pipe(z.string().min(1).max(MAX_STATE)),
+  state: stateText.pipe(z.string().min(1).max(MAX_STATE)).refine((state) => jobState(state) !== undefined, {
+    error: 'is no state of a job in Slurm, PBS, Grid Engine or LSF',
+  }),
   position: z.int().positive().nullish(),
   estimatedStart: time.nullish(),
   reason: reasonText.nullish(),
