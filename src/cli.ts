@@ -1,9 +1,10 @@
 /** Declares commands and options; each command is loaded when it is called. */
 import { Command, CommanderError, type HelpContext, Option } from 'commander';
+import { nearest } from 'satellite/nearest';
 import { readOption } from './config/layers.ts';
 import { PersonError, UsageError } from './errors.ts';
 import { version } from './installation.ts';
-import { nearest, suggestion } from './nearest.ts';
+import { suggestion } from './nearest.ts';
 import { type OptionDefinition, type OptionKey, type OptionValues, optionKeys, options } from './options.ts';
 import { homeDirectory, workingDirectory } from './user-directories.ts';
 import { shown } from './values.ts';

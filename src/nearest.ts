@@ -1,41 +1,7 @@
-/**
- * The candidate nearest to what was typed, for "did you mean …?", or undefined where nothing is near.
- * Near means at most a third of its letters (at least one) inserted, deleted, replaced or swapped with a neighbour.
- */
-export function nearest(typed: string, candidates: Iterable<string>): string | undefined {
-  let best: string | undefined;
-  let bestDistance = Math.max(1, Math.floor(typed.length / 3)) + 1;
-  for (const candidate of candidates) {
-    const distance = editDistance(typed.toLowerCase(), candidate.toLowerCase());
-    if (distance < bestDistance) {
-      best = candidate;
-      bestDistance = distance;
-    }
-  }
-  return best;
-}
+import { nearest } from 'satellite/nearest';
 
-/** `: did you mean "x"?` or nothing, to end a sentence with. */
+/** ` Did you mean "x"?` or nothing, to end a message with. */
 export function suggestion(typed: string, candidates: Iterable<string>): string {
   const near = nearest(typed, candidates);
   return near === undefined ? '' : ` Did you mean "${near}"?`;
-}
-
-/** Optimal string alignment distance (Damerau–Levenshtein without repeated edits of a substring). */
-function editDistance(a: string, b: string): number {
-  const rows: number[][] = [Array.from({ length: b.length + 1 }, (_, column) => column)];
-  for (let i = 1; i <= a.length; i++) {
-    const row = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const previous = rows[i - 1] as number[];
-      const substitution = (previous[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      let cost = Math.min(substitution, (previous[j] as number) + 1, (row[j - 1] as number) + 1);
-      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) {
-        cost = Math.min(cost, ((rows[i - 2] as number[])[j - 2] as number) + 1);
-      }
-      row.push(cost);
-    }
-    rows.push(row);
-  }
-  return (rows[a.length] as number[])[b.length] as number;
 }

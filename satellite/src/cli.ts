@@ -12,7 +12,6 @@ import {
   type SatelliteConfigInput,
 } from './config.ts';
 import { haproxyPart } from './dataplane/haproxy/attached.ts';
-import { nearest } from './edit-distance.ts';
 import { fileFault } from './file-fault.ts';
 import { apache } from './in-front/apache.ts';
 import { caddy } from './in-front/caddy.ts';
@@ -33,6 +32,7 @@ import { several } from './jobs/several.ts';
 import { sge } from './jobs/sge.ts';
 import { slurm } from './jobs/slurm.ts';
 import { linesToStderr, logToStderr } from './log.ts';
+import { nearest } from './nearest.ts';
 import { copyState } from './operation/copy-state.ts';
 import { importOriginal } from './operation/import.ts';
 import { askStatus, statusTable } from './operation/status.ts';

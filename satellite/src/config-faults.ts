@@ -1,5 +1,5 @@
 import type * as z from 'zod';
-import { nearest } from './edit-distance.ts';
+import { nearest } from './nearest.ts';
 
 type Issue = z.core.$ZodIssue;
 

@@ -48,6 +48,9 @@ test.each([
     { tls: [{ cert: 'a', ky: 'b' }] },
     ['tls.0.ky: is not a known key; did you mean key?', 'tls.0.key: is needed'],
   ],
+  [{ tokenTLT: '1h' }, ['tokenTLT: is not a known key; did you mean tokenTtl?']],
+  // Three letters from "routes", which has little to do with it.
+  [{ ports: 8888 }, [expect.stringMatching(/^ports: is not a known key; known keys are /)]],
   [{ tls: {} }, [expect.stringMatching(/^tls: is needed: cert and key files, selfSigned/)]],
   [
     { directHosts: [{ host: ['x'], networks: ['10.0.0.0/8'], ports: 8888 }] },

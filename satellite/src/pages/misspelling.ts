@@ -1,4 +1,4 @@
-import { editDistance } from '../edit-distance.ts';
+import { editDistance } from '../nearest.ts';
 import { words } from '../tokens/words.ts';
 
 const WORDS_IN_A_NAME = 3;
