@@ -30,9 +30,15 @@ export async function main(argv: readonly string[]): Promise<number> {
   const done: Done = async (running) => {
     exitCode = await running;
   };
-  // Options of commands that nobody named would take longer to declare than all others.
+  // Declaring what nobody typed would take longer than all the rest.
   const showsAll = own.some((word) => /^(?:help|--help|-[^-]*h.*|completion)$/s.test(word));
-  const program = declare(schedulerArguments, done, (name) => showsAll || own.includes(name));
+  const named = keysNamedIn(own);
+  const program = declare(
+    schedulerArguments,
+    done,
+    (key, command) =>
+      showsAll || ((command === undefined || own.includes(command)) && (named?.has(key) ?? true)),
+  );
   const isLaunch = !program.commands.some(
     (command) => command.name() !== 'launch' && command.name() === own[0],
   );
@@ -50,6 +56,30 @@ export async function main(argv: readonly string[]): Promise<number> {
       );
     return 2;
   }
+}
+
+/**
+ * The launch options in a command line. Undefined where a word may be something else (a mistake, several letters in one word,
+ * a value that begins with a dash): commander, which finds that out, has to know all of them.
+ */
+function keysNamedIn(words: readonly string[]): ReadonlySet<OptionKey> | undefined {
+  const keys = new Map(
+    optionKeys.flatMap((key) =>
+      spellings(options[key])
+        .flat()
+        .map((name) => [name, key]),
+    ),
+  );
+  const named = words
+    .filter((word) => word.startsWith('-'))
+    .map((word) => keys.get(word.startsWith('--') ? (word.split('=', 1)[0] as string) : word));
+  return named.every((key) => key !== undefined) ? new Set(named) : undefined;
+}
+
+/** How an option can be typed: `-g` and `--gpu`; then each other spelling, which stands alone. */
+function spellings({ short, flag, aliases = [] }: OptionDefinition): string[][] {
+  const usual = short === undefined ? [`--${flag}`] : [`-${short}`, `--${flag}`];
+  return [usual, ...aliases.map((alias) => [`${alias.length === 1 ? '-' : '--'}${alias}`])];
 }
 
 /** A launch with `--json` prints its object whatever becomes of it, also when it was refused for its options. */
@@ -118,12 +148,12 @@ class OwnCommand extends Command {
 /**
  * The program with all its commands and options.
  * @param done gets what the command that is called does
- * @param mayRun tells of a command whether its launch options may be wanted
+ * @param isWanted tells of a launch option whether somebody may ask for it, in front of all commands or for one of them
  */
 export function declare(
   schedulerArguments: readonly string[],
   done: Done,
-  mayRun: (command: string) => boolean = () => true,
+  isWanted: (key: OptionKey, command?: string) => boolean = () => true,
 ): Command {
   const program = new OwnCommand('start-jupyter')
     .description('Starts Jupyter on a compute node and prints one secure link to it.')
@@ -149,8 +179,13 @@ export function declare(
       if (!placeless.has(command.name())) workingDirectory();
     });
 
-  const declareFor: typeof declareOptions = (command, ...about) => {
-    if (command === program || mayRun(command.name())) declareOptions(command, ...about);
+  const declareFor: typeof declareOptions = (command, keys, ...about) => {
+    const name = command === program ? undefined : command.name();
+    declareOptions(
+      command,
+      keys.filter((key) => isWanted(key, name)),
+      ...about,
+    );
   };
 
   declareFor(program.argument('[COMMAND]'), optionKeys, async (typed, [name]) => {
@@ -337,11 +372,8 @@ function declareOptions(
           : value;
       return value;
     };
-    const names = [
-      [definition.short && `-${definition.short}`, `--${definition.flag}`].filter(Boolean).join(', '),
-      ...(definition.aliases ?? []).map((alias) => `${alias.length === 1 ? '-' : '--'}${alias}`),
-    ];
-    names.forEach((name, index) => {
+    spellings(definition).forEach((words, index) => {
+      const name = words.join(', ');
       const option = new Option(
         definition.argument === undefined ? name : `${name} ${bracketed(definition.argument)}`,
         definition.help,

@@ -26,3 +26,25 @@ test.each(['99999', '0', 'http', '-1'])('tunnel --port %s is told what a port is
     hint: 'Write a number from 1 to 65535, such as 8888.',
   });
 });
+
+describe('an option is known in every form that it can be typed in', () => {
+  test.each([
+    [['-g', 'banana']],
+    [['-gbanana']],
+    [['-G', 'banana']],
+    [['--gpu', 'banana']],
+    [['--gpu=banana']],
+    [['--gpus=banana']],
+    [['-qIgbanana']],
+    [['-d', '-q', '-fgbanana']],
+    [['--dir', '-x', '-g', 'banana']],
+    [['launch', '-q', '-g', 'banana']],
+    [['-q', 'launch', '--info', '-g', 'banana']],
+    [['doctor', '--class', 'a,b', '-g', 'banana']],
+  ])('%j', async (words) => {
+    await expect(main(words)).rejects.toMatchObject({
+      constructor: UsageError,
+      message: expect.stringMatching(/^-g, --gpu: "banana" /),
+    });
+  });
+});
