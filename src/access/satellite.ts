@@ -79,8 +79,8 @@ const longest = 60_000;
 /** Bytes of an answer. The longest that there is describes a proxy's API, with a tenth of it. */
 const largest = 1_000_000;
 
-/** Milliseconds in which a connection that was opened early must get its request: no server closes it sooner. */
-const earliness = 3000;
+/** Seconds in which a connection that was opened early must get its request: no server closes it sooner. */
+const earliness = 3;
 
 export class SatelliteClient {
   readonly #address: SatelliteAddress;
@@ -262,12 +262,15 @@ export class SatelliteClient {
    * @returns the connection, which may not be open yet
    */
   async connect(): Promise<Socket> {
+    const { protocol, hostname, port } = new URL(this.#address.manageUrl);
+    // Another thread looks the name up, while this one loads what a connection takes.
+    const addresses = this.#address.socket === undefined ? this.#addresses(hostname) : undefined;
     await this.load();
     const { agent, connection } = this.#client as HttpClient;
-    const { protocol, hostname, port } = new URL(this.#address.manageUrl);
     const open = agent.createConnection.bind(agent);
     const target = {
       ...connection,
+      ...(addresses && { lookup: answeredBy(addresses) }),
       host: hostname,
       port: Number(port) || (protocol === 'https:' ? 443 : 80),
       path: this.#address.socket ?? null,
@@ -276,10 +279,24 @@ export class SatelliteClient {
     };
     const socket = open(target) as Socket;
     socket.on('error', () => {});
-    this.#early = { socket, openedAt: performance.now() };
+    this.#early = { socket, openedAt: process.uptime() };
     agent.createConnection = (options, callback) =>
       (options.host === hostname && this.#takeEarly()) || open(options, callback);
+    // Once around the event loop, so that the proxy has our greeting before whoever called keeps this thread busy.
+    await nextTurn();
+    await nextTurn();
     return socket;
+  }
+
+  /** All of a host's. What goes wrong is told to whoever waits for them. */
+  #addresses(hostname: string): Promise<LookupAddress[]> {
+    const addresses = new Promise<LookupAddress[]>((resolve, reject) =>
+      this.#lookup(hostname, { all: true }, (error, found) =>
+        error ? reject(error) : resolve(found as LookupAddress[]),
+      ),
+    );
+    addresses.catch(() => {});
+    return addresses;
   }
 
   /** Once, and only while the server waits for its request. */
@@ -287,7 +304,7 @@ export class SatelliteClient {
     const { socket, openedAt } = this.#early ?? {};
     this.#early = undefined;
     if (socket === undefined || openedAt === undefined) return undefined;
-    if (socket.readable !== false && !socket.destroyed && performance.now() - openedAt < earliness)
+    if (socket.readable !== false && !socket.destroyed && process.uptime() - openedAt < earliness)
       return socket;
     socket.destroy();
     return undefined;
@@ -416,16 +433,32 @@ export class SatelliteClient {
   }
 }
 
+/** The result of a lookup that was begun before. */
+function answeredBy(addresses: Promise<LookupAddress[]>): NonNullable<AgentOptions['lookup']> {
+  return (_hostname, { all }, callback) => {
+    const answer = (found: LookupAddress[]) =>
+      all ? callback(null, found) : callback(null, found[0]?.address as string, found[0]?.family);
+    addresses.then(answer, (error) => callback(error, []));
+  };
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
 /** Rejects where it is too long. */
-async function bodyOf(response: IncomingMessage): Promise<string> {
-  let size = 0;
-  const pieces: Buffer[] = [];
-  for await (const piece of response as AsyncIterable<Buffer>) {
-    size += piece.length;
-    if (size > largest) throw new Unfinished('TOO_LONG');
-    pieces.push(piece);
-  }
-  return Buffer.concat(pieces).toString();
+function bodyOf(response: IncomingMessage): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let size = 0;
+    const pieces: Buffer[] = [];
+    response.on('data', (piece: Buffer) => {
+      size += piece.length;
+      pieces.push(piece);
+      if (size > largest) response.destroy(new Unfinished('TOO_LONG'));
+    });
+    response.once('error', reject);
+    response.once('end', () => resolve(Buffer.concat(pieces).toString()));
+  });
 }
 
 /** Nothing came for too long, or too much. */

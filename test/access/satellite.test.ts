@@ -118,6 +118,15 @@ describe('a connection that is opened before there is a request', () => {
     await closed;
   });
 
+  it('is of no consequence where its name is not known: the request says so', async () => {
+    // Too long for a name, so that nobody is asked for it.
+    const client = new SatelliteClient({ manageUrl: `http://manage.${'a'.repeat(64)}.test` });
+    onTestFinished(() => client.close());
+    const early = await client.connect();
+    if (!early.destroyed) await once(early, 'close');
+    expect((await refusal(client.issueToken())).message).toMatch(/its name is not known here/);
+  });
+
   it('is given up where the proxy has closed it: the request goes over another', async () => {
     const { client, connections, next } = await proxy();
     const opened = next();
