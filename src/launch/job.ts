@@ -16,6 +16,7 @@ import {
 } from '../sessions/observe.ts';
 import { isOver, jobWords, type SessionRecord } from '../sessions/session.ts';
 import {
+  flushRecord,
   readEvents,
   readSecrets,
   type SessionEvent,
@@ -72,7 +73,7 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
   const record: SessionRecord = { ...prepared, jobId, ...(cluster === undefined ? {} : { cluster }) };
   undo.move();
   try {
-    writeRecord(record);
+    writeRecord(record, { flush: false });
     const wait = settings.wait?.value;
     // A tunnel's command can't be told before Jupyter is somewhere.
     const isShownNow = wait === undefined && client !== undefined;
@@ -81,6 +82,8 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
       await presentSubmitted(launch, record);
       interrupted.removeEventListener('abort', announce);
     }
+    // For a power cut alone: the link need not wait for the disk.
+    flushRecord(record.id);
     if (client !== undefined) await linkJob(client, record, launch);
     // Whoever has the link has a session.
     if (isShownNow) return 0;

@@ -9,7 +9,17 @@
  *                 whoever sees the session end first
  */
 import { randomBytes } from 'node:crypto';
-import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+} from 'node:fs';
 import path from 'node:path';
 import { ConfigurationError, UsageError } from '../errors.ts';
 import { makeDirectory, replaceFile, systemWords, writePrivate } from '../file-system.ts';
@@ -108,12 +118,28 @@ export function createSession(record: SessionRecord, secrets: SessionSecrets, sc
 
 /**
  * A reader sees the old record or the new one.
+ * @param flush also after a power cut; otherwise once `flushRecord` has seen to that
  * @throws ConfigurationError where home can't be written
  */
 export function writeRecord(record: SessionRecord, { flush } = { flush: true }): void {
   const file = path.join(sessionFiles(record.id).directory, 'session.json');
   try {
     replaceFile(file, `${JSON.stringify(record, null, 2)}\n`, { flush });
+  } catch (error) {
+    throw homeProblem(file, error);
+  }
+}
+
+/** @throws ConfigurationError where home can't be written */
+export function flushRecord(id: string): void {
+  const file = path.join(sessionFiles(id).directory, 'session.json');
+  try {
+    const descriptor = openSync(file, 'r');
+    try {
+      fsyncSync(descriptor);
+    } finally {
+      closeSync(descriptor);
+    }
   } catch (error) {
     throw homeProblem(file, error);
   }
