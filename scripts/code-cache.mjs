@@ -6,12 +6,12 @@ import os from 'node:os';
 import path from 'node:path';
 
 /**
- * A launch on a cluster that refuses the job: it comes through most of the functions that the others do. There is no proxy,
- * since nobody may be asked anything while a program is built.
+ * A launch on a cluster. Nobody is asked anything while a program is built: scheduler and proxy are made up (warm-up.cjs), and
+ * where there is no openssl for a certificate, there is no proxy, and the launch is refused.
  */
 const launch = ['--quiet', '--account', 'abc123'];
-/** Refused by the scheduler; or sooner, where nothing in /tmp may be executed. */
-const ends = [5, 3];
+/** Launched; refused by the proxy; or sooner, where nothing in /tmp may be executed. */
+const ends = [0, 4, 3];
 
 /** The site's, in YAML. */
 const configuration = `systems:
@@ -19,10 +19,10 @@ const configuration = `systems:
     title: "Nobody's cluster"
     detect: { hostname: . }
     scheduler: slurm
+    proxy: { endpoint: 'localhost:PORT', caFile: proxy.pem }
     nodeAddress: '{hostname -s}'
     defaults: { partition: compute, time: 30m }
     partitions: { debug: { maxTime: 30m } }
-access: ssh
 system: warm-up
 `;
 
@@ -31,7 +31,7 @@ const commands = {
   sinfo: 'echo "compute*|up|1-00:00:00"',
   scontrol: 'exit 1',
   sacctmgr: 'exit 1',
-  sbatch: 'echo "sbatch: error: Batch job submission failed: nothing runs here" >&2; exit 1',
+  sbatch: 'echo 1',
   squeue: ':',
   scancel: ':',
 };
@@ -46,6 +46,15 @@ export function writeCodeCache(bundle) {
   makeCodeCache(bundle, `${bundle}.${process.versions.v8}-${process.arch}.cache`);
 }
 
+/** Certificate and key of the made-up proxy; nothing where there is no openssl. */
+function selfSigned() {
+  const names = ['-subj', '/CN=proxy', '-addext', 'subjectAltName=DNS:manage.localhost'];
+  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-keyout', '-'];
+  return (
+    spawnSync('openssl', ['req', '-x509', '-days', '1', ...key, ...names], { encoding: 'utf8' }).stdout ?? ''
+  );
+}
+
 /** Runs the launcher, and writes what was compiled for that to a file. */
 export function makeCodeCache(bundle, file) {
   const home = mkdtempSync(path.join(os.tmpdir(), 'start-jupyter-code-cache-'));
@@ -55,6 +64,7 @@ export function makeCodeCache(bundle, file) {
     const siteConfiguration = path.join(home, 'config.yaml');
     mkdirSync(bin);
     writeFileSync(siteConfiguration, configuration);
+    writeFileSync(path.join(home, 'proxy.pem'), selfSigned());
     for (const [name, script] of Object.entries(commands))
       writeFileSync(path.join(bin, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
     const { status, stderr } = spawnSync(process.execPath, [warmUp, bundle, file, ...launch], {
