@@ -7,9 +7,12 @@ import { homeDirectory } from '../user-directories.ts';
 export interface CommandOutput {
   readonly stdout: string;
   readonly stderr: string;
-  /** Undefined where the command could not be run or did not answer in time. */
+  /** Undefined where the command could not be run, did not answer in time, or did not come to an end of it. */
   readonly exitCode: number | undefined;
 }
+
+/** UTF-16 units: more than any cluster's queue. */
+const mostOutput = 64 * 1024 * 1024;
 
 /** Each ends one of the commands that have not answered yet. */
 const running = new Set<() => Promise<void>>();
@@ -56,14 +59,18 @@ export async function runCommand(
   const timer = setTimeout(end, timeout);
   running.add(end);
   const said = { stdout: '', stderr: '' };
+  let isTooMuch = false;
   for (const name of ['stdout', 'stderr'] as const)
     child[name].setEncoding('utf8').on('data', (text: string) => {
-      said[name] += text;
+      isTooMuch ||= said.stdout.length + said.stderr.length + text.length > mostOutput;
+      if (isTooMuch) void end();
+      else said[name] += text;
     });
   const exitCode = await exitCodeOf(child);
   clearTimeout(timer);
   running.delete(end);
   await ending;
+  if (isTooMuch) return { stdout: '', stderr: `${command} prints without end`, exitCode: undefined };
   return {
     stdout: withoutLastLineEnd(said.stdout),
     stderr: withoutLastLineEnd(said.stderr),

@@ -87,3 +87,11 @@ it.each(['a file', 'nowhere'])(
     expect(await runCommand('true', [])).toEqual({ stdout: '', stderr: '', exitCode: undefined });
   },
 );
+
+it('ends a command that prints without end, and says so', async () => {
+  expect(await runCommand('yes', [], { timeout: 60_000 })).toEqual({
+    stdout: '',
+    stderr: 'yes prints without end',
+    exitCode: undefined,
+  });
+});
