@@ -175,7 +175,7 @@ function running(name: DaemonName): ProcessRecord | undefined {
 }
 
 /** Where a daemon's output goes, as a path of the machine. */
-export function daemonLog(name: DaemonName): string {
+function daemonLog(name: DaemonName): string {
   return join(daemonDirectory, `${name}.log`);
 }
 

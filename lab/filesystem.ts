@@ -23,7 +23,7 @@ import type { Say } from './packages.ts';
 import { checkout, domain, labPath, nodeAddresses, rootDirectory, stateDirectory } from './paths.ts';
 
 /** Ordinary users; all of them are in the group `class` as well. */
-export const users = ['alice', 'bob', 'carol'] as const;
+const users = ['alice', 'bob', 'carol'] as const;
 
 const firstUid = 2000;
 const satelliteUid = 990;

@@ -21,7 +21,7 @@ import { withLock } from './lock.ts';
 import { allowDaemons, installCluster, installGridEngine, type Say } from './packages.ts';
 import { checkout, type NodeName, nodeNames, stateDirectory } from './paths.ts';
 
-export { type DaemonName, daemonLog, killDaemon, type PartName, partNames, startDaemon } from './daemons.ts';
+export { killDaemon, type PartName, partNames, startDaemon } from './daemons.ts';
 export { LabError } from './errors.ts';
 export { installBrowser, installDatabase, installFronts, installPackages, installTools } from './packages.ts';
 export { address, caFile, domain, labPath, type NodeName } from './paths.ts';

@@ -135,7 +135,7 @@ const oidcSchema = z.strictObject({
     .describe('how often the provider is asked whether somebody may still come in'),
 });
 
-export const authSchema = z
+const authSchema = z
   .strictObject({
     htpasswd: file.optional().describe('file of users and bcrypt hashes, as "htpasswd -B" writes it'),
     header: z

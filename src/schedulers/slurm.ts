@@ -42,7 +42,7 @@ export const slurm: Scheduler = {
 // ---- Dialect --------------------------------------------------------------------------------------------------------
 
 /** `#SBATCH` lines; what isn't asked for is left to the site's defaults. */
-export function directives({ resources, system }: LaunchSpec, { log }: { readonly log: string }): string[] {
+function directives({ resources, system }: LaunchSpec, { log }: { readonly log: string }): string[] {
   const { account, partition, timeLimit, nodes, cpus, memory, gpu, gres, reservation, qos, constraint } =
     resources;
   const gpuRequest = gpu && (gpu.type === undefined ? String(gpu.count) : `${gpu.type}:${gpu.count}`);

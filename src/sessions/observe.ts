@@ -226,7 +226,7 @@ function liveState(phase: string | undefined, job: Observation['job']): SessionS
 }
 
 /** The link for the browser: the one place where the Jupyter token is put into words, unless the proxy adds it itself. */
-export function sessionUrl({ gated }: SessionRecord, { site, jupyterToken }: SessionSecrets): string {
+function sessionUrl({ gated }: SessionRecord, { site, jupyterToken }: SessionSecrets): string {
   const url = new URL(site);
   if (gated) return url.href;
   url.searchParams.set('token', jupyterToken);

@@ -185,7 +185,7 @@ export function removeRemains(since: Date): string[] {
   return remains;
 }
 
-export function removeSecrets(id: string): void {
+function removeSecrets(id: string): void {
   rmSync(path.join(sessionFiles(id).directory, 'secrets'), { recursive: true, force: true });
 }
 

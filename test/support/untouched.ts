@@ -55,7 +55,7 @@ export function observedCluster(): ObservedCluster {
 }
 
 /** Every file below a directory with what a change of it would change. */
-export function files(directory: string): string[] {
+function files(directory: string): string[] {
   return readdirSync(directory, { recursive: true, encoding: 'utf8' }).map((name) => {
     const { mtimeMs, size, mode } = lstatSync(path.join(directory, name));
     return `${name} ${mode.toString(8)} ${size} ${mtimeMs}`;

@@ -24,7 +24,7 @@ export class BusyError extends Error {
  * Reads what Apache's `htpasswd -B` writes: `user:hash`, one a line. Throws a ConfigError that names the line for hashes
  * other than bcrypt, which can be tried out by the million.
  */
-export function parseHtpasswd(text: string): Users {
+function parseHtpasswd(text: string): Users {
   const users = new Map<string, string>();
   for (const [index, line] of text.split('\n').entries()) {
     if (line.trim() === '' || line.startsWith('#')) continue;

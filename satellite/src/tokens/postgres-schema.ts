@@ -1,7 +1,7 @@
 import type { Client } from 'pg';
 
 /** What this program writes and reads. A newer one refuses nothing that an older one has made: it migrates it. */
-export const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 1;
 
 /** Held while the schema is made or changed: satellites may start together. (An arbitrary number, the same for all.) */
 const MIGRATION_LOCK = 7_364_211_905;

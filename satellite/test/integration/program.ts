@@ -59,7 +59,7 @@ export function spawnProgram(command: readonly string[], env: NodeJS.ProcessEnv 
   return Object.assign(child, { lines, logged });
 }
 
-export function start(...args: string[]): Program {
+function start(...args: string[]): Program {
   return run([...satelliteCommand, ...args]);
 }
 

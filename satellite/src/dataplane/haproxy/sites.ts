@@ -96,7 +96,7 @@ export class HaproxySites {
     if (!site) return;
     this.#sites.delete(token);
     if (site.id === undefined) return;
-    this.#forget(site.id);
+    this.#tokens.delete(site.id);
     this.#ending.add(site.id);
     if (this.#queue) this.#say(this.#removals(token));
   }
@@ -297,10 +297,6 @@ export class HaproxySites {
       for (const [digit, count] of counts.entries())
         traffic.answered(kind, digit, count - (base.counts[digit] ?? 0));
     }
-  }
-
-  #forget(id: number): void {
-    this.#tokens.delete(id);
   }
 }
 

@@ -4,7 +4,7 @@ export const VALUE = 2;
 export const TARGET = 4;
 export const REQUEST_NAME = 8;
 
-export const HTAB = 0x09;
+const HTAB = 0x09;
 export const LF = 0x0a;
 export const CR = 0x0d;
 export const SPACE = 0x20;
