@@ -1,9 +1,9 @@
 import * as z from 'zod';
 import { faultLines, inWords } from './config-faults.ts';
-import { directHostsSchema, ports } from './gate/direct.ts';
+import { directHostsSchema } from './gate/direct.ts';
 import { Networks, networksSchema as networks } from './gate/networks.ts';
+import { MAX_PORT, MIN_PORT, ports } from './gate/ports.ts';
 import { routeFaults, routeSchema, routesSchema } from './gate/routes.ts';
-import { MAX_PORT, MIN_PORT } from './management/service.ts';
 import { databaseFault, isDatabase } from './tokens/postgres-url.ts';
 
 /** "host:port", "[::1]:port". Port 0 takes a free one. */

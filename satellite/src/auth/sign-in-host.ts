@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { BodyError, readBody } from '../body.ts';
 import type { SatelliteConfig } from '../config.ts';
 import type { Client } from '../gate/client.ts';
 import { RateLimit, shareOf } from '../gate/limits.ts';
 import type { Log } from '../log.ts';
-import { BodyError, readBody } from '../management/body.ts';
 import type { Content } from '../pages/content.ts';
 import { formPageHeaders, renderPage } from '../pages/page.ts';
 import { send } from '../pages/respond.ts';

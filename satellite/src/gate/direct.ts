@@ -1,18 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import { z } from 'zod';
-import { MAX_PORT, MIN_PORT } from '../management/service.ts';
 import { networksSchema, normalizeAddress } from './networks.ts';
-
-/** "8888" or "8000-8999", both ends included. */
-export const ports = z
-  .union([z.string(), z.number()], { error: 'must be a range of ports, such as 8000-8999' })
-  .transform((given, context): [from: number, to: number] => {
-    const [, first = '', last = first] = /^(\d{4,5})(?:-(\d{4,5}))?$/.exec(String(given)) ?? [];
-    const [from, to] = [Number(first), Number(last)];
-    if (from >= MIN_PORT && from <= to && to <= MAX_PORT) return [from, to];
-    context.addIssue(`"${given}" is no range of ports; write 8000-8999, from ${MIN_PORT} to ${MAX_PORT}`);
-    return z.NEVER;
-  });
+import { MAX_PORT, MIN_PORT, ports } from './ports.ts';
 
 const pattern = z.string().transform((text, context) => {
   if (/^(?=.*[a-z])[a-z0-9*](?:[a-z0-9*-]*[a-z0-9*])?$/.test(text))

@@ -2,21 +2,20 @@ import type { IncomingMessage } from 'node:http';
 import { setImmediate } from 'node:timers/promises';
 import * as z from 'zod';
 import { NotYoursError } from '../auth/access.ts';
+import { readBody } from '../body.ts';
 import { comesFromPage } from '../gate/browser.ts';
 import type { Client } from '../gate/client.ts';
+import { MAX_PORT, MIN_PORT } from '../gate/ports.ts';
 import { hasBody } from '../http.ts';
 import { jobIdFrom } from '../jobs/id.ts';
 import { jobState } from '../jobs/states.ts';
 import { claimOf, isProven } from '../tokens/claim.ts';
 import { phases, type TokenRecord } from '../tokens/record.ts';
 import type { JobReport } from '../tokens/registry.ts';
-import { readBody } from './body.ts';
 import type { Reply } from './reply.ts';
 import {
   askOthersAbout,
-  MAX_PORT,
   type Management,
-  MIN_PORT,
   mayIssue,
   mayLookUp,
   mayRedeem,

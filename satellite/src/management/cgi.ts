@@ -1,18 +1,16 @@
 import type { IncomingMessage } from 'node:http';
+import { readBody } from '../body.ts';
 import { comesFromPage } from '../gate/browser.ts';
 import type { Client } from '../gate/client.ts';
 import { hostName } from '../gate/host.ts';
+import { isPort, MAX_PORT, MIN_PORT } from '../gate/ports.ts';
 import { jobIdFrom } from '../jobs/id.ts';
 import { jobStage } from '../jobs/states.ts';
 import type { JobReport } from '../tokens/registry.ts';
-import { readBody } from './body.ts';
 import type { Reply } from './reply.ts';
 import {
   askOthersAbout,
-  isPort,
-  MAX_PORT,
   type Management,
-  MIN_PORT,
   mayIssue,
   mayLookUp,
   mayRedeem,

@@ -1,11 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { BodyError } from '../body.ts';
 import type { Client } from '../gate/client.ts';
 import { hasUnreadBody } from '../http.ts';
 import type { Log } from '../log.ts';
 import { healthReply } from '../operation/health.ts';
 import { DoubtError, StoreError } from '../tokens/store.ts';
 import { answerApi, json } from './api.ts';
-import { BodyError } from './body.ts';
 import { answerCgi } from './cgi.ts';
 import type { Reply } from './reply.ts';
 import type { Management } from './service.ts';

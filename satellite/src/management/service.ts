@@ -24,13 +24,6 @@ export interface Management {
   isOwnAddress(host: string, port: number): boolean;
 }
 
-export const MIN_PORT = 1024;
-export const MAX_PORT = 65535;
-
-export function isPort(port: number): boolean {
-  return Number.isInteger(port) && port >= MIN_PORT && port <= MAX_PORT;
-}
-
 /** Why no site may point to this port of this address; undefined where one may. */
 export function targetFault(
   { config, isOwnAddress }: Management,

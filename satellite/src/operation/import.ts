@@ -1,9 +1,9 @@
 import { DatabaseSync } from 'node:sqlite';
 import type { SatelliteConfig } from '../config.ts';
 import { normalizeAddress } from '../gate/networks.ts';
+import { isPort } from '../gate/ports.ts';
 import { jobIdFrom } from '../jobs/id.ts';
 import { type Log, shortToken } from '../log.ts';
-import { isPort } from '../management/service.ts';
 import { cleanText, MAX_STATE } from '../management/text.ts';
 import { openStore } from '../tokens/open.ts';
 import type { JobRecord, TokenRecord } from '../tokens/record.ts';

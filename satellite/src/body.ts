@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import { isWhole } from '../http.ts';
+import { isWhole } from './http.ts';
 
 /** The body can't be taken; `status` says why. */
 export class BodyError extends Error {
