@@ -108,28 +108,7 @@ export function relayUpgrade(
     }
     upstream.setTimeout(0);
     client.on('close', end);
-    // Without a length, only our own chunks can tell a body that has ended from one that broke off.
-    const chunked =
-      response.headers['content-length'] === undefined &&
-      !bodiless.has(response.statusCode ?? 0) &&
-      request.httpVersionMinor > 0;
-    const framing = chunked ? ['Transfer-Encoding', 'chunked'] : [];
-    client.write(headOf(response, visit, [...framing, 'Connection', 'close']), 'latin1');
-    const redactor = visit.edits?.secret && new Redactor(visit.edits.secret);
-    const write = (chunk: Buffer): void => {
-      if (chunk.length === 0) return;
-      if (chunked) client.write(`${chunk.length.toString(16)}\r\n`);
-      const more = client.write(chunk);
-      if (chunked) client.write('\r\n');
-      if (!more) response.pause();
-    };
-    response.on('data', (chunk: Buffer) => write(redactor ? redactor.push(chunk) : chunk));
-    client.on('drain', () => response.resume());
-    response.on('end', () => {
-      if (redactor) write(redactor.end());
-      client.end(chunked ? '0\r\n\r\n' : '', () => end());
-    });
-    response.on('error', end);
+    relayAnswer(response, request.httpVersionMinor > 0, client, visit, end);
   });
   outgoing.on('error', (error) => {
     if (answered || client.destroyed) end();
@@ -140,6 +119,38 @@ export function relayUpgrade(
   });
   outgoing.end();
   return tunnel;
+}
+
+/** An answer other than 101, up to its end; then, or where either side breaks off, `end` is called. */
+function relayAnswer(
+  response: IncomingMessage,
+  knowsChunks: boolean,
+  client: Duplex,
+  visit: Visit,
+  end: () => void,
+): void {
+  // Without a length, only our own chunks can tell a body that has ended from one that broke off.
+  const chunked =
+    response.headers['content-length'] === undefined &&
+    !bodiless.has(response.statusCode ?? 0) &&
+    knowsChunks;
+  const framing = chunked ? ['Transfer-Encoding', 'chunked'] : [];
+  client.write(headOf(response, visit, [...framing, 'Connection', 'close']), 'latin1');
+  const redactor = visit.edits?.secret && new Redactor(visit.edits.secret);
+  const write = (chunk: Buffer): void => {
+    if (chunk.length === 0) return;
+    if (chunked) client.write(`${chunk.length.toString(16)}\r\n`);
+    const more = client.write(chunk);
+    if (chunked) client.write('\r\n');
+    if (!more) response.pause();
+  };
+  response.on('data', (chunk: Buffer) => write(redactor ? redactor.push(chunk) : chunk));
+  client.on('drain', () => response.resume());
+  response.on('end', () => {
+    if (redactor) write(redactor.end());
+    client.end(chunked ? '0\r\n\r\n' : '', () => end());
+  });
+  response.on('error', end);
 }
 
 /**
