@@ -12,7 +12,7 @@ import { expectsContinue, insistOnHttps, isAnswered } from './http.ts';
 import { Http2Request } from './http2/message.ts';
 import type { Log } from './log.ts';
 import { handleManagement } from './management/handle.ts';
-import { send, sendRaw } from './pages/respond.ts';
+import { send, sendRaw } from './send.ts';
 import { type About, type Admitted, account, accountPassed, describe } from './visits/accounting.ts';
 import { VisitsElsewhere, type VisitsElsewhereParts } from './visits/elsewhere.ts';
 import { SessionVisits, type SessionVisitsParts, targetOf } from './visits/sessions.ts';

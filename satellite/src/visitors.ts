@@ -8,8 +8,9 @@ import { Http2Sessions } from './http2/sessions.ts';
 import { addressOf, type Listeners } from './listeners.ts';
 import { type Log, shortToken } from './log.ts';
 import { UnderWay } from './operation/drain.ts';
-import { Pages, sendRaw } from './pages/respond.ts';
+import { Pages } from './pages/respond.ts';
 import type { Parts } from './parts.ts';
+import { sendRaw } from './send.ts';
 import type { TokenRecord } from './tokens/record.ts';
 import { targetOf } from './visits/sessions.ts';
 

@@ -7,7 +7,7 @@ import { RateLimit, shareOf } from '../gate/limits.ts';
 import type { Log } from '../log.ts';
 import type { Content } from '../pages/content.ts';
 import { formPageHeaders, renderPage } from '../pages/page.ts';
-import { send } from '../pages/respond.ts';
+import { send } from '../send.ts';
 import { StoreError, type TokenStore } from '../tokens/store.ts';
 import { tokenPattern } from '../tokens/words.ts';
 import { cookieOf, PROVIDER_COOKIE, setCookie, USER_COOKIE } from './cookies.ts';

@@ -1,78 +1,28 @@
-import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
-import type { Duplex } from 'node:stream';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { SatelliteConfig } from '../config.ts';
 import { type Failure, failureStatus } from '../dataplane/engine.ts';
-import { hasUnreadBody } from '../http.ts';
+import { send, sendError } from '../send.ts';
 import type { TokenRecord } from '../tokens/record.ts';
 import type { TokenRegistry } from '../tokens/registry.ts';
 import { type Content, contentOf } from './content.ts';
-import { escapeHtml } from './html.ts';
 import { iconOf } from './icon.ts';
-import { misspellings } from './misspelling.ts';
+import {
+  busyContent,
+  NO_ANSWER,
+  siblingContent,
+  troubleContent,
+  troubles,
+  unknownContent,
+  unreachableContent,
+  unsentContent,
+  unsureContent,
+} from './notices.ts';
 import { type Behaviour, type Operator, type PageExtra, pageHeaders, renderPage } from './page.ts';
 import { EVENTS_PATH, OWN_PREFIX, STATE_PATH, STATE_TYPE } from './paths.ts';
 import { type View, viewOf } from './view.ts';
 
 const RECORDED_UNKNOWN = 'Please see documentation on how to use this service.\n';
 const HEARTBEAT_MS = 15_000;
-const FAREWELL_MS = 5000;
-
-/** What is known about a name that nobody has a token for: how it is spelled. */
-function unknownContent(name: string): Content {
-  const faults = misspellings(name);
-  const spelling = faults.map((fault) => `<li>${escapeHtml(fault)}</li>`).join('');
-  return {
-    kind: 'unknown',
-    title: 'No session here',
-    heading: 'There is no session at this address',
-    status:
-      faults.length > 0
-        ? 'The address seems to be mistyped.'
-        : 'It ended more than a day ago, or a word of it is not the right one.',
-    details: `${spelling && `<ul>${spelling}</ul>`}<p>An address is three words with hyphens between them, exactly as
-<code>start-jupyter</code> printed it. To see the addresses of your sessions, run this on the login node:</p>
-<pre><code>start-jupyter list</code></pre>`,
-  };
-}
-
-const busyContent = {
-  429: {
-    kind: 'busy',
-    title: 'Too many requests',
-    heading: 'One moment, please',
-    status: 'Too many addresses that do not exist were tried from your network.',
-    details:
-      '<p>That protects everybody’s sessions against guessing. This page tries again by itself in a minute; there is nothing to do.</p>',
-  },
-  503: {
-    kind: 'busy',
-    title: 'Too many requests',
-    heading: 'One moment, please',
-    status: 'This session has too many requests under way.',
-    details:
-      '<p class="note">This page tries again by itself. Closing other tabs of the same session helps.</p>',
-  },
-} satisfies Record<number, Content>;
-
-const unsentContent = (heading: string, status: string): Content => ({
-  kind: 'trouble',
-  title: heading,
-  heading,
-  status,
-  details:
-    '<p>What you sent may not have arrived. Go back, wait a little, and send it again; this page does not do so by itself.</p>',
-});
-
-const NO_ANSWER = 'Jupyter does not answer';
-const troubles: Readonly<Record<Failure, { heading?: string; text: string }>> = {
-  refused: { text: 'The compute node refuses the connection.' },
-  broken: { text: 'The connection to the compute node broke off.' },
-  timeout: { text: 'The compute node does not answer.' },
-  full: {
-    heading: 'Very busy',
-    text: 'The proxy has no room for another connection at the moment.',
-  },
-};
 
 /** Does the client say that it wants a page, and isn't a script or an image that says so by habit? */
 export function acceptsPage(request: IncomingMessage): boolean {
@@ -106,41 +56,6 @@ function wantsAnything(request: IncomingMessage): boolean {
   const isRoot = /^\/(\?|$)/.test(request.url ?? '');
   return isRoot && isNavigation(request) && /^(\*\/\*)?$/.test(request.headers.accept?.trim() ?? '');
 }
-
-const troubleContent = (heading: string, status: string): Content => ({
-  kind: 'trouble',
-  title: heading,
-  heading,
-  status,
-  details: `<p class="note">This page tries again by itself. If it stays like this, look at
-<code>start-jupyter status</code> on the login node.</p>`,
-});
-
-const unreachableContent: Content = {
-  kind: 'trouble',
-  title: 'No answer',
-  heading: 'This site does not answer',
-  status: 'The server behind it could not be reached, or gave no answer.',
-  details: '<p class="note">This page tries again by itself.</p>',
-};
-
-const unsureContent: Content = {
-  kind: 'trouble',
-  title: 'One moment, please',
-  heading: 'One moment, please',
-  status: 'Whether there is a session at this address can not be looked up at the moment.',
-  details: '<p class="note">This page tries again by itself.</p>',
-};
-
-/** What a page of one session says that leads to another, where both share a host name. */
-const siblingContent: Content = {
-  kind: 'unknown',
-  title: 'Another session',
-  heading: 'This leads to another session',
-  status: 'A page of one session has asked for another one. They are kept apart.',
-  details:
-    '<p>If it was you who followed a link: <a href="" target="_blank" rel="noopener noreferrer">open it in a tab of its own</a>.</p>',
-};
 
 /** What visitors see where there is no live site. */
 export class Pages {
@@ -332,55 +247,6 @@ function stateOf(content: Content): string {
   return JSON.stringify({ ...content, icon: iconOf(content.kind) });
 }
 
-/** For a program: a sentence, as JSON where it reads that. `pause` in seconds until it should try again. */
-export function sendError(
-  request: IncomingMessage,
-  response: ServerResponse,
-  status: number,
-  code: string,
-  message: string,
-  pause?: number,
-): void {
-  const wantsJson = /\bjson\b/i.test(request.headers.accept ?? '');
-  const headers = {
-    'Content-Type': wantsJson ? 'application/json' : 'text/plain',
-    ...(pause !== undefined && { 'Retry-After': String(pause) }),
-  };
-  const body = wantsJson ? JSON.stringify({ error: { code, message } }) : message;
-  send(request, response, status, headers, `${body}\n`);
-}
-
 function isOver(view: View): boolean {
   return view.kind === 'ended' || view.kind === 'failed';
-}
-
-/** One whole answer of our own. */
-export function send(
-  request: IncomingMessage,
-  response: ServerResponse,
-  status: number,
-  headers: Readonly<Record<string, string | string[]>>,
-  body: string,
-): void {
-  response.writeHead(status, {
-    'Cache-Control': 'no-store',
-    ...headers,
-    'Content-Length': Buffer.byteLength(body),
-    // What is left of a body would be taken for the next request.
-    ...(hasUnreadBody(request) && { Connection: 'close' }),
-  });
-  response.end(request.method === 'HEAD' ? undefined : body);
-}
-
-/** The same on a raw socket, which is closed after it. */
-export function sendRaw(socket: Duplex, status: number, text: string): void {
-  if (socket.destroyed) return;
-  // The other side may leave its half open for as long as it likes.
-  socket.once('finish', () => socket.destroy());
-  // And need not read what we say.
-  const timer = setTimeout(() => socket.destroy(), FAREWELL_MS).unref();
-  socket.once('close', () => clearTimeout(timer));
-  socket.end(
-    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: text/plain\r\nContent-Length: ${Buffer.byteLength(text)}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n${text}`,
-  );
 }

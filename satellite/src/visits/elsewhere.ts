@@ -8,7 +8,8 @@ import type { ClientConnections } from '../gate/limits.ts';
 import { insistOnHttps } from '../http.ts';
 import { type Management, mayLookUp, TOO_MANY } from '../management/service.ts';
 import type { Traffic } from '../operation/traffic.ts';
-import { type Pages, send } from '../pages/respond.ts';
+import type { Pages } from '../pages/respond.ts';
+import { send } from '../send.ts';
 import { connectionOf } from './connection.ts';
 import { directKey, type Elsewhere, type Ways } from './ways.ts';
 
