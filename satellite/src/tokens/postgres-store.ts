@@ -5,6 +5,8 @@ import type { Client, QueryResult } from 'pg';
 import type { Log } from '../log.ts';
 import { DatabaseClock } from './database-clock.ts';
 import { breakOff, connect, PATIENCE_MS, TIMELINE, within } from './postgres-connection.ts';
+import { type Change, changesOf, type Entry, newsOf } from './postgres-entries.ts';
+import { isRefusal, isSessionOver, storeFailure } from './postgres-failure.ts';
 import { checkVersion, migrate } from './postgres-schema.ts';
 import { clientConfigs, databaseName } from './postgres-url.ts';
 import type { JobRecord, TokenRecord } from './record.ts';
@@ -15,7 +17,7 @@ import {
   type News,
   type SecretKind,
   type SecretRecord,
-  StoreError,
+  type StoreError,
   type TokenStore,
 } from './store.ts';
 
@@ -45,36 +47,12 @@ const SETTINGS = `
   LISTEN ${CHANNEL}`;
 const SAVE = 'SELECT satellite.save($1, $2, $3) AS result';
 const TOUCH = 'UPDATE satellite.sessions SET seen = now() WHERE id = $1';
-/** What satellite.save says to a connection that another one has taken the place of. */
-const SESSION_IS_OVER = 'SAT01';
 const HISTORY = `
   SELECT system_identifier || ' ' || 'satellite.meta'::regclass::oid AS tables, ${TIMELINE} FROM pg_control_system()`;
 const OTHERS = `
   SELECT count(*)::integer AS others FROM pg_stat_activity
   WHERE datname = current_database() AND application_name = current_setting('application_name') AND pid <> pg_backend_pid()`;
 const LOOK = 'SELECT seq, satellite.now_ms() AS now FROM satellite.meta';
-
-type Kind = 'token' | 'job' | SecretKind;
-
-/** A row of `satellite.entries`. */
-interface Entry {
-  readonly kind: Kind;
-  readonly id: string;
-  /** The record; of a secret what is sealed, in Base64; null for what was removed. */
-  readonly value: TokenRecord | JobRecord | string | null;
-  readonly changed: string;
-}
-
-/** What `satellite.save` is told of one entry. */
-interface Change {
-  readonly kind: Kind;
-  readonly id: string;
-  readonly value: unknown;
-  /** What must be there; null for nothing. */
-  readonly before?: unknown;
-  /** Whatever is there. */
-  readonly blind?: true;
-}
 
 interface Waiting {
   readonly changes: readonly Change[];
@@ -108,23 +86,6 @@ interface Place {
   readonly kind: string;
   readonly id: string;
 }
-
-const NO_PASSWORD = '28P01';
-/** What `pg` says where it is asked for a password and was given none. */
-const HAS_NO_PASSWORD = /client password must be a string/;
-
-const hints: Readonly<Record<string, string>> = {
-  ECONNREFUSED: ' Is the server running there?',
-  ENOENT: ' Is the server running, with its socket in this directory?',
-  ENOTFOUND: ' The name is not known.',
-  '28000': ' The server does not let this user in; see its pg_hba.conf.',
-  [NO_PASSWORD]:
-    ' The password is wrong, or there is none: it belongs in a passfile, or in the configuration file.',
-  '3D000': ' Make it: createdb --encoding=UTF8 --owner=USER NAME.',
-  '42501': ' This user must own the database, or a schema "satellite" in it.',
-  '25006': ' It is a standby, or was made read-only.',
-  '53100': ' Its disk is full: until there is room nothing can be changed.',
-};
 
 /**
  * PostgreSQL, shared by several satellites. Each keeps all of it in memory, and takes in what the others commit: it is told
@@ -198,22 +159,8 @@ export class PostgresStore implements TokenStore {
     return (this.#start?.secrets ?? []).filter((record) => record.kind === kind);
   }
 
-  save({
-    tokens = [],
-    jobs = [],
-    forgetTokens = [],
-    forgetJobs = [],
-    secrets = [],
-    forgetSecrets = [],
-  }: Changes): Promise<void> {
-    const changes: Change[] = [
-      ...tokens.map(({ record, before = null }) => entry('token', record.token, record, before)),
-      ...forgetTokens.map((record) => entry('token', record.token, null, record)),
-      ...jobs.map((job) => ({ kind: 'job' as const, id: job.id, value: job, blind: true as const })),
-      ...forgetJobs.map((job) => entry('job', job.id, null, job)),
-      ...secrets.map(({ record, before }) => entry(record.kind, record.id, text(record), text(before))),
-      ...forgetSecrets.map((record) => entry(record.kind, record.id, null, text(record))),
-    ];
+  save(given: Changes): Promise<void> {
+    const changes = changesOf(given);
     return new Promise((resolve, reject) => {
       this.#queue.push({ changes, resolve, reject });
       // One transaction for all that arrives in this turn of the event loop, and while the one before is under way.
@@ -304,13 +251,12 @@ export class PostgresStore implements TokenStore {
       const { rows } = await this.#query(SAVE, [this.#session, batch.number, sets], patience);
       this.#settle(batch, rows[0].result);
     } catch (error) {
-      const isOver = (error as { code?: string }).code === SESSION_IS_OVER;
       if (isRefusal(error)) {
         this.#sent = undefined;
         for (const { reject } of waiting) reject(this.#failure('write', error));
       }
       // Of what the server has refused nothing was kept. Of what it has not answered only it knows: see #begin.
-      if (!isRefusal(error) || isOver) this.#lose(client, error as Error);
+      if (!isRefusal(error) || isSessionOver(error)) this.#lose(client, error as Error);
     }
   }
 
@@ -531,39 +477,6 @@ export class PostgresStore implements TokenStore {
   }
 
   #failure(what: string, error: unknown): StoreError {
-    const { code = '', message } = error as NodeJS.ErrnoException;
-    const [why, hint] = HAS_NO_PASSWORD.test(message)
-      ? ['the server wants a password', hints[NO_PASSWORD]]
-      : [message, hints[code]];
-    return new StoreError(`Could not ${what} the state in ${this.name}: ${why}.${hint ?? ''}`, {
-      cause: error,
-    });
+    return storeFailure(what, this.name, error);
   }
-}
-
-function entry(kind: Kind, id: string, value: unknown, before: unknown): Change {
-  return { kind, id, value, before };
-}
-
-function text(record: SecretRecord | undefined): string | null {
-  return record === undefined ? null : Buffer.from(record.sealed).toString('base64');
-}
-
-/** Has the server undone it all? An error that ends the connection may come after a commit, too. */
-function isRefusal(error: unknown): boolean {
-  return (error as { severity?: string }).severity === 'ERROR';
-}
-
-function newsOf(entries: readonly Entry[], isWhole: boolean): News {
-  const tokens: TokenRecord[] = [];
-  const jobs: JobRecord[] = [];
-  const secrets: SecretRecord[] = [];
-  const forgotten: { kind: Kind; id: string }[] = [];
-  for (const { kind, id, value } of entries) {
-    if (value === null) forgotten.push({ kind, id });
-    else if (kind === 'token') tokens.push(value as TokenRecord);
-    else if (kind === 'job') jobs.push(value as JobRecord);
-    else secrets.push({ kind, id, sealed: Buffer.from(value as string, 'base64') });
-  }
-  return { tokens, jobs, secrets, forgotten, isWhole };
 }
