@@ -1,18 +1,11 @@
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { Argument, Command, InvalidArgumentError, Option } from 'commander';
-import { parse } from 'yaml';
 import packageJson from '../package.json' with { type: 'json' };
-import {
-  ConfigError,
-  configSchema,
-  haproxySchema,
-  limitsSchema,
-  parseConfig,
-  parseDuration,
-  type SatelliteConfigInput,
-} from './config.ts';
+import { ConfigError, parseConfig, parseDuration } from './config.ts';
+import { isPasswordIn, readConfigFile } from './config-file.ts';
+import { configOptions } from './config-options.ts';
 import { haproxyPart } from './dataplane/haproxy/attached.ts';
-import { fileFault } from './file-fault.ts';
+import { EXIT, fail } from './exit.ts';
 import { apache } from './in-front/apache.ts';
 import { caddy } from './in-front/caddy.ts';
 import { haproxy } from './in-front/haproxy.ts';
@@ -31,25 +24,13 @@ import type { Scheduler } from './jobs/scheduler.ts';
 import { several } from './jobs/several.ts';
 import { sge } from './jobs/sge.ts';
 import { slurm } from './jobs/slurm.ts';
-import { linesToStderr, logToStderr } from './log.ts';
+import { logToStderr } from './log.ts';
 import { nearest } from './nearest.ts';
 import { copyState } from './operation/copy-state.ts';
 import { importOriginal } from './operation/import.ts';
 import { askStatus, statusTable } from './operation/status.ts';
-import { notifySystemd, takeHandedSockets } from './operation/systemd.ts';
-import { startSatellite } from './server.ts';
-import { databaseFault, databaseName, hasPassword, isDatabase } from './tokens/postgres-url.ts';
-
-/** From the end of the grace to the end of the process. */
-const STOP_MARGIN_MS = 5000;
-
-export const EXIT = { usage: 2, config: 3, proxy: 4, scheduler: 5 } as const;
-
-/** One line for the person who started the program. */
-export function fail(code: number, message: string): never {
-  for (const line of message.split('\n')) process.stderr.write(`satellite: ${line}\n`);
-  process.exit(code);
-}
+import { serve } from './serve.ts';
+import { databaseFault, databaseName, isDatabase } from './tokens/postgres-url.ts';
 
 const schedulers = { slurm, pbs, sge, lsf } satisfies Record<string, Scheduler>;
 
@@ -58,158 +39,9 @@ const schedulerNames = Object.keys(schedulers) as Scheduling[];
 
 const fronts = { nginx, apache, haproxy, caddy } satisfies Record<FrontProgram, (plan: FrontPlan) => string>;
 
-const kebab = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-
-const lists: ReadonlySet<string> = new Set([
-  'internalNetworks',
-  'jobStateNetworks',
-  'trustedProxies',
-  'proxyProtocol',
-]);
-
-/** Keys whose own keys are options: `--limits-header-time`. */
-const groups = { limits: limitsSchema, haproxy: haproxySchema };
-
-function isGroup(key: string): key is keyof typeof groups {
-  return Object.hasOwn(groups, key);
-}
-
-const forFiles: ReadonlySet<string> = new Set(['auth', 'routes', 'directHosts']);
-
-/** Every key of the configuration as an option. */
-function configOptions(): Option[] {
-  return Object.entries(configSchema.shape).flatMap(([key, schema]) => {
-    const text = schema.description ?? '';
-    // They have a structure that no option has.
-    if (forFiles.has(key)) return [];
-    if (isGroup(key)) {
-      return Object.entries(groups[key].shape).map(
-        ([name, { description = '' }]) => new Option(`--${key}-${kebab(name)} <value>`, description),
-      );
-    }
-    if (key === 'tls') {
-      return [
-        new Option('--tls <how>', 'off behind a front that does TLS, selfSigned to try it out').choices([
-          'off',
-          'selfSigned',
-        ]),
-        new Option('--tls-cert <file>', 'certificate chain (PEM)'),
-        new Option('--tls-key <file>', 'its private key (PEM)'),
-      ];
-    }
-    // --help is what it is everywhere.
-    if (key === 'help') return [new Option('--help-link <value>', text)];
-    if (!lists.has(key)) return [new Option(`--${kebab(key)} <value>`, text)];
-    return [
-      new Option(`--${kebab(key)} <cidr,...>`, text).argParser((value) =>
-        value
-          .split(',')
-          .map((part) => part.trim())
-          .filter(Boolean),
-      ),
-    ];
-  });
-}
-
 /** As it may be shown. */
 function stateName(state: string): string {
   return isDatabase(state) ? databaseName(state) : state;
-}
-
-function isPasswordIn(state: unknown): boolean {
-  return typeof state === 'string' && isDatabase(state) && hasPassword(state);
-}
-
-function readConfigFile(file: string): Record<string, unknown> {
-  let value: unknown;
-  try {
-    value = parse(readFileSync(file, 'utf8'));
-  } catch (error) {
-    throw new ConfigError(`${file} can't be read: ${fileFault(error)}`);
-  }
-  if (value === null) return {};
-  if (typeof value !== 'object' || Array.isArray(value))
-    throw new ConfigError(`${file} must hold keys and values`);
-  if ('state' in value && isPasswordIn(value.state) && (statSync(file).mode & 0o007) !== 0)
-    throw new ConfigError(`${file} has a password in it and can be used by everybody; chmod 600 it`);
-  return value as Record<string, unknown>;
-}
-
-/** `--limits-header-time` arrives as `limitsHeaderTime`, and belongs under `limits`; what the file says there stays. */
-function splitGroups(given: Record<string, unknown>, fromFile: Record<string, unknown>) {
-  const options: Record<string, unknown> = {};
-  for (const [key, value] of Object.entries(given)) {
-    const [, group, first, more] = /^(limits|haproxy)(.)(.*)$/.exec(key) ?? [];
-    if (group === undefined || first === undefined) options[key] = value;
-    else {
-      const before = (options[group] ?? fromFile[group]) as object | undefined;
-      options[group] = { ...before, [`${first.toLowerCase()}${more}`]: value };
-    }
-  }
-  return options;
-}
-
-/** What to do about an address that can't be had. */
-const listenHints: Readonly<Record<string, string>> = {
-  EACCES: ' Ports below 1024 need CAP_NET_BIND_SERVICE, or a socket from systemd.',
-  EADDRINUSE:
-    ' "ss -ltnp" says who has it: another satellite, a web server, or the HAProxy of a satellite that was killed.',
-};
-
-async function serve(given: Record<string, unknown>): Promise<void> {
-  // Or else Node opens its debugger on loopback, which is everybody's on a shared host.
-  process.on('SIGUSR1', () => undefined);
-  // Until there is something to read again: it must not end a proxy that is about to serve.
-  process.on('SIGHUP', () => undefined);
-  const { config: file, tls, tlsCert, tlsKey, helpLink, ...rest } = given;
-  const fromFile = typeof file === 'string' ? readConfigFile(file) : {};
-  const options = splitGroups(rest, fromFile);
-  if (isPasswordIn(options.state))
-    throw new ConfigError(
-      '--state: everybody on this host can read a password here; put it into the configuration file, or a passfile',
-    );
-  const layers = {
-    ...fromFile,
-    ...options,
-    ...(helpLink !== undefined && { help: helpLink }),
-    ...(tls !== undefined && { tls: tls === 'selfSigned' ? { selfSigned: true } : tls }),
-    ...(tlsCert || tlsKey ? { tls: { cert: tlsCert, key: tlsKey } } : {}),
-  } as SatelliteConfigInput;
-  const { stopDelay, stopGrace } = parseConfig(layers);
-  const sockets = takeHandedSockets();
-  const satellite = await startSatellite(layers, {
-    log: logToStderr,
-    logLines: linesToStderr,
-    sockets,
-  }).catch((error: NodeJS.ErrnoException & { address?: string; port?: number; hostname?: string }) => {
-    if (error.syscall === 'getaddrinfo') {
-      throw new ConfigError(
-        `can't listen on ${error.hostname}: the name is not known (${error.code}). Write an address of this host, such as 0.0.0.0.`,
-      );
-    }
-    if (error.syscall !== 'listen') throw error;
-    const hint = listenHints[error.code ?? ''] ?? '';
-    const where = error.address ? `${error.address}:${error.port}` : 'a socket that was handed over';
-    throw new ConfigError(`can't listen on ${where}: ${error.message}.${hint}`);
-  });
-  notifySystemd(['READY=1', `STATUS=Serving ${satellite.manageUrl}`], logToStderr);
-  let isStopping = false;
-  const stop = (): void => {
-    if (!isStopping) {
-      // Whatever TimeoutStopSec= says, delay and grace are granted.
-      const patience = (stopDelay + stopGrace + STOP_MARGIN_MS) * 1000;
-      notifySystemd(['STOPPING=1', `EXTEND_TIMEOUT_USEC=${patience}`], logToStderr);
-    }
-    const ended = isStopping ? satellite.close() : satellite.stop();
-    isStopping = true;
-    ended.then(
-      () => process.exit(0),
-      (error: Error) => fail(EXIT.proxy, error.message),
-    );
-  };
-  process.on('SIGHUP', satellite.reload);
-  process.on('SIGTERM', stop);
-  process.on('SIGINT', stop);
 }
 
 function interval(text: string): number {

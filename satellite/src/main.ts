@@ -1,6 +1,7 @@
 /** Runs the program with the arguments of this process. */
-import { EXIT, fail, program } from './cli.ts';
+import { program } from './cli.ts';
 import { ConfigError } from './config.ts';
+import { EXIT, fail } from './exit.ts';
 import { StoreError } from './tokens/store.ts';
 
 // A log whose reader has died is no reason to drop everybody's sessions.

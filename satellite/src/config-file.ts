@@ -1,0 +1,26 @@
+import { readFileSync, statSync } from 'node:fs';
+import { parse } from 'yaml';
+import { ConfigError } from './config.ts';
+import { fileFault } from './file-fault.ts';
+import { hasPassword, isDatabase } from './tokens/postgres-url.ts';
+
+/** Would whoever can read this know the password of a database? */
+export function isPasswordIn(state: unknown): boolean {
+  return typeof state === 'string' && isDatabase(state) && hasPassword(state);
+}
+
+/** What a configuration file says, as it stands there. Throws a ConfigError. */
+export function readConfigFile(file: string): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = parse(readFileSync(file, 'utf8'));
+  } catch (error) {
+    throw new ConfigError(`${file} can't be read: ${fileFault(error)}`);
+  }
+  if (value === null) return {};
+  if (typeof value !== 'object' || Array.isArray(value))
+    throw new ConfigError(`${file} must hold keys and values`);
+  if ('state' in value && isPasswordIn(value.state) && (statSync(file).mode & 0o007) !== 0)
+    throw new ConfigError(`${file} has a password in it and can be used by everybody; chmod 600 it`);
+  return value as Record<string, unknown>;
+}
