@@ -16,6 +16,7 @@ import { cookieOf, SITE_COOKIE, setCookie, VISIT_COOKIE } from './cookies.ts';
 import { Inside } from './inside.ts';
 import { Keys, randomId } from './keys.ts';
 import { ownerlessContent, refusedContent, tryAgainContent } from './pages.ts';
+import { redirect } from './redirect.ts';
 import { isCrossSite } from './same-origin.ts';
 import { agreeOnKeys } from './shared-keys.ts';
 import { returnPath, SignInHost, stateOf } from './sign-in-host.ts';
@@ -318,19 +319,4 @@ export class Auth {
 /** What a site's cookie is signed for. */
 function siteText(token: string, { id, user, until }: SignIn): string {
   return `site ${token} ${id} ${until} ${user}`;
-}
-
-function redirect(
-  request: IncomingMessage,
-  response: ServerResponse,
-  location: string,
-  cookies: string[],
-): void {
-  const headers = {
-    'Content-Type': 'text/plain',
-    'Set-Cookie': cookies,
-    Location: location,
-    'Referrer-Policy': 'no-referrer',
-  };
-  send(request, response, 303, headers, 'Go on where Location says.\n');
 }

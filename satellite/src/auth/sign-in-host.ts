@@ -23,6 +23,7 @@ import {
   signInContent,
   tryAgainContent,
 } from './pages.ts';
+import { redirect } from './redirect.ts';
 import { isCrossSite, isOwnForm } from './same-origin.ts';
 import { Sealed } from './sealed.ts';
 import type { SignIn, SignIns } from './sign-ins.ts';
@@ -72,9 +73,8 @@ export class SignInHost {
 
   /** Its public address, as seen from a site that was asked for in this way. */
   url(request: IncomingMessage, to?: Destination): string {
-    const port = /:\d+$/.exec(request.headers.host ?? '')?.[0] ?? '';
     const query = to === undefined ? '' : `?${new URLSearchParams({ ...to })}`;
-    return `https://${SIGN_IN_LABEL}.${this.#parts.config.domain}${port}/${query}`;
+    return `https://${SIGN_IN_LABEL}.${this.#parts.config.domain}${portOf(request)}/${query}`;
   }
 
   /** Who was handed over with this code; once. Rejects with a StoreError. */
@@ -229,8 +229,7 @@ export class SignInHost {
     // The oldest come first.
     await this.#codes.forget(this.#codes.ids().slice(0, -MAX_CODES));
     const { domain } = this.#parts.config;
-    const port = /:\d+$/.exec(request.headers.host ?? '')?.[0] ?? '';
-    const url = `https://${to.site}.${domain}${port}/.well-known/satellite/enter?code=${code}`;
+    const url = `https://${to.site}.${domain}${portOf(request)}/.well-known/satellite/enter?code=${code}`;
     redirect(request, response, url, cookies);
   }
 
@@ -261,10 +260,9 @@ export class SignInHost {
     cookies: readonly string[] = [],
   ): void {
     const { domain } = this.#parts.config;
-    const port = /:\d+$/.exec(request.headers.host ?? '')?.[0] ?? '';
     // Where the answer to the form leads on to counts, too (CSP 3, form-action).
     const headers = {
-      ...formPageHeaders(`'self' https://*.${domain}${port}`),
+      ...formPageHeaders(`'self' https://*.${domain}${portOf(request)}`),
       ...(cookies.length > 0 && { 'Set-Cookie': [...cookies] }),
     };
     send(request, response, status, headers, renderPage(content, 'rest', this.#parts.config));
@@ -293,6 +291,11 @@ function failureOf(error: unknown): { status: number; heading: string; text: str
   if (error instanceof StoreError)
     return { status: 503, heading, text: 'The proxy can not keep its state at the moment. Try again later.' };
   return { status: 500, heading, text: 'Something went wrong inside the proxy.' };
+}
+
+/** The port that a browser has come to, with its colon; nothing for the usual one. */
+function portOf({ headers }: IncomingMessage): string {
+  return /:\d+$/.exec(headers.host ?? '')?.[0] ?? '';
 }
 
 /** What a site tells of a browser's visit, from which nobody can tell the visit. */
@@ -331,19 +334,4 @@ function providerCookie(state: string): string {
 /** What the cookie of this host is signed for. */
 function userText({ id, user, until }: SignIn): string {
   return `user ${id} ${until} ${user}`;
-}
-
-function redirect(
-  request: IncomingMessage,
-  response: ServerResponse,
-  location: string,
-  cookies: readonly string[],
-): void {
-  const headers = {
-    'Content-Type': 'text/plain',
-    'Referrer-Policy': 'no-referrer',
-    Location: location,
-    ...(cookies.length > 0 && { 'Set-Cookie': [...cookies] }),
-  };
-  send(request, response, 303, headers, 'Go on where Location says.\n');
 }
