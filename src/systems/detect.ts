@@ -13,7 +13,7 @@ import type { System } from './system.ts';
 
 /** What can be found out about this machine. Slow facts are asked for only when they decide something. */
 export interface MachineFacts {
-  /** As the machine calls itself, short and full. */
+  /** As the machine calls itself: short or full, as its site has set it. */
   readonly hostnames: readonly string[];
   readonly environment: NodeJS.ProcessEnv;
   fileExists(file: string): boolean;
