@@ -5,7 +5,7 @@ import { execa } from 'execa';
 import { ConfigurationError } from './errors.ts';
 import { jupyterPrograms, type LaunchSpec } from './launch-spec.ts';
 import type { Service } from './options.ts';
-import { commandOnPath } from './systems/detect.ts';
+import { commandOnPath } from './search-path.ts';
 import type { Progress } from './ui/progress.ts';
 import { prompted } from './ui/prompt.ts';
 import { homeDirectory, userDirectory } from './user-directories.ts';

@@ -12,8 +12,8 @@ import { suggestion } from './nearest.ts';
 import type { OptionKey } from './options.ts';
 import { schedulers } from './schedulers/registry.ts';
 import type { Offers, Scheduler } from './schedulers/scheduler.ts';
+import { commandOnPath } from './search-path.ts';
 import { probeHome, sessionsDirectory } from './sessions/store.ts';
-import { commandOnPath } from './systems/detect.ts';
 import { homeDirectory } from './user-directories.ts';
 import { formatDuration, shown } from './values.ts';
 

@@ -5,7 +5,7 @@ import type { Settings } from '../config/layers.ts';
 import { privateEnvironment } from '../jupyter-offer.ts';
 import { jupyterPrograms, type LaunchSpec } from '../launch-spec.ts';
 import { machineChecks } from '../preflight.ts';
-import { commandOnPath } from '../systems/detect.ts';
+import { commandOnPath } from '../search-path.ts';
 import { shown } from '../values.ts';
 import { type Finding, fail, ok, skipped, warn } from './finding.ts';
 import { preflightFinding } from './preflight.ts';

@@ -3,7 +3,7 @@ import { accessSync, constants, existsSync, readFileSync, statfsSync, statSync }
 import path from 'node:path';
 import { execa } from 'execa';
 import { directoryProblem, systemWords } from '../file-system.ts';
-import { commandOnPath } from '../systems/detect.ts';
+import { commandOnPath } from '../search-path.ts';
 import { shown } from '../values.ts';
 import { type Finding, fail, ok, skipped, warn } from './finding.ts';
 import { octal } from './permissions.ts';

@@ -7,7 +7,7 @@ import { type Service, services } from '../options.ts';
 import { type Capacity, unknownCapacity } from '../schedulers/capacity.ts';
 import { type SubmittingScheduler, schedulers } from '../schedulers/registry.ts';
 import type { AccountAccess, Offers, Vacancies } from '../schedulers/scheduler.ts';
-import { commandOnPath } from '../systems/detect.ts';
+import { commandOnPath } from '../search-path.ts';
 import type { Partition, System } from '../systems/system.ts';
 import { parseGpu, parseName, shown } from '../values.ts';
 

@@ -4,7 +4,7 @@
  */
 import { type Ending, parseMessages, parseQacct, parseQstat, stageOf } from 'satellite/gridengine';
 import type { LaunchSpec } from '../launch-spec.ts';
-import { commandOnPath } from '../systems/detect.ts';
+import { commandOnPath } from '../search-path.ts';
 import { unknownCapacity } from './capacity.ts';
 import { type CommandOutput, lines, runCommand, userName } from './command.ts';
 import {

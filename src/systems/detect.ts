@@ -1,13 +1,13 @@
 /** Which HPC system is this? */
-import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import os from 'node:os';
-import path from 'node:path';
 import type { Setting } from '../config/layers.ts';
 import type { SchedulerName, SystemEntry } from '../config/schema.ts';
 import { ConfigurationError, UsageError } from '../errors.ts';
 import { suggestion } from '../nearest.ts';
 import { flagOf } from '../options.ts';
 import { runCommand } from '../schedulers/command.ts';
+import { commandOnPath } from '../search-path.ts';
 import { shown } from '../values.ts';
 import type { System } from './system.ts';
 
@@ -248,24 +248,6 @@ export function machineFacts(
     },
     isNameWithheld: () => isNameWithheld,
   };
-}
-
-/** Where a command is on PATH; undefined where it isn't. */
-export function commandOnPath(name: string, environment: NodeJS.ProcessEnv): string | undefined {
-  return (environment.PATH ?? '')
-    .split(':')
-    .filter((directory) => directory !== '')
-    .map((directory) => path.join(directory, name))
-    .find(isExecutable);
-}
-
-function isExecutable(file: string): boolean {
-  try {
-    accessSync(file, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 const clusterNameLine = /^\s*ClusterName\s*=\s*(\S+)/im;

@@ -1,0 +1,20 @@
+import { accessSync, constants } from 'node:fs';
+import path from 'node:path';
+
+/** Where a command is on PATH; undefined where it isn't. */
+export function commandOnPath(name: string, environment: NodeJS.ProcessEnv): string | undefined {
+  return (environment.PATH ?? '')
+    .split(':')
+    .filter((directory) => directory !== '')
+    .map((directory) => path.join(directory, name))
+    .find(isExecutable);
+}
+
+function isExecutable(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
