@@ -1,4 +1,4 @@
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, statSync } from 'node:fs';
 import path from 'node:path';
 
 /** Where a command is on PATH; undefined where it isn't. */
@@ -13,7 +13,8 @@ export function commandOnPath(name: string, environment: NodeJS.ProcessEnv): str
 function isExecutable(file: string): boolean {
   try {
     accessSync(file, constants.X_OK);
-    return true;
+    // A directory that may be entered has the same permission.
+    return statSync(file).isFile();
   } catch {
     return false;
   }
