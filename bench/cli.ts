@@ -20,9 +20,10 @@ import { benchWebSockets } from './websockets.ts';
 
 const names = ['sites', 'websockets', 'scaling', 'rivals', 'start', 'launch', 'waiting'] as const;
 const usage = `Usage: npm run bench [-- ${names.join('|')}] [--small] [--json] [--node-option OPTION]...
-  sites, websockets [--engine node|haproxy]
+  sites [--engine node|haproxy]
+  websockets [--engine node|haproxy] [--sockets N]
   start|launch|waiting [--rounds N]; the last two in the lab
-  rivals [${rivalBenches.join('|')}]... [--rounds N] [--no-logs] [--only NAME,...]
+  rivals [${rivalBenches.join('|')}]... [--rounds N] [--no-logs] [--only NAME,...] [--sockets N]
   with the names ${Object.keys(proxies).join(', ')}`;
 
 const { values, positionals } = readArguments();
@@ -33,6 +34,7 @@ const [name, ...parts] = positionals;
 const logs = !values['no-logs'];
 const contestants = values.only.split(',');
 const rounds = Number(values.rounds ?? (small ? 1 : 12));
+const sockets = values.sockets === undefined ? undefined : Number(values.sockets);
 const benches: Record<(typeof names)[number], () => Promise<void>> = {
   sites: () => {
     const size = small
@@ -50,8 +52,8 @@ const benches: Record<(typeof names)[number], () => Promise<void>> = {
   },
   websockets: () => {
     const size = small
-      ? { sites: 20, sockets: 50, busy: 10, messages: 5, quiet: 500 }
-      : { sites: 20_000, sockets: 5000, busy: 200, messages: 100, quiet: 5000 };
+      ? { sites: 20, sockets: sockets ?? 50, busy: 10, messages: 5, quiet: 500 }
+      : { sites: 20_000, sockets: sockets ?? 5000, busy: 200, messages: 100, quiet: 5000 };
     return benchWebSockets(size, report, how);
   },
   scaling: () => {
@@ -62,8 +64,8 @@ const benches: Record<(typeof names)[number], () => Promise<void>> = {
   },
   rivals: () => {
     const size = small
-      ? { rounds, isTrial: true, seconds: 0.2, live: 20, idle: 100, settle: 200, logs }
-      : { rounds, isTrial: false, seconds: 1.5, live: 20_000, idle: 10_000, settle: 3000, logs };
+      ? { rounds, isTrial: true, seconds: 0.2, live: 20, idle: sockets ?? 100, settle: 200, logs }
+      : { rounds, isTrial: false, seconds: 1.5, live: 20_000, idle: sockets ?? 10_000, settle: 3000, logs };
     const chosen = rivalBenches.filter((part) => parts.length === 0 || parts.includes(part));
     return benchRivals(chosen, contestants, size, report, nodeOptions);
   },
@@ -84,7 +86,8 @@ const isClear =
   parts.every((part) => allowed.includes(part)) &&
   contestants.every((one) => Object.hasOwn(proxies, one)) &&
   ['node', 'haproxy'].includes(engine) &&
-  rounds >= 1;
+  rounds >= 1 &&
+  (sockets === undefined || sockets >= 1);
 if (!isClear) refuse();
 let isInterrupted = false;
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -128,6 +131,7 @@ function readArguments() {
         only: { type: 'string', default: Object.keys(proxies).join(',') },
         engine: { type: 'string', default: 'node' },
         rounds: { type: 'string' },
+        sockets: { type: 'string' },
         'no-logs': { type: 'boolean', default: false },
         'node-option': { type: 'string', multiple: true, default: [] },
       },

@@ -9,7 +9,7 @@ import type { Stage } from './proxies.ts';
  */
 
 /** Connections on either side. */
-const CONNECTIONS = 32_000;
+const CONNECTIONS = 64_000;
 const FOREVER = 1_000_000_000;
 
 const preamble = `user root;
