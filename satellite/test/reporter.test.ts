@@ -7,7 +7,7 @@ import type { QueuedJob, Scheduler } from '../src/jobs/scheduler.ts';
 import { several } from '../src/jobs/several.ts';
 import { parseQueue, slurm } from '../src/jobs/slurm.ts';
 import type { LogEntry } from '../src/log.ts';
-import { api as apiOf, ask, cleanup, freePort, OUTSIDE, satellite, scratch } from './support.ts';
+import { api as apiOf, ask, cleanup, freePort, notebook, OUTSIDE, satellite, scratch } from './support.ts';
 
 /** Above the jobs in what squeue prints. */
 const HEADING = 'JOBID|STATE|PARTITION|PRIORITY|START_TIME|REASON\n';
@@ -417,5 +417,25 @@ describe('reports', () => {
     expect(await reporter.report()).toBeUndefined();
     const wrongNetwork = await apiOf(again.port, 'GET', '/jobs');
     expect(wrongNetwork.status).toBe(421);
+  });
+
+  test('a proxy whose answer has no end is given up', async () => {
+    const { command } = await cluster();
+    await command('squeue', HEADING);
+    const piece = Buffer.alloc(1024 * 1024, ' ');
+    const { port } = await notebook((_request, response) => {
+      const write = (): void => {
+        while (response.write(piece));
+      };
+      response.on('drain', write);
+      write();
+    }, OUTSIDE);
+    const to = new URL(`http://${OUTSIDE}:${port}/`);
+    const reporter = new JobReporter({ scheduler: slurm, to, log: () => undefined });
+    cleanup(() => reporter.close());
+    expect(await reporter.report()).toMatchObject({
+      by: 'proxy',
+      message: expect.stringContaining('too long'),
+    });
   });
 });

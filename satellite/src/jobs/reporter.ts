@@ -36,6 +36,8 @@ const LONGEST_PAUSE_MS = 15_000;
 /** Between two reports the proxy, which is cheaper to ask than the scheduler, is asked this often for new sessions. */
 const LOOK_MS = 2000;
 const TIMEOUT_MS = 30_000;
+/** Bytes that a proxy may answer: more than all the jobs of a centre are. */
+const MAX_ANSWER = 32 * 1024 * 1024;
 
 const trackedSchema = z.array(z.object({ id: z.string(), state: z.string().nullable() }));
 
@@ -168,7 +170,7 @@ export class JobReporter {
 
   async #tracked(): Promise<z.output<typeof trackedSchema>> {
     const { statusCode, body } = await request(this.#jobsUrl, { dispatcher: this.#agent });
-    const text = await body.text();
+    const text = await wholeText(body);
     if (statusCode !== 200) throw new Error(`it says ${statusCode}: ${text.trim().slice(0, 200)}`);
     // They become arguments of the scheduler's commands.
     return trackedSchema.parse(JSON.parse(text)).filter(({ id }) => jobIdFrom(id) === id);
@@ -181,9 +183,21 @@ export class JobReporter {
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify(jobs),
     });
-    const text = await body.text();
+    const text = await wholeText(body);
     if (statusCode !== 200) throw new Error(`it says ${statusCode}: ${text.trim().slice(0, 200)}`);
   }
+}
+
+/** Rejects where it has no end. */
+async function wholeText(body: AsyncIterable<Buffer>): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of body) {
+    size += chunk.length;
+    if (size > MAX_ANSWER) throw new Error('its answer is too long to be one');
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString();
 }
 
 /** Was this the last thing to tell about a job? */

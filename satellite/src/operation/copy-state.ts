@@ -1,7 +1,7 @@
 import { ConfigError } from '../config.ts';
 import type { Log } from '../log.ts';
 import { openStore } from '../tokens/open.ts';
-import { StoreError } from '../tokens/store.ts';
+import { type SecretKind, StoreError } from '../tokens/store.ts';
 
 /** What was copied. */
 export interface Copied {
@@ -10,7 +10,15 @@ export interface Copied {
   readonly secrets: number;
 }
 
-const secretKinds = ['access', 'sign-in', 'code', 'check'] as const;
+/** Settings are left behind: they are those of the satellites that used the state, and each that starts tells its own. */
+const isCopied: Readonly<Record<SecretKind, boolean>> = {
+  access: true,
+  'sign-in': true,
+  code: true,
+  check: true,
+  settings: false,
+};
+const copiedKinds = (Object.keys(isCopied) as SecretKind[]).filter((kind) => isCopied[kind]);
 
 /**
  * Copies everything in one state into another that is empty, of whichever kind they are. What is sealed stays sealed with the
@@ -31,7 +39,7 @@ export async function copyState(from: string, to: string, log: Log): Promise<Cop
       if (there.tokens.length + there.jobs.length > 0)
         throw new StoreError(`There are tokens in ${target.name} already; a copy begins with an empty one.`);
       const { tokens, jobs } = source.load();
-      const secrets = secretKinds.flatMap((kind) => source.loadSecrets(kind));
+      const secrets = copiedKinds.flatMap((kind) => source.loadSecrets(kind));
       const added = <T>(records: readonly T[]) => records.map((record) => ({ record, before: undefined }));
       await target.save({ tokens: added(tokens), jobs, secrets: added(secrets) });
       return { tokens: tokens.length, jobs: jobs.length, secrets: secrets.length };
