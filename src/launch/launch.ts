@@ -184,7 +184,7 @@ export async function siteAnswers(
   secrets: SessionSecrets,
 ): Promise<boolean> {
   if (client === undefined) return await tunnelEndAnswers(tunnel, secrets.address);
-  return (await gated) ? client.gatedSiteAnswers(secrets.proxyToken) : client.siteAnswers(secrets.site);
+  return await (gated ? client.gatedSiteAnswers(secrets.proxyToken) : client.siteAnswers(secrets.site));
 }
 
 /** Nobody will redeem this token. A proxy that died meanwhile forgets it by itself in time. */
