@@ -155,6 +155,34 @@ describe('a site', () => {
     while (traffic.totals().openWebSockets > 0) await engine.countNow();
   });
 
+  test.each(['HTTP/1.1', 'HTTP/2'] as const)(
+    'takes headers of 64 KB, whole or in parts (%s)',
+    async (protocol) => {
+      const server = createHttpServer({ maxHeaderSize: 100_000 }, ({ headers }, response) => {
+        response.end(String(JSON.stringify(headers).length));
+      });
+      const { entries, log } = journal();
+      const { port } = await satelliteOver(protocol, {}, { log });
+      const token = await redeemed(port, await listenOn(server));
+      const host = siteHost(token);
+      const on = protocol === 'HTTP/2' ? await session(port, host) : undefined;
+      const bodyWith = async (headers: Record<string, string>): Promise<string> => {
+        if (!on) return (await visit(port, token, { headers })).body;
+        const { head, sender } = beginHttp2(on, { host, headers });
+        sender.end();
+        return String(await bodyOf(await head));
+      };
+      const isHaproxys = ({ haproxy }: LogEntry): boolean => haproxy !== undefined;
+      while (!entries.some(isHaproxys)) await bodyWith({});
+      const before = entries.filter(isHaproxys).length;
+      const whole = { x: 'x'.repeat(64_000) };
+      const parts = Object.fromEntries(Array.from({ length: 200 }, (_, i) => [`x-${i}`, 'x'.repeat(300)]));
+      expect(Number(await bodyWith(whole))).toBeGreaterThan(64_000);
+      expect(Number(await bodyWith(parts))).toBeGreaterThan(60_000);
+      await vi.waitFor(() => expect(entries.filter(isHaproxys).length).toBeGreaterThanOrEqual(before + 2));
+    },
+  );
+
   test('takes WebSockets over HTTP/2, and loses them with its token', async () => {
     const directory = await folder();
     const { port } = await satelliteOver('HTTP/2', { haproxy: { directory } });

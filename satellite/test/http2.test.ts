@@ -659,7 +659,7 @@ describe('limits', () => {
     });
     const on = await session(port, host);
     expect((await fetchOn(on, { host, headers: { x: 'x'.repeat(3000) } }).head).status).toBe(200);
-    // Twice as much, or 16 KB, fits into a buffer of HAProxy's.
+    // Some more, or 16 KB in all, fits into a buffer of HAProxy's.
     const tooLong = 'x'.repeat(engine === 'node' ? 5000 : 17_000);
     // Whether or not the client has agreed to it.
     for (const agreement of [[], [frame(TYPE.settings, 1, 0)]]) {

@@ -88,6 +88,12 @@ export const backends = { pages: PAGES, webSockets: WEBSOCKETS, others: NOTEBOOK
 
 /** Bytes of lines about requests that wait while satellite is busy, or away: some 60,000 of them. */
 const RING_SIZE = 16 * 1024 * 1024;
+/**
+ * Bytes of a buffer beside a visitor's header: what HAProxy notes of each of 256 fields, the fields for the notebook, and what
+ * it keeps back (`tune.maxrewrite`, 1 KB). Larger buffers make every request dearer, since fewer of them stay in caches.
+ */
+const HEADER_ROOM = 8192;
+
 /** The longest line that HAProxy takes. */
 const LONGEST_LINE = 65_535;
 /** The form of lines about requests, which are those of this level and above. */
@@ -121,15 +127,15 @@ const CLIENT = 'src,concat(),regsub(^::ffff:,)';
  */
 const requestLine = (method: string): string =>
   '{"time":"%[date,utime(%Y-%m-%dT%H:%M:%SZ)]","event":"request","client":"%[var(sess.client)]",' +
-  `"host":"%[var(txn.host),field(1,-)]-…","method":"${method}","path":"%[var(txn.path),json(utf8s)]",` +
+  `"host":"%[var(txn.site),field(5,@)]-…","method":"${method}","path":"%[var(txn.path),json(utf8s)]",` +
   '"status":%ST,"ms":%Ta,"haproxy":"%ts"}';
 /** What is said of a connection on which no request could be read. */
 const ERROR_LINE = `{"time":"%[date,utime(%Y-%m-%dT%H:%M:%SZ)]","event":"unreadable","client":"%[${CLIENT}]","code":"%[fc_err_str,json(utf8s)]"}`;
 const SHORT_PATH = 'path,regsub("([a-z]{1,9})((-|%2d)[a-z]{1,9}){2,5}","\\1-…",gi)';
 
-/** One entry of the map of live sites, with the port that its visitors use. No part of it has an @. */
-export const siteEntry = (id: number, host: string, port: number, visited: number): string =>
-  `${id}@${host}@${port}@${visited}`;
+/** One entry of the map of live sites: its notebook, the port that its visitors use, what a log may say of it. None has an @. */
+export const siteEntry = (id: number, host: string, port: number, visited: number, token: string): string =>
+  `${id}@${host}@${port}@${visited}@${token.split('-', 1)[0]}`;
 
 const seconds = (milliseconds: number): string => `${milliseconds}ms`;
 
@@ -173,8 +179,8 @@ ${bound('http/1.1')}.endif
 `;
 
   return `global
-${plan.global.map((line) => `  ${line}\n`).join('')}  # For headers as large as satellite takes them, with cookies that HTTP/2 brings one by one.
-  tune.bufsize ${Math.max(16_384, 2 * limits.headerSize)}
+${plan.global.map((line) => `  ${line}\n`).join('')}  # For headers as large as satellite takes them.
+  tune.bufsize ${Math.max(16_384, limits.headerSize + HEADER_ROOM)}
   tune.http.maxhdr 256
 
 # Lines about requests go through satellite into its log.
@@ -276,8 +282,7 @@ ${
   tcp-request session set-var(sess.node) 'str(),concat("\\"[",sess.client,"]\\"")' if { var(sess.client) -m sub : }
 ${isSecure ? '  tcp-request session set-var(sess.name) ssl_fc_sni,lower\n' : ''}
   # Names with everything that belongs to them, by their bytes: what isn't in the map is satellite's to read.
-  http-request set-var(txn.host) req.hdr(host),lower
-  http-request set-var(txn.site) var(txn.host),map_str(${files.sites})
+  http-request set-var(txn.site) req.hdr(host),lower,map_str(${files.sites})
   http-request set-var(txn.id) var(txn.site),field(1,@)
   acl is_http2 fc_http_major 2
   acl has_upgrade req.hdr(upgrade) -m found
@@ -289,7 +294,7 @@ ${isSecure ? '  tcp-request session set-var(sess.name) ssl_fc_sni,lower\n' : ''}
   # it has last asked for: what is open for a site is found by that.
   acl is_known var(sess.known),strcmp(txn.id) eq 0
   acl is_visitor var(sess.client),concat(@,txn.id),in_table(${TABLES.visits}) -m bool
-${isSecure ? '  acl is_name var(txn.host),field(1,:),strcmp(sess.name) eq 0\n' : ''}  http-request sc-set-gpt0(1) var(txn.id) if !is_known is_visitor${isSecure ? ' is_name' : ''}
+${isSecure ? '  acl is_name req.hdr(host),lower,field(1,:),strcmp(sess.name) eq 0\n' : ''}  http-request sc-set-gpt0(1) var(txn.id) if !is_known is_visitor${isSecure ? ' is_name' : ''}
   http-request set-var(sess.known) var(txn.id) if !is_known is_visitor${isSecure ? ' is_name' : ''}
   acl is_version req.ver 1.1 2.0
   acl is_path url_beg /
@@ -365,10 +370,7 @@ backend ${name} from ${DEFAULTS}
   http-request add-header X-Real-IP %[var(sess.client)]
   http-request add-header Forwarded "for=%[var(sess.node)];proto=${proto};host=\\"%[req.hdr(host)]\\""
   http-response return status 502 content-type text/plain string "The connection to the compute node broke off.\\n" unless { status 100:599 }
-  http-response del-header keep-alive
-  http-response del-header proxy- -m beg
-  http-response del-header trailer
-  http-response del-header te
+  http-response del-header '^(keep-alive|proxy-.*|te|trailer)$' -m reg
 ${hsts === undefined ? '' : `  http-response set-header Strict-Transport-Security "${hsts}"\n`}${isSockets ? '  http-after-response set-header Connection close unless { status 101 }\n' : ''}  timeout server ${seconds(Math.min(limits.answerTime, limits.stallTime))}
   # What a notebook doesn't take satellite tries once more, and has the honest page for.
   retries 1

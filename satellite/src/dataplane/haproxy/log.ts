@@ -3,7 +3,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import type { Log, LogEntry } from '../../log.ts';
 
 /** How long lines may wait for others, twice: to wake up for some costs as much as many requests. */
-const WAIT_MS = 20;
+const WAIT_MS = 50;
 
 const NEWLINE = 10;
 

@@ -175,7 +175,7 @@ export class HaproxySites {
 
   #entry(token: string, site: Site, visited: number): string {
     const id = site.id ?? this.#take(token, site, this.#nextId++);
-    return siteEntry(id, site.host, site.port, visited);
+    return siteEntry(id, site.host, site.port, visited, token);
   }
 
   #additions(token: string, site: Site): string[] {
