@@ -6,10 +6,11 @@ import https from 'node:https';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { execa } from 'execa';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { makeCertificate } from '../../satellite/test/certificate.ts';
 import { freshHome, type Home, temporaryDirectory } from '../support/directories.ts';
-import { slurmPrograms, start, usualPrograms } from '../support/program.ts';
+import { program, slurmPrograms, start, usualPrograms } from '../support/program.ts';
 import { stubCommands } from '../support/stubs.ts';
 
 /** A cluster with a proxy, and what a program needs to be on it. */
@@ -151,6 +152,49 @@ it('a launch that is refused has asked the proxy nothing, and leaves no connecti
   await closed;
   expect(requests).toBe(0);
 });
+
+// In a network of its own, whose name server is a neighbour that says nothing; for as long as a resolver can wait.
+it.runIf(process.getuid?.() === 0)(
+  'a launch that is refused ends though the name service has not answered yet',
+  async () => {
+    const { on } = await cluster(() => {});
+    const resolver = path.join(temporaryDirectory(), 'resolv.conf');
+    writeFileSync(resolver, 'nameserver 192.0.2.53\noptions timeout:30 attempts:5\n');
+    const silence = [
+      'ip link add here type veth peer name there',
+      'ip addr add 192.0.2.1/24 dev here',
+      'ip link set here up',
+      'ip link set there up',
+      'ip neigh add 192.0.2.53 lladdr 02:00:00:00:00:53 dev here',
+      `mount --bind '${resolver}' /etc/resolv.conf`,
+      'exec "$0" "$@"',
+    ].join(' && ');
+    const { exitCode, stdout } = await execa(
+      'unshare',
+      ['--net', '--mount', 'sh', '-c', silence, program, '--json', '-p', 'nowhere'],
+      {
+        extendEnv: false,
+        reject: false,
+        env: {
+          ...on.home.env,
+          ...on.env,
+          NODE_OPTIONS: '',
+          START_JUPYTER_SITE_CONFIG: withProxyAt('sites.test', on.env.START_JUPYTER_SITE_CONFIG),
+          PATH: `${on.path}:/usr/sbin:/sbin`,
+        },
+      },
+    );
+    expect(exitCode).toBe(2);
+    expect(JSON.parse(stdout)).toMatchObject({ state: 'failed', system: 'test', id: null });
+  },
+);
+
+/** A copy of a site file, with another endpoint. */
+function withProxyAt(endpoint: string, site: string): string {
+  const copy = path.join(temporaryDirectory(), 'site.yaml');
+  writeFileSync(copy, readFileSync(site, 'utf8').replace(/"sites\.localhost:\d+"/, `"${endpoint}"`));
+  return copy;
+}
 
 /** A command that says nothing more once it has written the number of its process. */
 function hanging(commands: string, name: string): () => number {
