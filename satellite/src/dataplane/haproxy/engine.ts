@@ -12,11 +12,13 @@ import { isDatabase } from '../../tokens/postgres-url.ts';
 import type { Engine } from '../engine.ts';
 import { type Account, accountOf, letIn } from './account.ts';
 import { AttachedHaproxy } from './attached.ts';
-import { backends, haproxyConfiguration, LINES, settingsOf } from './configuration.ts';
+import { haproxyConfiguration, settingsOf } from './configuration.ts';
 import { fileNames, namedForHaproxy, writeOwn } from './files.ts';
 import { HaproxyLog, type WriteLines } from './log.ts';
+import { backends } from './names.ts';
 import { type Address, checkProgram, type Haproxy, HaproxyProcess, LISTENER_FD, LOG_FD } from './process.ts';
 import { RuntimeApi } from './runtime.ts';
+import { LINES } from './sections/log.ts';
 import { HaproxySites } from './sites.ts';
 import { adviceOn } from './version.ts';
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Log } from '../../log.ts';
 import type { SiteTraffic, Traffic } from '../../operation/traffic.ts';
-import { backends, siteEntry, TABLES } from './configuration.ts';
+import { backends, siteEntry, TABLES } from './names.ts';
 import { type RuntimeApi, tableEntries } from './runtime.ts';
 
 /** A request that was past the map when its site was taken out shows up a moment later. */
