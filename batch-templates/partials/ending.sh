@@ -48,7 +48,7 @@ end() {
   [[ -z ${launcher_watch-} ]] || kill "$launcher_watch" 2>/dev/null
   [[ -z ${limit_watch-} ]] || kill "$limit_watch" 2>/dev/null
   [[ -z ${visitor_watch-} ]] || kill "$visitor_watch" 2>/dev/null
-  [[ -z ${runtime-} ]] || rm -rf "$runtime"
+  [[ -z ${runtime-} ]] || rm -rf "$runtime" "$session_dir/runtime"
   [[ -z ${scratch-} ]] || rm -rf "$scratch"
   ((${#scratch_parents[@]} == 0)) || rmdir "${scratch_parents[@]}" 2>/dev/null
 }

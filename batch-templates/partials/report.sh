@@ -42,6 +42,8 @@ begin() {
   choose_http_tool
   # Short, since the kernels' socket paths must stay below 108 bytes, and on this node, since NFS has no sockets.
   runtime=$(mktemp -d /tmp/sj-XXXXXX) || fail "No private directory could be made in /tmp on $(hostname)."
+  # For who finds the session dead on this node, with nobody left to remove it.
+  printf '%s' "$runtime" 2>/dev/null >"$session_dir/runtime"
   ! problem=$(write_problem "$runtime") || fail "/tmp on $(hostname) can't be written: $problem."
   phase allocated
 }

@@ -8,6 +8,7 @@ import { heldToken, type SatelliteClient } from '../access/satellite.ts';
 import { InterruptedError, SessionError } from '../errors.ts';
 import { systemWords } from '../file-system.ts';
 import { pause } from '../interruption.ts';
+import { removeRuntimesOfKilled } from '../sessions/local-process.ts';
 import { type Observation, observeSession, sessionReport } from '../sessions/observe.ts';
 import { isOver, type SessionRecord } from '../sessions/session.ts';
 import { sessionFiles, settle, writeRecord } from '../sessions/store.ts';
@@ -20,6 +21,7 @@ import { renewUntilGone } from './renewal.ts';
 export async function launchHere(launch: Launch): Promise<number> {
   const { spec, progress, interrupted } = launch;
   progress.status('Starting');
+  removeRuntimesOfKilled();
   await using undo = new AsyncDisposableStack();
   const access = await openAccess(spec, launch);
   undo.defer(() => access.close());

@@ -1,8 +1,9 @@
 /** The process of a session without a scheduler, which has a number that others have before and after it. */
+
 import { existsSync, readFileSync } from 'node:fs';
 import os from 'node:os';
 import type { SessionRecord } from './session.ts';
-import { sessionFiles } from './store.ts';
+import { listSessions, removeRuntime, sessionFiles } from './store.ts';
 
 /** Whether it is still that process. On another machine nobody can tell. */
 export function localProcess(
@@ -33,4 +34,10 @@ function isTaken(pid: number): boolean {
   } catch {
     return false;
   }
+}
+
+/** What sessions that were killed on this host have left in /tmp; they themselves are settled by who asks after them. */
+export function removeRuntimesOfKilled(): void {
+  for (const { id, local, outcome } of listSessions())
+    if (local !== null && outcome === null && localProcess(id, local) === 'gone') removeRuntime(id);
 }

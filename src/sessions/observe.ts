@@ -9,6 +9,7 @@ import { isOver, type SessionRecord, type SessionReport, type SessionState } fro
 import {
   readEvents,
   readSecrets,
+  removeRuntime,
   type SessionSecrets,
   sessionFiles,
   settle,
@@ -178,9 +179,13 @@ async function outcomeWithoutReport(
 ): Promise<Outcome | undefined> {
   const at = new Date().toISOString();
   if (record.local !== null) {
-    return localProcess(record.id, record.local) !== 'gone'
-      ? undefined
-      : closeAtProxy(record, { state: 'failed', reason: 'It was ended without a chance to clean up.', at });
+    if (localProcess(record.id, record.local) !== 'gone') return undefined;
+    removeRuntime(record.id);
+    return closeAtProxy(record, {
+      state: 'failed',
+      reason: 'It was ended without a chance to clean up.',
+      at,
+    });
   }
   if (job?.kind !== 'ended' && job?.kind !== 'unknown') return undefined;
   // The job may have reported between our two looks.

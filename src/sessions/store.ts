@@ -162,6 +162,24 @@ export function settle(record: SessionRecord, outcome: NonNullable<SessionRecord
   return settled;
 }
 
+/**
+ * Removes what a script that was killed on this host has left in /tmp, with Jupyter's token in it. Only what its session names,
+ * and is the user's own.
+ */
+export function removeRuntime(id: string): void {
+  const note = path.join(sessionFiles(id).directory, 'runtime');
+  try {
+    const runtime = readFileSync(note, 'utf8');
+    if (!/^\/tmp\/sj-[A-Za-z0-9]{6}$/.test(runtime)) return;
+    const found = lstatSync(runtime, { throwIfNoEntry: false });
+    if (found?.isDirectory() && found.uid === process.getuid?.()) rmSync(runtime, { recursive: true });
+    rmSync(note, { force: true });
+  } catch (error) {
+    // It ended in good order, or can't be removed now: nothing depends on it.
+    if ((error as NodeJS.ErrnoException).syscall === undefined) throw error;
+  }
+}
+
 /** @throws ConfigurationError where it can't be removed */
 export function removeSession(id: string): void {
   const { directory } = sessionFiles(id);

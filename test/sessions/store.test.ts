@@ -3,6 +3,7 @@ import {
   appendFileSync,
   existsSync,
   mkdirSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -10,8 +11,10 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { removeRuntimesOfKilled } from '../../src/sessions/local-process.ts';
 import {
   findSession,
   listSessions,
@@ -161,5 +164,44 @@ describe('what else lies among the sessions', () => {
       later: { more: 1 },
       outcome: { state: 'ended' },
     });
+  });
+});
+
+describe('the private directory of a script that was killed', () => {
+  /** A session whose process is gone, with what it wrote down as its private directory. */
+  function killed(id: string, runtime: string): void {
+    const { pid } = spawnSync('true');
+    const directory = saveSession(home, id, { record: { jobId: null, local: { host: os.hostname(), pid } } });
+    writeFileSync(path.join(directory, 'runtime'), runtime);
+  }
+
+  function privateDirectory(prefix: string): string {
+    const directory = mkdtempSync(prefix);
+    onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
+    writeFileSync(path.join(directory, 'jupyter-token'), 'secret');
+    return directory;
+  }
+
+  it('is removed by the next launch here, and nothing else that is called so', () => {
+    const [own, stranger] = [privateDirectory('/tmp/sj-'), privateDirectory('/tmp/other-')];
+    killed('aaaaaa', own);
+    killed('bbbbbb', stranger);
+    const link = `${own.slice(0, -1)}${own.endsWith('Z') ? 'Y' : 'Z'}`;
+    symlinkSync(stranger, link);
+    onTestFinished(() => rmSync(link, { force: true }));
+    killed('cccccc', link);
+    removeRuntimesOfKilled();
+    expect([existsSync(own), existsSync(stranger), existsSync(link)]).toEqual([false, true, true]);
+  });
+
+  it('stays where another host alone can tell', () => {
+    const runtime = privateDirectory('/tmp/sj-');
+    const local = { host: os.hostname(), pid: spawnSync('true').pid };
+    const directory = saveSession(home, 'dddddd', {
+      record: { jobId: null, local: { ...local, host: 'elsewhere' } },
+    });
+    writeFileSync(path.join(directory, 'runtime'), runtime);
+    removeRuntimesOfKilled();
+    expect(existsSync(runtime)).toBe(true);
   });
 });
