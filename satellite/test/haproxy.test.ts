@@ -43,6 +43,7 @@ import {
   siteHost,
   still,
   visit,
+  Wire,
   wire,
 } from './support.ts';
 
@@ -218,6 +219,24 @@ describe('a site', () => {
     const { head, sender } = beginHttp2(await session(port, host), { host, headers: { host: 'evil.test' } });
     sender.end();
     expect(String(await bodyOf(await head))).toBe(host);
+  });
+
+  test('is not found by a part of Host', async () => {
+    const directory = await folder();
+    const { port } = await satelliteOver('HTTP/2', { haproxy: { directory } });
+    const token = await redeemed(port, (await echoing()).port);
+    await isDirect(directory, port, token);
+    const host = siteHost(token);
+    const other = `other.${DOMAIN}`;
+    for (const [servername, named, status] of [
+      [host, host, 200],
+      [host, `${other},${host}`, 400],
+      [other, `${other},${host}`, 400],
+    ] as const) {
+      const client = new Wire(await secureWire(port, servername, { protocols: ['http/1.1'] }));
+      client.send(`GET / HTTP/1.1\r\nHost: ${named}\r\nConnection: close\r\n\r\n`);
+      expect(await client.ended()).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
+    }
   });
 
   test('whose notebook takes nothing of an upload holds up that connection for a while, and no other', async () => {

@@ -62,8 +62,8 @@ ${
   tcp-request session set-var(sess.node) var(sess.client)
   tcp-request session set-var(sess.node) 'str(),concat("\\"[",sess.client,"]\\"")' if { var(sess.client) -m sub : }
 ${isSecure ? '  tcp-request session set-var(sess.name) ssl_fc_sni,lower\n' : ''}
-  # Names with everything that belongs to them, by their bytes: what isn't in the map is satellite's to read.
-  http-request set-var(txn.site) req.hdr(host),lower,map_str(${files.sites})
+  # Names with everything that belongs to them, by their bytes: what isn't in the map, as a whole, is satellite's to read.
+  http-request set-var(txn.site) req.fhdr(host),lower,map_str(${files.sites})
   http-request set-var(txn.id) var(txn.site),field(1,@)
   acl is_http2 fc_http_major 2
   acl has_upgrade req.hdr(upgrade) -m found
@@ -75,7 +75,7 @@ ${isSecure ? '  tcp-request session set-var(sess.name) ssl_fc_sni,lower\n' : ''}
   # it has last asked for: what is open for a site is found by that.
   acl is_known var(sess.known),strcmp(txn.id) eq 0
   acl is_visitor var(sess.client),concat(@,txn.id),in_table(${TABLES.visits}) -m bool
-${isSecure ? '  acl is_name req.hdr(host),lower,field(1,:),strcmp(sess.name) eq 0\n' : ''}  http-request sc-set-gpt0(1) var(txn.id) if !is_known is_visitor${isSecure ? ' is_name' : ''}
+${isSecure ? '  acl is_name req.fhdr(host),lower,field(1,:),strcmp(sess.name) eq 0\n' : ''}  http-request sc-set-gpt0(1) var(txn.id) if !is_known is_visitor${isSecure ? ' is_name' : ''}
   http-request set-var(sess.known) var(txn.id) if !is_known is_visitor${isSecure ? ' is_name' : ''}
   acl is_version req.ver 1.1 2.0
   acl is_path url_beg /
