@@ -66,7 +66,7 @@ function readSwitch(input: unknown): boolean {
 
 function readWait(input: unknown): true | number {
   if (input === true) return true;
-  if (typeof input !== 'string' && typeof input !== 'number')
+  if (typeof input !== 'string' && !Number.isFinite(input))
     throw new InvalidValue('must be true or a length of time');
   return typed(parseDuration)(input);
 }
@@ -84,7 +84,8 @@ function oneOf<const T extends string>(
   synonyms: Readonly<Record<string, NoInfer<T>>> = {},
 ): (input: unknown) => T {
   return typed((text) => {
-    const name = synonyms[text] ?? names.find((candidate) => candidate === text);
+    const meant = Object.hasOwn(synonyms, text) ? synonyms[text] : text;
+    const name = names.find((candidate) => candidate === meant);
     if (name === undefined)
       throw new InvalidValue(`"${shown(text)}" is not ${what}; write ${names.join(' or ')}`);
     return name;
