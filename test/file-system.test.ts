@@ -44,6 +44,13 @@ describe('a private directory', () => {
   });
 });
 
+it('templates that are ejected into a shared directory have partials that all may read', async () => {
+  const shared = temporaryDirectory();
+  const before = process.umask(0o022);
+  await templates('eject', shared, {}).finally(() => process.umask(before));
+  expect(statSync(path.join(shared, 'partials')).mode & 0o777).toBe(0o755);
+});
+
 it('a key that can not be made without ssh-keygen says so', async () => {
   const directory = temporaryDirectory();
   mkdirSync(path.join(directory, 'bin'));

@@ -1,5 +1,5 @@
 /** `start-jupyter templates [eject DIR]`: the job scripts that are submitted, to read or to change. */
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { templatesDirectory } from '../batch/render.ts';
 import { ConfigurationError, UsageError } from '../errors.ts';
@@ -49,7 +49,8 @@ function eject(files: readonly string[], directory: string): void {
     makeDirectory(directory);
     for (const file of files) {
       const copy = path.join(directory, file);
-      makeDirectory(path.dirname(copy));
+      // Not private: where a site keeps them, everybody's launch has to find the partials, too.
+      mkdirSync(path.dirname(copy), { recursive: true });
       writeFileSync(copy, readInstalled(`${templatesDirectory}/${file}`));
     }
   } catch (error) {
