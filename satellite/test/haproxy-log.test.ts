@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { HaproxyLog } from '../src/dataplane/haproxy/log.ts';
 
 interface Reader {
@@ -51,4 +51,19 @@ test('HAProxy goes on when satellite ends: what it has said by then is in the lo
   await new Promise((resolve) => haproxy.write('{"number":1}\n{"number":2}\n{"num', resolve));
   await log.close(false);
   expect(pieces.join('')).toBe('{"number":1}\n{"number":2}\n');
+});
+
+test('the more HAProxy has to say the sooner it is read again: what does not fit into the socket is lost in the end', async () => {
+  const { log, haproxy, pieces } = await reader();
+  const timers = vi.spyOn(globalThis, 'setTimeout');
+  onTestFinished(() => timers.mockRestore());
+  const line = `${'x'.repeat(1023)}\n`;
+  const many = 32 * 1024;
+  for (let i = 0; i < many; i += 1) if (!haproxy.write(line)) await once(haproxy, 'drain');
+  haproxy.end();
+  await log.close(true);
+  expect(pieces.join('').length).toBe(many * line.length);
+  const waits = timers.mock.calls.map(([, milliseconds]) => milliseconds ?? 0);
+  expect(waits.length).toBeGreaterThan(0);
+  expect(Math.min(...waits)).toBeLessThan(10);
 });

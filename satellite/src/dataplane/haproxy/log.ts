@@ -2,8 +2,14 @@ import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Log, LogEntry } from '../../log.ts';
 
-/** How long lines may wait for others, twice: to wake up for some costs as much as many requests. */
-const WAIT_MS = 50;
+/** How long lines may wait for others, twice, in milliseconds: to wake up for some costs as much as many requests. */
+const WAIT_MS = 20;
+
+/**
+ * Bytes that are to come meanwhile at most: half of what a socket takes. While that is full they stay in HAProxy's own buffer,
+ * where the oldest give way to the newest at last.
+ */
+const ROOM = 96 * 1024;
 
 const NEWLINE = 10;
 
@@ -51,12 +57,22 @@ export class HaproxyLog {
     socket.once('close', () => this.#sockets.delete(socket));
     let rest: Buffer = Buffer.alloc(0);
     let timer: NodeJS.Timeout | undefined;
+    let taken = 0;
+    let since = performance.now();
+    /** As long as it took ROOM to come, the last time. */
+    const wait = (): number => {
+      const now = performance.now();
+      const ms = taken === 0 ? WAIT_MS : Math.min(WAIT_MS, (ROOM * (now - since)) / taken);
+      [taken, since] = [0, now];
+      return ms;
+    };
     const hand = (): void => {
       clearTimeout(timer);
       timer = undefined;
       // Only now is the next piece read, which may then wait in its turn.
       const piece = socket.read() as Buffer | null;
       if (piece === null) return;
+      taken += piece.length;
       const all = rest.length === 0 ? piece : Buffer.concat([rest, piece]);
       const end = all.lastIndexOf(NEWLINE) + 1;
       rest = all.subarray(end);
@@ -64,7 +80,7 @@ export class HaproxyLog {
     };
     socket.on('readable', () => {
       if (socket.readableLength >= ENOUGH || socket.readableLength === 0) hand();
-      else timer ??= setTimeout(hand, WAIT_MS);
+      else timer ??= setTimeout(hand, wait());
     });
   }
 
