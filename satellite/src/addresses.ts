@@ -1,3 +1,4 @@
+import { isIPv4 } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import type { SatelliteConfig } from './config.ts';
 
@@ -52,6 +53,14 @@ export class OwnAddresses {
     const { scheme, portSuffix } = this.face;
     return `${scheme}://${host}${portSuffix}/`;
   }
+}
+
+/** Can only one of two servers listen, whatever the host is? Node's "::" takes IPv4, too; port 0 is a free one each time. */
+export function isSamePlace(one: Address, other: Address): boolean {
+  if (one.port !== other.port || one.port === 0) return false;
+  const hosts = [one.host, other.host];
+  if (one.host === other.host || hosts.includes('::')) return true;
+  return hosts.includes('0.0.0.0') && hosts.every(isIPv4);
 }
 
 function isWildcard(host: string): boolean {

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { isSamePlace } from './addresses.ts';
 import { faultLines, inWords } from './config-faults.ts';
 import { directHostsSchema } from './gate/direct.ts';
 import { Networks, networksSchema as networks } from './gate/networks.ts';
@@ -60,7 +61,11 @@ const domain = z
   .refine(
     (text) => /^(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*$/.test(text),
     'is not a domain name',
-  );
+  )
+  // The URL Standard's "ends in a number": browsers take such a host for an IPv4 address, whatever is in front of it.
+  .refine((text) => !/(^|\.)(\d+|0x[\da-f]*)$/.test(text), {
+    error: 'is an address, below which there are no names; write a domain name, such as hpc.example.org',
+  });
 
 const amount = z.coerce
   .number({ error: 'is not a number' })
@@ -297,6 +302,20 @@ export const configSchema = z
         path: ['listen'],
         message: 'needs a port: HAProxy is told by haproxy-config where to listen',
       });
+  })
+  .superRefine(({ listen, redirectHttpFrom, metricsListen }, context) => {
+    const taken = [['listen', listen]] as [string, typeof listen][];
+    for (const [key, address] of Object.entries({ redirectHttpFrom, metricsListen })) {
+      if (address === undefined) continue;
+      const other = taken.find(([, one]) => isSamePlace(one, address));
+      if (other !== undefined)
+        context.addIssue({
+          code: 'custom',
+          path: [key],
+          message: `has the port and the address of ${other[0]}; give it a port of its own`,
+        });
+      taken.push([key, address]);
+    }
   })
   .superRefine(({ auth, tls, trustedProxies, siteStyle, directHosts, state }, context) => {
     if (auth !== undefined && auth.keyFile === undefined && isDatabase(state)) {

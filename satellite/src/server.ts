@@ -53,7 +53,7 @@ export async function startSatellite(
   const config = parseConfig(input);
   const { log = () => undefined, sockets = {}, logLines } = options;
   const parts = await openParts(config, log, logLines);
-  const { addresses, registry, traffic, health } = parts;
+  const { addresses, registry, traffic, health, haproxy } = parts;
   let listeners: Listeners;
   try {
     listeners = await openListeners(parts, sockets);
@@ -64,6 +64,8 @@ export async function startSatellite(
   // From here to where visitors are let in nothing may be awaited: they would find nobody.
   const { address, redirector, metrics } = listeners;
   addresses.set(address, ...[redirector, metrics].filter((one) => one !== undefined).map(addressOf));
+  if (input.haproxy !== undefined && haproxy === undefined)
+    log({ event: 'haproxy-unused', message: 'haproxy: counts for nothing without engine: haproxy' });
   const openFiles = descriptorLimit();
   const visitors = letVisitorsIn(parts, listeners, openFiles);
   const following = followFiles(parts, listeners);

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { ConfigError, configSchema, limitsSchema, parseConfig } from '../src/config.ts';
 import { startSatellite } from '../src/server.ts';
-import { DOMAIN, scratch } from './support.ts';
+import { DOMAIN, satellite, scratch } from './support.ts';
 
 /** The faults of a configuration that is in order but for `keys`, one a line. */
 function faults(keys: Record<string, unknown>): string[] {
@@ -69,6 +69,36 @@ test.each([
   expect(faults(keys)).toEqual(expected);
 });
 
+test.each(['10.0.0.1', '10.0.0.1.', 'sites.10', '0x7f000001'])('the domain %s is an address', (domain) => {
+  expect(faults({ domain })).toEqual([
+    'domain: is an address, below which there are no names; write a domain name, such as hpc.example.org',
+  ]);
+});
+
+test.each([
+  ['127.0.0.1:9464', '127.0.0.1:9464'],
+  ['0.0.0.0:9464', '127.0.0.1:9464'],
+  ['127.0.0.1:9464', '[::]:9464'],
+  ['[::1]:9464', '[::]:9464'],
+  ['sites.test:9464', 'sites.test:9464'],
+])('not two of them listen on %s and %s', (one, other) => {
+  const taken = (key: string) => `has the port and the address of ${key}; give it a port of its own`;
+  expect(faults({ listen: one, metricsListen: other })).toEqual([`metricsListen: ${taken('listen')}`]);
+  expect(faults({ listen: other, redirectHttpFrom: one })).toEqual([`redirectHttpFrom: ${taken('listen')}`]);
+  expect(faults({ redirectHttpFrom: other, metricsListen: one })).toEqual([
+    `metricsListen: ${taken('redirectHttpFrom')}`,
+  ]);
+});
+
+test.each([
+  ['127.0.0.1:9464', '127.0.0.2:9464'],
+  ['0.0.0.0:9464', '[::1]:9464'],
+  ['127.0.0.1:0', '127.0.0.1:0'],
+  ['0.0.0.0:9464', '0.0.0.0:9465'],
+])("on %s and %s they are in nobody's way", (one, other) => {
+  expect(faults({ listen: one, metricsListen: other })).toEqual([]);
+});
+
 test.each([
   [
     'certificate',
@@ -89,4 +119,24 @@ test.each([
     ...keys(file),
   });
   await expect(started).rejects.toThrow(message);
+});
+
+test('a state that is a directory is told so', async () => {
+  const started = startSatellite({
+    domain: DOMAIN,
+    listen: '127.0.0.1:0',
+    tls: 'off',
+    state: await scratch(),
+  });
+  await expect(started).rejects.toThrow(/^Could not open .* It is a directory: write the name of a file/);
+});
+
+test.each([
+  ['what is said of HAProxy counts for nothing without it, which is told at the start', { threads: 2 }, 1],
+  ['who says nothing of HAProxy hears nothing of it', undefined, 0],
+])('%s', async (_, haproxy, times) => {
+  const log = vi.fn();
+  await satellite({ engine: 'node', ...(haproxy && { haproxy }) }, { log });
+  const unused = log.mock.calls.filter(([{ event }]) => event === 'haproxy-unused');
+  expect(unused).toHaveLength(times);
 });

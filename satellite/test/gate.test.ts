@@ -41,6 +41,24 @@ describe('networks', () => {
       expect(() => new Networks([cidr])).toThrow(/is not a network/);
     },
   );
+
+  test.each([
+    ['10.0.0.1/8', '10.0.0.0/8, or 10.0.0.1/32'],
+    ['10.21.5.9/31', '10.21.5.8/31, or 10.21.5.9/32'],
+    ['192.0.2.1/0', '0.0.0.0/0, or 192.0.2.1/32'],
+    ['2001:DB8:0::1/32', '2001:db8::/32, or 2001:db8::1/128'],
+  ])('"%s" is an address or a network, and nobody guesses which', (cidr, meant) => {
+    expect(() => new Networks([cidr])).toThrow(
+      `"${cidr}" is not a network; write ${meant} for that one address`,
+    );
+  });
+
+  test.each(['0.0.0.0/0', '10.21.5.8/31', '10.21.5.9/32', '::/0', '2001:DB8:0::/32', '::1/128'])(
+    '"%s" is one',
+    (cidr) => {
+      expect(new Networks([cidr]).isEmpty).toBe(false);
+    },
+  );
 });
 
 describe('hosts', () => {

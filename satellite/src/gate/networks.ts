@@ -20,17 +20,25 @@ export class Networks {
   readonly #ranges: [ipaddr.IPv4 | ipaddr.IPv6, number][];
   readonly #text: string;
 
-  /** Throws a RangeError for what isn't CIDR notation; a bare address is a network of one. */
+  /**
+   * Throws a RangeError for what isn't CIDR notation, and for an address with the length of a network it is in: one of the two
+   * is a slip of the pen, and the network is the wider one. A bare address is a network of one.
+   */
   constructor(cidrs: readonly string[]) {
     this.#text = cidrs.join(' ');
     this.#ranges = cidrs.map((cidr) => {
       const [address = '', bits, ...rest] = cidr.split('/');
+      const fault = `"${cidr}" is not a network; write`;
       if (normalizeAddress(address) === undefined || rest.length > 0)
-        throw new RangeError(`"${cidr}" is not a network`);
+        throw new RangeError(`${fault} it as 10.21.0.0/16`);
       const parsed = ipaddr.parse(address);
       const width = parsed.kind() === 'ipv4' ? 32 : 128;
       if (bits === undefined) return [parsed, width];
-      if (!/^\d{1,3}$/.test(bits) || Number(bits) > width) throw new RangeError(`"${cidr}" is not a network`);
+      if (!/^\d{1,3}$/.test(bits) || Number(bits) > width)
+        throw new RangeError(`${fault} it as 10.21.0.0/16`);
+      const network = networkOf(parsed, Number(bits));
+      if (network !== parsed.toString())
+        throw new RangeError(`${fault} ${network}/${bits}, or ${parsed}/${width} for that one address`);
       return [parsed, Number(bits)];
     });
   }
@@ -52,6 +60,12 @@ export class Networks {
   }
 }
 
+/** The first address of the network of so many bits that an address is in. */
+function networkOf(address: ipaddr.IPv4 | ipaddr.IPv6, bits: number): string {
+  const family = address.kind() === 'ipv4' ? ipaddr.IPv4 : ipaddr.IPv6;
+  return family.networkAddressFromCIDR(`${address}/${bits}`).toString();
+}
+
 /** Networks in a configuration: a list in CIDR notation. */
 export const networksSchema = z
   .array(z.string(), 'is a list; write it as [10.21.0.0/16]')
@@ -59,7 +73,7 @@ export const networksSchema = z
     try {
       return new Networks(cidrs);
     } catch (error) {
-      context.addIssue(`${(error as RangeError).message}; write it as 10.21.0.0/16`);
+      context.addIssue((error as RangeError).message);
       return z.NEVER;
     }
   });

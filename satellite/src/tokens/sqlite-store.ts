@@ -79,6 +79,7 @@ const systemHints: Readonly<Record<string, string>> = {
   ENOTDIR: hints[14] ?? '',
   EACCES: hints[14] ?? '',
   EROFS: hints[8] ?? '',
+  EISDIR: ' It is a directory: write the name of a file in it, such as state.sqlite.',
   ENOSPC: hints[FULL] ?? '',
   EIO: hints[10] ?? '',
 };
