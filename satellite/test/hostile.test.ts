@@ -100,7 +100,13 @@ describe('a neighbour on another node', () => {
         ],
       },
     ]);
-    expect((await api(port, 'GET', `/tokens/${token}`)).json()).toMatchObject({ job: { state: 'RUNNING' } });
+    const state = async () =>
+      (await api(port, 'GET', `/tokens/${token}`)).json<{ job: { state: string } }>().job.state;
+    expect(await state()).toBe('RUNNING');
+    const report = (lines: string) =>
+      ask(port, { path: '/update-jobs.cgi', method: 'POST', body: `jobstates=${lines}`, from: LOGIN });
+    expect((await report('5 PENDING\n5 RUNING\n')).body).toBe('Successfully updated jobs! \n');
+    expect(await state()).toBe('PENDING');
   });
 
   test('redeems no port that is spelled oddly', async () => {

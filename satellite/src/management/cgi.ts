@@ -5,7 +5,7 @@ import type { Client } from '../gate/client.ts';
 import { hostName } from '../gate/host.ts';
 import { isPort, MAX_PORT, MIN_PORT } from '../gate/ports.ts';
 import { jobIdFrom } from '../jobs/id.ts';
-import { jobStage } from '../jobs/states.ts';
+import { jobStage, jobState } from '../jobs/states.ts';
 import type { JobReport } from '../tokens/registry.ts';
 import type { Reply } from './reply.ts';
 import {
@@ -199,7 +199,8 @@ async function updateJobs({ management, request, client }: Call): Promise<Reply>
     const [first = '', given = ''] = line.trim().split(/\s+/);
     const id = jobIdFrom(first);
     const state = cleanText(given, MAX_STATE);
-    if (id === undefined || state === '') continue;
+    // What nobody knows the meaning of would be shown to visitors, and keep a token for as long as it is said.
+    if (id === undefined || jobState(state) === undefined) continue;
     const known = management.registry.job(id);
     // This protocol knows states only: what else is known about a job stays while its state does.
     const same = known?.state === state ? known : undefined;

@@ -366,6 +366,8 @@ const report = fc
         (world) => {
           if (from !== LOGIN) return outside;
           for (const [id, state] of rows) {
+            // As if nothing had been said of the job.
+            if (jobStates[state] === 'unheard') continue;
             world.jobs.set(id, { state, at: world.now });
             for (const token of world.tokens) {
               if (token.job !== id || token.state === 'gone') continue;
