@@ -129,6 +129,17 @@ export class Front {
     else fail(404, NO_SITE);
   };
 
+  /** Without an answer to CONNECT Node closes the connection, and who asked takes the proxy for down. */
+  readonly onConnect = (request: IncomingMessage, socket: Duplex): void => {
+    if (this.#turns.isClosing(socket) || this.#turns.isBusy(socket)) {
+      socket.destroy();
+      return;
+    }
+    const { status, message } = NO_TUNNELS;
+    this.#follow(socket, describe(request, NO_TUNNELS), performance.now())(status);
+    sendRaw(socket, status, `${message}\n`);
+  };
+
   /**
    * Says what became of an upgrade once its connection is closed; 101, unless the function that it returns is told
    * otherwise. By itself: whatever a closure beside this one can reach is kept for as long as the tunnel lives, and the
@@ -231,6 +242,12 @@ export class Front {
       accountPassed(this.#parts, passed, status, started, isComplete),
   };
 }
+
+/** RFC 9110 section 9.3.6: CONNECT is for proxies that lead elsewhere. */
+const NO_TUNNELS: Refusal = {
+  status: 400,
+  message: 'There are no tunnels to elsewhere through this server.',
+};
 
 const refusals: Readonly<Record<Stranger['kind'], Refusal>> = {
   invalid: { status: 400, message: 'The Host header is not a host name.' },

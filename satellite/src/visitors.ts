@@ -53,6 +53,7 @@ export function letVisitorsIn(parts: Parts, listeners: Listeners, openFiles: num
   server.on('secureConnection', front.onSecure);
   server.on('checkContinue', front.onRequest);
   server.on('upgrade', front.onUpgrade);
+  server.on('connect', front.onConnect);
   if (redirector) redirect(redirector, front, parts);
   for (const one of servers) {
     one.on('connection', connections.onConnection);
@@ -99,7 +100,8 @@ function redirect(redirector: Server, front: Front, { addresses, log }: Parts): 
   const onRequest = front.onPlainRequest(addresses.face.portSuffix);
   redirector.on('request', onRequest);
   redirector.on('checkContinue', onRequest);
-  redirector.on('upgrade', (_request, socket) => sendRaw(socket, 400, 'This service is at https:// only.\n'));
+  for (const event of ['upgrade', 'connect'])
+    redirector.on(event, (_request, socket) => sendRaw(socket, 400, 'This service is at https:// only.\n'));
   log({ event: 'redirecting', ...addressOf(redirector) });
 }
 
