@@ -306,6 +306,7 @@ export class Auth {
     const exists = (token: string): boolean => this.#registry.find(token) !== undefined;
     for (const key of this.#insides.keys())
       if (!exists(key.split(' ', 1)[0] ?? '')) this.#insides.delete(key);
+    this.#users.sweep();
     await Promise.all([this.#signIns.sweep(), this.accesses.sweep(exists), this.host.sweep()]);
   }
 

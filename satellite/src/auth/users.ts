@@ -64,6 +64,12 @@ export class Users {
     return this.#isDue(signIn) ? this.#ask(signIn) : this.#isInGrace(signIn);
   }
 
+  /** Forgets what was about sign-ins that are over: theirs may end while the provider is away. */
+  sweep(): void {
+    for (const id of this.#failedAt.keys())
+      if (this.#parts.signIns.find(id) === undefined) this.#failedAt.delete(id);
+  }
+
   async close(): Promise<void> {
     await this.htpasswd?.close();
   }
