@@ -20,3 +20,12 @@ export async function freePort(address = '127.0.0.1'): Promise<number> {
     }
   }
 }
+
+/** The system's word for why nobody could listen there at the moment, such as `EADDRINUSE`; undefined where somebody could. */
+export function portRefusal(port: number, address: string): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', ({ code }: NodeJS.ErrnoException) => resolve(code));
+    server.listen(port, address, () => server.close(() => resolve(undefined)));
+  });
+}

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { UsageError } from '../errors.ts';
+import { portRefusal } from '../free-port.ts';
 import { interruption } from '../interruption.ts';
 import { holdTunnel } from '../tunnel/hold.ts';
 import { launchThere } from '../tunnel/launch-there.ts';
@@ -33,6 +34,7 @@ export async function run(
   const survivor = client.survivor();
   const tunnel = { client, destination, program, options, directory, progress, interrupted, survivor };
   try {
+    if (wantedPort !== undefined) await checkPort(client, wantedPort);
     await connect(tunnel);
     const session = await launchThere(tunnel, [
       ...['--access', 'ssh', '--json', ...launchOptions],
@@ -60,6 +62,12 @@ function checkHosts(destination: string, jump: string | undefined): void {
       `--jump: "${shown(jump)}" is no host that ssh could go through.`,
       'Write [USER@]HOST[:PORT], several with commas between.',
     );
+}
+
+/** Before anything is begun there. Somebody may still take it meanwhile, and the tunnel may end up on the other address. */
+async function checkPort(client: SshClient, port: number): Promise<void> {
+  if ((await portRefusal(port, await client.loopback(undefined))) === 'EADDRINUSE')
+    throw new UsageError(`--port: ${port} is taken on this machine.`, 'Name another one, or leave it out.');
 }
 
 function readPort(text: string): number {

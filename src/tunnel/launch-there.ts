@@ -1,6 +1,6 @@
 /** The launch at the other end of a `tunnel`, until Jupyter is ready there. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ConnectionError, RemoteError, SessionError } from '../errors.ts';
+import { ConnectionError, InterruptedError, RemoteError, SessionError } from '../errors.ts';
 import { pause, unlessAborted } from '../interruption.ts';
 import { shown } from '../values.ts';
 import { type RemoteReport, reportOf, startThere } from './remote-session.ts';
@@ -42,11 +42,15 @@ export async function launchThere(tunnel: Tunnel, args: readonly string[]): Prom
     if (
       isStillBeginning ||
       (await launch.ended.then(({ hasBegun, exitCode }) => hasBegun && exitCode === 255))
-    )
-      sayAfterwards(
-        tunnel,
-        `A session may have begun at ${destination} all the same. See: ${commandThere(tunnel, 'list')}`,
-      );
+    ) {
+      const look = `See: ${commandThere(tunnel, 'list')}`;
+      if (interrupted.aborted)
+        throw new InterruptedError(
+          `Interrupted; a session may have begun at ${destination} all the same.`,
+          look,
+        );
+      sayAfterwards(tunnel, `A session may have begun at ${destination} all the same. ${look}`);
+    }
     throw error;
   }
 }

@@ -44,7 +44,7 @@ export interface RemoteEnd extends Ended {
   /** It was not waited for any longer. */
   readonly isGivenUp: boolean;
   readonly answer: Answer | undefined;
-  /** What was printed before start-jupyter was run, last. */
+  /** What was printed last beside the answer, by the shell's start-up files or by what was run. */
   readonly noise: string;
 }
 
@@ -73,11 +73,16 @@ export function startThere(
   let noise = '';
   const onOutput = (line: string) => {
     if (hasBegun) {
-      if (answer !== undefined || !line.startsWith('{')) return;
+      if (answer !== undefined) return;
+      if (!line.startsWith('{')) {
+        noise = line;
+        return;
+      }
       answer = { report: readReport(line) };
       first.resolve(answer);
     } else if (line.endsWith(answerFollows)) {
       hasBegun = true;
+      noise = '';
       clearTimeout(patience);
     } else noise = line;
   };
@@ -105,6 +110,12 @@ export function reportOf({ destination, program }: RemoteProgram, end: RemoteEnd
   const { exitCode, stderr } = end;
   const report = end.answer?.report;
   if (report !== undefined && exitCode === 0) return report;
+  if (end.isEndless)
+    throw new ConnectionError(
+      `What runs at ${destination} as start-jupyter prints without end.`,
+      `Check --remote-command, and that "ssh ${destination} true" prints little.`,
+      { final: true },
+    );
   if (end.isGivenUp)
     throw new ConnectionError(
       `The shell at ${destination} did not get as far as start-jupyter within ${startUpTime / 60_000} minutes.`,
@@ -130,7 +141,7 @@ export function reportOf({ destination, program }: RemoteProgram, end: RemoteEnd
       `There is no start-jupyter at ${destination} (${shown(lastLine(stderr) || program, 160)}).`,
       'Logins without a terminal often load no modules: name it by its path, --remote-command PATH.',
     );
-  throw complaintOf(destination, exitCode, stderr, report);
+  throw complaintOf(destination, end);
 }
 
 function readReport(line: string): RemoteReport | undefined {
@@ -142,26 +153,20 @@ function readReport(line: string): RemoteReport | undefined {
 }
 
 /** It prints what went wrong in one or two lines, the first of which begins with its name. */
-function complaintOf(
-  destination: string,
-  exitCode: number,
-  stderr: string,
-  report: RemoteReport | undefined,
-): PersonError {
+function complaintOf(destination: string, { exitCode, stderr, noise, answer }: RemoteEnd): PersonError {
   const lines = stderr.trim().split('\n');
   const first = lines.findLastIndex((line) => line.startsWith('start-jupyter: '));
-  if (first === -1)
-    return exitCode === 0
-      ? new ConnectionError(
-          `What ${destination} answered was no session: ${shown(lastLine(stderr), 160)}`,
-          'The start-jupyter there may be older than this one: both should be of the same version.',
-          { final: true },
-        )
-      : new RemoteError(
-          `At ${destination}: ${report?.reason ?? shown(lastLine(stderr), 300)}`,
-          undefined,
-          exitCode,
-        );
+  if (first === -1) {
+    const reason = answer?.report?.reason;
+    if (exitCode !== 0 && reason !== undefined)
+      return new RemoteError(`At ${destination}: ${reason}`, undefined, exitCode);
+    const said = lastLine(stderr) || noise;
+    return new ConnectionError(
+      `What runs at ${destination} as start-jupyter was no launch: it ended with status ${exitCode}${said === '' ? ' and said nothing' : `: ${shown(said, 160)}`}.`,
+      'Check --remote-command; the start-jupyter there may also be older than this one.',
+      { final: true },
+    );
+  }
   const message = (lines[first] as string).slice('start-jupyter: '.length);
   const hint = lines[first + 1]?.startsWith('  ') ? lines[first + 1]?.trim() : undefined;
   return new RemoteError(`At ${destination}: ${message}`, hint, exitCode);

@@ -8,6 +8,7 @@ import net from 'node:net';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { portRefusal } from '../free-port.ts';
 import {
   Connection,
   canShare,
@@ -18,6 +19,7 @@ import {
   startSsh,
   unshared,
 } from './connection.ts';
+import { readLines } from './lines.ts';
 import { sshProblem } from './ssh-problem.ts';
 import { Survivor } from './survivor.ts';
 
@@ -45,6 +47,8 @@ export interface Ended {
   /** 255: ssh's own failure. */
   readonly exitCode: number;
   readonly stderr: string;
+  /** It said more than is listened to, and was ended. */
+  readonly isEndless: boolean;
 }
 
 /** Who is told what a command says, line by line. */
@@ -107,13 +111,21 @@ export class SshClient {
   start(command: readonly string[], { onOutput, onComplaint }: Listener = {}): RemoteProcess {
     const child = startSsh([...this.#commandOptions(), ...this.#there(), command.join(' ')]);
     let stderr = '';
-    createInterface({ input: child.stdout as NodeJS.ReadableStream }).on('line', (line) => onOutput?.(line));
-    createInterface({ input: child.stderr as NodeJS.ReadableStream }).on('line', (line) => {
+    let isEndless = false;
+    const stop = () => {
+      isEndless = true;
+      child.kill();
+      child.stdout?.destroy();
+      child.stderr?.destroy();
+    };
+    const onError = (line: string) => {
       stderr = `${stderr}${line}\n`.slice(-16_384);
       onComplaint?.(line);
-    });
+    };
+    if (child.stdout !== null) readLines(child.stdout, (line) => onOutput?.(line), stop);
+    if (child.stderr !== null) readLines(child.stderr, onError, stop);
     return {
-      ended: once(child, 'close').then(([code]) => ({ exitCode: Number(code ?? 255), stderr })),
+      ended: once(child, 'close').then(([code]) => ({ exitCode: Number(code ?? 255), stderr, isEndless })),
       kill: () => void child.kill(),
     };
   }
@@ -172,7 +184,7 @@ export class SshClient {
     forward: readonly string[],
     interrupted: AbortSignal,
   ): Promise<boolean> {
-    if (!(await isFree(localAddress, localPort))) return false;
+    if ((await portRefusal(localPort, localAddress)) !== undefined) return false;
     const { jump, destination } = this.#end;
     const through = ['-J', [jump, destination].filter((host) => host !== undefined).join(',')];
     this.#forwarder?.kill();
@@ -242,13 +254,5 @@ function takesConnections(address: Loopback, port: number): Promise<boolean> {
       resolve(true);
     });
     socket.once('error', () => resolve(false));
-  });
-}
-
-function isFree(address: Loopback, port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const server = net.createServer();
-    server.once('error', () => resolve(false));
-    server.listen(port, address, () => server.close(() => resolve(true)));
   });
 }

@@ -6,6 +6,7 @@ import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { freePort } from '../../src/free-port.ts';
 import { testWith } from '../support/command.ts';
 import { temporaryDirectory } from '../support/directories.ts';
 import { ask, launchHere, runtimeDirectories } from '../support/here.ts';
@@ -110,6 +111,59 @@ describe(`tunnel and a login that is out of order${note}`, () => {
     });
   });
 
+  testWithSsh('a port that is taken is looked for before the launch, and again after it', async () => {
+    const directory = temporaryDirectory();
+    const { server, there, machine, words } = await tunnelTo(
+      firstRuns(`until [ -e '${directory}/go' ]; do sleep 0.05; done`),
+    );
+    const port = await freePort();
+    const launch = launchHere([...words, '--port', String(port)], machine);
+    await expect.poll(() => server.connections.length).toBe(1);
+    await launch.says('Starting Jupyter at login');
+    const taken = net.createServer().listen(port, '127.0.0.1');
+    await once(taken, 'listening');
+    onTestFinished(() => void taken.close());
+    writeFileSync(path.join(directory, 'go'), '');
+    const late = await launch.ended;
+    expect(late.exitCode).toBe(2);
+    expect(late.stderr).toContain(`--port: ${port} is taken on this machine, so the session was ended.`);
+    expect(there.calls()).toEqual(['--access ssh --json', 'stop abcdef']);
+
+    expect(await run([...words, '--port', String(port)], machine)).toMatchObject({
+      exitCode: 2,
+      stderr: `start-jupyter: --port: ${port} is taken on this machine.\n  Name another one, or leave it out.\n`,
+    });
+    expect(server.connections).toHaveLength(1);
+  });
+
+  testWithSsh(
+    'Ctrl-C before anything is known of the session says what may be there, and no more',
+    async () => {
+      const { machine, server } = await tunnelTo({});
+      const directory = temporaryDirectory();
+      const program = path.join(directory, 'start-jupyter');
+      writeFileSync(
+        program,
+        `#!/bin/sh
+echo begun >&2
+tenths=0
+while [ ! -e '${directory}/over' ] && [ $((tenths += 1)) -lt 600 ]; do sleep 0.1; done
+`,
+        { mode: 0o755 },
+      );
+      onTestFinished(() => writeFileSync(path.join(directory, 'over'), ''));
+      const launch = launchHere(['tunnel', 'login', '--no-open', '--remote-command', program], machine);
+      await launch.says('login: begun');
+      launch.kill('SIGINT');
+      await launch.says('Ending what was begun at login');
+      for (const connection of server.connections) connection.drop();
+      const { exitCode, stderr } = await launch.ended;
+      expect(exitCode).toBe(130);
+      expect(stderr).toContain('Interrupted; a session may have begun at login all the same.');
+      expect(stderr).not.toContain('nothing was left');
+    },
+  );
+
   testWithIpv6('a host that is to be reached with IPv6 only has its tunnel there', async () => {
     const { there, machine, words } = await tunnelTo({ address: '::1' }, ['AddressFamily inet6']);
     const taken = net.createServer().listen(0, '::1');
@@ -118,9 +172,9 @@ describe(`tunnel and a login that is out of order${note}`, () => {
     const { port } = taken.address() as net.AddressInfo;
     expect(await run([...words, '--port', String(port)], machine)).toMatchObject({
       exitCode: 2,
-      stderr: expect.stringContaining(`--port: ${port} is taken on this machine, so the session was ended.`),
+      stderr: expect.stringContaining(`--port: ${port} is taken on this machine.`),
     });
-    expect(there.calls()).toContain('stop abcdef');
+    expect(there.calls()).toEqual([]);
 
     const launch = launchHere([...words, '--json'], machine);
     const { url, localPort } = JSON.parse((await launch.line()) ?? '{}');

@@ -23,7 +23,10 @@ class Stand implements RemoteProcess {
     },
   } as unknown as SshClient;
   end(exitCode: number, stderr = ''): void {
-    this.#end.resolve({ exitCode, stderr });
+    this.#end.resolve({ exitCode, stderr, isEndless: false });
+  }
+  endless(): void {
+    this.#end.resolve({ exitCode: 255, stderr: '', isEndless: true });
   }
   kill(): void {
     this.isKilled = true;
@@ -78,6 +81,40 @@ describe('what comes from a login', () => {
         'The shell at login did not get as far as start-jupyter within 2 minutes.',
         'One of its start-up files may wait for something: "ssh login true" must end by itself.',
         { final: false },
+      ),
+    );
+  });
+
+  it.each([
+    [0, '', '', 'with status 0 and said nothing'],
+    [0, '--access ssh --json', '', 'with status 0: --access ssh --json'],
+    [1, '', '', 'with status 1 and said nothing'],
+    [1, 'seen', 'complained\n', 'with status 1: complained'],
+  ])('may be no start-jupyter: status %i, "%s", "%s"', async (exitCode, output, complaints, what) => {
+    const { stand, run, program } = started();
+    stand.say('Welcome. start-jupyter-answers');
+    if (output !== '') stand.say(output);
+    stand.end(exitCode, complaints);
+    const end = await run.ended;
+    expect(() => reportOf(program, end)).toThrow(
+      new ConnectionError(
+        `What runs at login as start-jupyter was no launch: it ended ${what}.`,
+        'Check --remote-command; the start-jupyter there may also be older than this one.',
+        { final: true },
+      ),
+    );
+  });
+
+  it('is not heard without end', async () => {
+    const { stand, run, program } = started();
+    stand.say('start-jupyter-answers');
+    stand.endless();
+    const end = await run.ended;
+    expect(() => reportOf(program, end)).toThrow(
+      new ConnectionError(
+        'What runs at login as start-jupyter prints without end.',
+        'Check --remote-command, and that "ssh login true" prints little.',
+        { final: true },
       ),
     );
   });

@@ -74,6 +74,23 @@ it('says why ssh was not let in, and when the port was taken meanwhile', async (
   expect(await forward(await freePort())).toBe(false);
 });
 
+it.each([
+  ['lines', 'exec yes'],
+  ['complaints', 'exec yes >&2'],
+  ['one line', String.raw`exec tr '\0' a </dev/zero`],
+])('ends a command that prints without end: %s', async (_, script) => {
+  answer(script);
+  expect(await client.start(['start-jupyter']).ended).toMatchObject({ isEndless: true });
+});
+
+it('hears lines however they end, and the last one without an end', async () => {
+  answer(String.raw`printf 'one\r\ntwo\rthree\n\nGr\303'; sleep 0.1; printf '\274n'`);
+  const heard: string[] = [];
+  const { ended } = client.start(['start-jupyter'], { onOutput: (line) => heard.push(line) });
+  expect(await ended).toMatchObject({ exitCode: 0, isEndless: false });
+  expect(heard).toEqual(['one', 'two', 'three', 'Grün']);
+});
+
 it('shares no connection, whatever is configured', async () => {
   answer('exit 0');
   await client.start(['true']).ended;
