@@ -62,6 +62,11 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
       `${scheduler.title} refuses the job: ${outcome.message}.`,
       'Nothing was submitted. "--dry-run" shows the script with its directives.',
     );
+  if (outcome.kind === 'unclear')
+    throw new SchedulerError(
+      `Whether ${scheduler.title} has taken the job is unclear: ${outcome.message}.`,
+      `No session was started. ${endsByItself}. Ask your site what it means.`,
+    );
   if (outcome.kind === 'unreachable')
     throw new SchedulerError(
       `${scheduler.title} can't be reached: ${outcome.message}.`,

@@ -147,6 +147,16 @@ export function lines(text: string): string[] {
     .filter((line) => line !== '');
 }
 
+/**
+ * What a submission did that ended well and named no job.
+ * @param complaint what it said, in the scheduler's own words
+ */
+export function withoutJob(command: string, { stdout, stderr }: CommandOutput, complaint: string): string {
+  return lines(stdout + stderr).length === 0
+    ? `${command} ended with status 0 and said nothing`
+    : `what ${command} says names no job: ${complaint}`;
+}
+
 /** Who runs this. In a container the user id may have no entry in the password file. */
 export function userName(): string {
   try {

@@ -18,7 +18,7 @@ import {
 } from 'satellite/bjobs';
 import type { LaunchSpec } from '../launch-spec.ts';
 import { capacityOf, type NodeReport } from './capacity.ts';
-import { type CommandOutput, lines, runCommand } from './command.ts';
+import { type CommandOutput, lines, runCommand, withoutJob } from './command.ts';
 import {
   type CancelOutcome,
   endedByItself,
@@ -165,6 +165,8 @@ function isUnreachable({ exitCode, stdout, stderr }: CommandOutput): boolean {
 export function parseSubmit(output: CommandOutput): SubmitOutcome {
   const jobId = /^Job <(\d+)> is submitted to /m.exec(output.stdout)?.[1];
   if (output.exitCode === 0 && jobId !== undefined) return { kind: 'submitted', jobId };
+  if (output.exitCode === 0)
+    return { kind: 'unclear', message: withoutJob('bsub', output, complaint(output)) };
   return { kind: isUnreachable(output) ? 'unreachable' : 'rejected', message: complaint(output) };
 }
 

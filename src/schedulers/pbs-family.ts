@@ -5,7 +5,7 @@
 import { type Attributes, qstatSeconds } from 'satellite/qstat';
 import type { LaunchSpec } from '../launch-spec.ts';
 import type { PbsDialect } from '../systems/system.ts';
-import { type CommandOutput, lines, runCommand } from './command.ts';
+import { type CommandOutput, lines, runCommand, withoutJob } from './command.ts';
 import {
   type CancelOutcome,
   endedByItself,
@@ -99,6 +99,8 @@ export function parseSubmit(output: CommandOutput): SubmitOutcome {
   const jobId = lines(output.stdout).at(-1) ?? '';
   if (output.exitCode === 0 && /^\d+(?:\[\d*\])?(?:\.[\w.-]+)?$/.test(jobId))
     return { kind: 'submitted', jobId };
+  if (output.exitCode === 0)
+    return { kind: 'unclear', message: withoutJob('qsub', output, complaint(output)) };
   return unreachablePattern.test(output.stderr) || output.exitCode === undefined
     ? { kind: 'unreachable', message: complaint(output) }
     : { kind: 'rejected', message: refusal(complaint(output)) };

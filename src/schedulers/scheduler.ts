@@ -12,6 +12,8 @@ export type SubmitOutcome =
       readonly cluster?: string;
     }
   | { readonly kind: 'rejected'; readonly message: string }
+  /** It ended well and named no job: perhaps it has taken one. */
+  | { readonly kind: 'unclear'; readonly message: string }
   | { readonly kind: 'unreachable'; readonly message: string };
 
 /** What is known of one job. *Unreachable* is not *gone*: nothing may be concluded from it. */

@@ -6,7 +6,7 @@ import { type Ending, parseMessages, parseQacct, parseQstat, stageOf } from 'sat
 import type { LaunchSpec } from '../launch-spec.ts';
 import { commandOnPath } from '../search-path.ts';
 import { unknownCapacity } from './capacity.ts';
-import { type CommandOutput, lines, runCommand, userName } from './command.ts';
+import { type CommandOutput, lines, runCommand, userName, withoutJob } from './command.ts';
 import {
   type CancelOutcome,
   endedByItself,
@@ -209,6 +209,8 @@ function isUnreachable(output: CommandOutput): boolean {
 export function parseSubmit(output: CommandOutput): SubmitOutcome {
   const jobId = lines(output.stdout).at(-1) ?? '';
   if (output.exitCode === 0 && /^\d+$/.test(jobId)) return { kind: 'submitted', jobId };
+  if (output.exitCode === 0 && !isUnreachable(output))
+    return { kind: 'unclear', message: withoutJob('qsub', output, complaint(output)) };
   return { kind: isUnreachable(output) ? 'unreachable' : 'rejected', message: complaint(output) };
 }
 

@@ -61,8 +61,11 @@ describe('bsub', () => {
     expect(parseSubmit(output).kind).toBe('unreachable');
   });
 
-  it('that says nothing of a job has submitted none that we know', () => {
-    expect(parseSubmit(said('usage: bsub\n')).kind).toBe('rejected');
+  it('that says nothing of a job and fails not may have submitted one', () => {
+    expect(parseSubmit(said('usage: bsub\n'))).toEqual({
+      kind: 'unclear',
+      message: 'what bsub says names no job: usage: bsub',
+    });
   });
 });
 

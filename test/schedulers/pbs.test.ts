@@ -57,8 +57,12 @@ describe('qsub', () => {
     expect(parseSubmit({ stdout: '', stderr: '', exitCode: undefined }).kind).toBe('unreachable');
   });
 
-  it('that says nothing that could be a job has not taken one', () => {
-    expect(parseSubmit({ stdout: 'usage: qsub\n', stderr: '', exitCode: 0 }).kind).toBe('rejected');
+  it('that says nothing that could be a job and fails not may have taken one', () => {
+    expect(parseSubmit({ stdout: 'usage: qsub\n', stderr: '', exitCode: 0 }).kind).toBe('unclear');
+    expect(parseSubmit({ stdout: '', stderr: '', exitCode: 0 })).toEqual({
+      kind: 'unclear',
+      message: 'qsub ended with status 0 and said nothing',
+    });
   });
 });
 

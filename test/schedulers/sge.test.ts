@@ -60,8 +60,14 @@ describe('qsub', () => {
     });
   });
 
-  it('that answers with something else than one job has submitted none that we know', () => {
-    expect(parseSubmit(recorded('qsub-array')).kind).toBe('rejected');
+  it('that answers with something else than one job may have submitted it', () => {
+    expect(parseSubmit(recorded('qsub-array'))).toEqual({
+      kind: 'unclear',
+      message: 'what qsub says names no job: 700020.1-2:1',
+    });
+  });
+
+  it('that fails after a line of digits submitted nothing', () => {
     expect(parseSubmit({ stdout: '700015\n', stderr: 'Unable to run job: no.', exitCode: 1 })).toEqual({
       kind: 'rejected',
       message: 'no',

@@ -59,8 +59,12 @@ describe('sbatch', () => {
 
   it('that succeeds without a job id may have taken the job, whatever digits its banner holds', () => {
     expect(parseSubmit({ stdout: 'Welcome to Stampede3\n', stderr: '', exitCode: 0 })).toEqual({
-      kind: 'unreachable',
-      message: 'its answer names no job: Welcome to Stampede3',
+      kind: 'unclear',
+      message: 'what sbatch says names no job: Welcome to Stampede3',
+    });
+    expect(parseSubmit({ stdout: '\n', stderr: '', exitCode: 0 })).toEqual({
+      kind: 'unclear',
+      message: 'sbatch ended with status 0 and said nothing',
     });
   });
 

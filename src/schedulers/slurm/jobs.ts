@@ -1,11 +1,11 @@
 /** What sbatch(1), squeue(1), sacct(1) and scancel(1) say of jobs. */
-import { type CommandOutput, lines } from '../command.ts';
+import { type CommandOutput, lines, withoutJob } from '../command.ts';
 import { type CancelOutcome, endedByItself, type JobReport, type SubmitOutcome } from '../scheduler.ts';
 import { complaint, epoch, unreachablePattern } from './command.ts';
 
 /**
  * The job id is the last line's first field, after login banners; `;cluster` follows where one was named. A site's wrapper
- * may know nothing of --parsable. A success that names no job may have been one.
+ * may know nothing of --parsable.
  */
 export function parseSubmit(output: CommandOutput): SubmitOutcome {
   const answer = lines(output.stdout).at(-1) ?? '';
@@ -14,7 +14,7 @@ export function parseSubmit(output: CommandOutput): SubmitOutcome {
   if (output.exitCode === 0 && jobId !== undefined)
     return { kind: 'submitted', jobId, ...(cluster ? { cluster } : {}) };
   const message = complaint(output);
-  if (output.exitCode === 0) return { kind: 'unreachable', message: `its answer names no job: ${message}` };
+  if (output.exitCode === 0) return { kind: 'unclear', message: withoutJob('sbatch', output, message) };
   return unreachablePattern.test(output.stderr) || output.exitCode === undefined
     ? { kind: 'unreachable', message }
     : { kind: 'rejected', message };
