@@ -329,7 +329,7 @@ export class SatelliteClient {
         `The proxy ${this.#host} can't be reached: ${transportProblem(error)}.`,
         isNameProblem(error)
           ? `${checkName} the DNS; nothing was submitted or left behind.`
-          : 'Ask your site whether it is down; nothing was submitted or left behind.',
+          : `${trustAdvice(error, this.#address.caFile) ?? 'Ask your site whether it is down'}; nothing was submitted or left behind.`,
       );
     }
   }
@@ -508,6 +508,8 @@ function shownLine(text: string): string {
   return line.length > 60 ? `${line.slice(0, 200).replace(/[\p{C}]/gu, '')}` : shown(line);
 }
 
+const noTls = 'it does not speak TLS';
+
 const transportProblems: Record<string, string> = {
   ECONNREFUSED: 'it refuses connections',
   ENOTFOUND: 'its name is not known here',
@@ -516,9 +518,9 @@ const transportProblems: Record<string, string> = {
   ENETUNREACH: 'there is no way to it from here',
   ECONNRESET: 'it closed the connection',
   ETIMEDOUT: 'it does not answer',
-  EPROTO: 'it does not speak TLS',
-  ERR_SSL_WRONG_VERSION_NUMBER: 'it does not speak TLS',
-  ERR_SSL_PACKET_LENGTH_TOO_LONG: 'it does not speak TLS',
+  EPROTO: noTls,
+  ERR_SSL_WRONG_VERSION_NUMBER: noTls,
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: noTls,
   UNFINISHED: 'it does not finish its answer',
   TOO_LONG: 'its answer is too long to be one',
 };
@@ -531,13 +533,31 @@ function isNameProblem(error: unknown): boolean {
   return ['ENOTFOUND', 'EAI_AGAIN'].includes(String((error as { code?: unknown }).code));
 }
 
+/** What to do where something answers that is not trusted, or speaks no TLS; undefined where it's neither. Continued. */
+export function trustAdvice(error: unknown, caFile: string | undefined): string | undefined {
+  const code = String((error as { code?: unknown }).code ?? '');
+  if (transportProblem({ code }) === noTls)
+    return 'Check the port in proxy.endpoint ("start-jupyter systems" shows which file it comes from): HTTPS must be spoken there';
+  if (!isCertificateProblem(code)) return undefined;
+  if (/EXPIRED|NOT_YET_VALID/.test(code))
+    return 'Ask whoever runs the proxy to renew it, and check the clock of this machine';
+  if (/ALTNAME/.test(code)) return `${checkName} the proxy`;
+  return caFile === undefined
+    ? 'Ask whoever runs the proxy for the file of its authority (PEM), put it where compute nodes see it, too, and name it: proxy.caFile'
+    : `${caFile} (proxy.caFile) is not of its authority: ask whoever runs the proxy for the right file`;
+}
+
+function isCertificateProblem(code: string): boolean {
+  return /CERT|SELF_SIGNED|UNABLE_TO_|ERR_TLS|SSL/.test(code);
+}
+
 /** Why there is no connection, or none that is trusted, in words. */
 export function transportProblem(error: unknown): string {
   const code = String((error as { code?: unknown }).code ?? '');
   const message = error instanceof Error ? error.message : String(error);
   const known = transportProblems[code];
   if (known !== undefined) return known;
-  return /CERT|SELF_SIGNED|UNABLE_TO_|ERR_TLS|SSL/.test(code)
+  return isCertificateProblem(code)
     ? `its certificate is not trusted (${message.replace(/; if the root CA is installed.*$/s, '')})`
     : shown(message);
 }

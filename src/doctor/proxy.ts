@@ -11,6 +11,7 @@ import {
   type IssuedToken,
   SatelliteClient,
   transportProblem,
+  trustAdvice,
 } from '../access/satellite.ts';
 import { PersonError } from '../errors.ts';
 import type { ProxyAddress } from '../systems/system.ts';
@@ -84,16 +85,18 @@ async function connectionStep(proxy: ProxyAddress): Promise<Finding[]> {
 
 async function certificateStep(proxy: ProxyAddress): Promise<Finding[]> {
   const title = 'Certificate';
-  const { host } = hostAndPort(proxy);
+  const { host, port } = hostAndPort(proxy);
   let answer: { certificate: PeerCertificate; problem: string | undefined };
   try {
     answer = await peerCertificate(proxy);
   } catch (error) {
+    const advice = trustAdvice(error, proxy.caFile);
+    const found = advice === undefined ? shown((error as Error).message, 160) : transportProblem(error);
     return [
       fail(
         title,
-        `${host}: ${shown((error as Error).message, 160)}`,
-        'Check proxy.caFile, and that the port speaks HTTPS.',
+        `${host}, port ${port}: ${found}`,
+        `${advice ?? 'Check proxy.caFile, and that the port speaks HTTPS'}.`,
       ),
     ];
   }
@@ -104,11 +107,8 @@ async function certificateStep(proxy: ProxyAddress): Promise<Finding[]> {
   if (seconds < 0)
     return [fail(title, `it has expired: valid ${validity}`, 'Ask whoever runs the proxy to renew it.')];
   if (problem !== undefined) {
-    const advice =
-      proxy.caFile === undefined
-        ? 'Name the authority: proxy.caFile, a PEM file that compute nodes see, too.'
-        : `${proxy.caFile} is not its authority, or the certificate is for another name.`;
-    return [fail(title, `${host}: not trusted: ${problem}`, advice)];
+    const advice = trustAdvice({ code: problem }, proxy.caFile) ?? 'Ask whoever runs the proxy';
+    return [fail(title, `${host}: not trusted: ${problem}`, `${advice}.`)];
   }
   const found = `${validity}, ${proxy.caFile === undefined ? 'of a public authority' : `of that in ${proxy.caFile}`}`;
   return [

@@ -1,12 +1,14 @@
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
 import path from 'node:path';
+import { rootCertificates } from 'node:tls';
 import { type Satellite, type SatelliteConfigInput, startSatellite } from 'satellite';
 import { describe, expect, it, onTestFinished, test } from 'vitest';
 import { heldToken, SatelliteClient } from '../../src/access/satellite.ts';
 import { ConfigurationError, ProxyError } from '../../src/errors.ts';
+import { temporaryDirectory } from '../support/directories.ts';
 
 /** A client for a management host on this machine, whatever its name. */
 function clientFor(port: number): SatelliteClient {
@@ -351,7 +353,31 @@ describe('a proxy that is none', () => {
       connectTo: '127.0.0.1',
     });
     onTestFinished(() => client.close());
-    expect((await refusal(client.issueToken())).message).toContain('it does not speak TLS');
+    const { message, hint } = await refusal(client.issueToken());
+    expect(message).toContain('it does not speak TLS');
+    expect(hint).toMatch(/^Check the port in proxy\.endpoint .*; nothing was submitted or left behind\.$/);
+  });
+
+  it('because its certificate is not trusted comes with what to do about that', async () => {
+    const state = path.join(temporaryDirectory(), 'state.sqlite');
+    const satellite = await ourSatellite({ tls: { selfSigned: true }, state });
+    const refused = async (host: string, caFile?: string) => {
+      const manageUrl = `https://${host}:${satellite.address.port}`;
+      const client = new SatelliteClient({ manageUrl, connectTo: '127.0.0.1', caFile });
+      onTestFinished(() => client.close());
+      const { message, hint } = await refusal(client.issueToken());
+      expect(message).toContain('its certificate is not trusted');
+      return hint;
+    };
+    expect(await refused('manage.sites.test')).toMatch(
+      /^Ask whoever runs the proxy for the file .*proxy\.caFile/,
+    );
+    const another = path.join(temporaryDirectory(), 'ca.pem');
+    writeFileSync(another, rootCertificates[0] as string);
+    expect(await refused('manage.sites.test', another)).toContain(`${another} (proxy.caFile) is not of its`);
+    expect(await refused('manage.example.test', `${state}.self-signed.pem`)).toMatch(
+      /^Check proxy\.endpoint/,
+    );
   });
 });
 
