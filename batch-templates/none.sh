@@ -13,7 +13,12 @@ trap 'end_on_signal INT' INT
 trap 'end_on_signal HUP' HUP
 
 # The launcher holds the other end of descriptor 3: when it dies, however suddenly, the session ends too.
-(read -r _ <&3; kill -TERM $$) 2>/dev/null &
+(
+  read -r _ <&3
+  stop=$session_dir/stop-requested
+  [[ -s $stop ]] || printf %s 'start-jupyter was killed, and the session ended with it.' >"$stop"
+  kill -TERM $$
+) 2>/dev/null &
 launcher_watch=$!
 exec 3<&-
 

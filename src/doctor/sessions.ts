@@ -37,7 +37,7 @@ export async function sessionFindings(): Promise<Finding[]> {
         'Unreadable session',
         `${id}: its record ${problem}`,
         isDamaged
-          ? "start-jupyter prune removes it once its job is over; end a running one with the scheduler's own commands."
+          ? "start-jupyter prune removes it once it is over; end a running one where it was started (--here), or with the scheduler's own commands."
           : 'Use the version of start-jupyter that it was started with.',
       ),
     ),

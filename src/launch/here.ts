@@ -1,14 +1,14 @@
 /** A launch right here: the same job script as a child of this process, in the foreground until Jupyter ends. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, existsSync, openSync } from 'node:fs';
 import os from 'node:os';
 import { openAccess } from '../access/open.ts';
 import { heldToken, type SatelliteClient } from '../access/satellite.ts';
 import { InterruptedError, SessionError } from '../errors.ts';
 import { systemWords } from '../file-system.ts';
 import { pause } from '../interruption.ts';
-import { removeRuntimesOfKilled } from '../sessions/local-process.ts';
+import { processSpace, removeRuntimesOfKilled } from '../sessions/local-process.ts';
 import { type Observation, observeSession, sessionReport } from '../sessions/observe.ts';
 import { isOver, type SessionRecord } from '../sessions/session.ts';
 import { sessionFiles, settle, writeRecord } from '../sessions/store.ts';
@@ -29,7 +29,7 @@ export async function launchHere(launch: Launch): Promise<number> {
 
   if (access.proxy === undefined) progress.note(`Session ${prepared.id} begins on this machine.`);
   const { child, pid, ended } = await runScript(prepared.id);
-  const record: SessionRecord = { ...prepared, local: { host: os.hostname(), pid } };
+  const record: SessionRecord = { ...prepared, local: { host: os.hostname(), pid, ...processSpace() } };
   writeRecord(record);
 
   // The session's directory stays, with its log; the script itself gives the token back and removes the secrets.
@@ -47,7 +47,7 @@ export async function launchHere(launch: Launch): Promise<number> {
           ? renewUntilGone(client, heldToken(record, secrets), over.signal).then(linkIsGone)
           : new Promise<never>(() => {});
       const visited =
-        ready.record.tunnel && launch.settings.wait
+        ready.record.tunnel && launch.settings.wait?.value
           ? noteVisitor(launch, record.id, ended).then(() => ended)
           : ended;
       await untilAborted(Promise.race([visited, gone]), interrupted);
@@ -62,7 +62,7 @@ export async function launchHere(launch: Launch): Promise<number> {
     await client?.close();
     await access.close();
   }
-  return conclude(launch, await finalObservation(record), { wasReady: ready !== undefined });
+  return conclude(launch, await finalObservation(record, child), { wasReady: ready !== undefined });
 }
 
 /**
@@ -143,7 +143,16 @@ async function untilAborted(ended: Promise<unknown>, interrupted: AbortSignal): 
   interrupted.throwIfAborted();
 }
 
-async function finalObservation(record: SessionRecord): Promise<Observation> {
+/** @param child the script, once it has ended */
+async function finalObservation(record: SessionRecord, child: ChildProcess): Promise<Observation> {
+  // Over, and removed by "prune" before this process has looked: the script's status tells the rest.
+  if (!existsSync(sessionFiles(record.id).directory)) {
+    const [state, reason] =
+      child.exitCode === 0
+        ? (['ended', 'It was ended, and its record has been removed.'] as const)
+        : (['failed', 'Its record has been removed, with the reason.'] as const);
+    return observeSession({ ...record, outcome: { state, reason, at: new Date().toISOString() } });
+  }
   const seen = await observeSession(record);
   if (isOver(seen.state)) return seen;
   settle(record, {

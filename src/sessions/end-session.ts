@@ -1,4 +1,5 @@
 /** Ends a session and sees it through: no job, no token, no secret. */
+import os from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SchedulerError } from '../errors.ts';
 import { schedulers } from '../schedulers/registry.ts';
@@ -21,13 +22,18 @@ export async function endSession(written: SessionRecord, reason: string): Promis
   const record = await withItsJob(written);
   if (record.outcome !== null) return observeSession(record);
   const { id, local } = record;
-  if (local !== null && localProcess(id, local) === 'elsewhere') {
+  if (local !== null && localProcess(record, local) === 'elsewhere') {
     const seen = await observeSession(record);
     if (isOver(seen.state)) return seen;
-    throw new SchedulerError(
-      `Session ${id} runs on ${local.host} itself, so it can't be ended from here.`,
-      `Log in there and type "start-jupyter stop ${id}".`,
-    );
+    throw local.host === os.hostname()
+      ? new SchedulerError(
+          `Session ${id} runs on ${local.host}, but not here: in another container, say, or on another machine of that name.`,
+          `It can't be ended from here: type "start-jupyter stop ${id}" where it was started.`,
+        )
+      : new SchedulerError(
+          `Session ${id} runs on ${local.host} itself, so it can't be ended from here.`,
+          `Log in there and type "start-jupyter stop ${id}".`,
+        );
   }
   try {
     requestStop(record.id, reason);
@@ -82,9 +88,9 @@ async function announceEnd(record: SessionRecord, reason: string): Promise<void>
 }
 
 async function cancel(record: SessionRecord): Promise<void> {
-  const { id, local } = record;
+  const { local } = record;
   if (record.scheduler === 'none' || record.jobId === null) {
-    if (local !== null && localProcess(id, local) === 'runs') tellProcess(local.pid);
+    if (local !== null && localProcess(record, local) === 'runs') tellProcess(local.pid);
     return;
   }
   const outcome = await schedulers[record.scheduler].cancel(record.jobId, record.cluster);

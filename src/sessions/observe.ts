@@ -179,7 +179,7 @@ async function outcomeWithoutReport(
 ): Promise<Outcome | undefined> {
   const at = new Date().toISOString();
   if (record.local !== null) {
-    if (localProcess(record.id, record.local) !== 'gone') return undefined;
+    if (localProcess(record, record.local) !== 'gone') return undefined;
     removeRuntime(record.id);
     return closeAtProxy(record, {
       state: 'failed',

@@ -28,7 +28,17 @@ const recordSchema = () =>
     /** The machine that it was submitted from. Sessions of version 0.1.0 and later have it. */
     host: z.optional(z.string()),
     /** The job script's process, where it runs without a scheduler. */
-    local: z.nullable(z.readonly(z.object({ host: z.string(), pid: z.int().check(z.positive()) }))),
+    local: z.nullable(
+      z.readonly(
+        z.object({
+          host: z.string(),
+          pid: z.int().check(z.positive()),
+          /** Which start of which kernel, and among whose process numbers: see `processSpace`. Absent where nobody can tell. */
+          boot: z.optional(z.string()),
+          pidNamespace: z.optional(z.string()),
+        }),
+      ),
+    ),
     /** Where Jupyter starts. */
     directory: z.string(),
     /** Null where there is no proxy: the browser comes through a tunnel. */

@@ -332,7 +332,7 @@ export function findSession(wanted: string | undefined): SessionRecord {
   )
     throw new UsageError(
       `The record of session "${wanted}" can't be read, so nobody knows its job.`,
-      `If it runs, end it with the scheduler's own commands; its script: ${sessionFiles(wanted).script}`,
+      `If it runs, end it where it was started (--here), or with the scheduler's own commands; its script: ${sessionFiles(wanted).script}`,
     );
   throw new UsageError(
     matching.length > 1

@@ -47,7 +47,7 @@ function problemOf(id: string): Omit<UnreadableSession, 'id'> | undefined {
 export function tellUnreadable(): void {
   for (const { id, problem, isDamaged } of unreadableSessions())
     process.stderr.write(
-      `Session ${id} can't be shown: its record ${problem}.${isDamaged ? ' If its job runs, end it with the scheduler\'s own commands; "start-jupyter prune" removes what is left.' : ''}\n`,
+      `Session ${id} can't be shown: its record ${problem}.${isDamaged ? ' If it runs, end it where it was started (--here), or with the scheduler\'s own commands; "start-jupyter prune" removes what is left.' : ''}\n`,
     );
 }
 

@@ -4,8 +4,9 @@ import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } fr
 import os from 'node:os';
 import path from 'node:path';
 import { execa } from 'execa';
-import { beforeEach, describe, expect, it, test } from 'vitest';
+import { beforeEach, describe, expect, it, onTestFinished, test } from 'vitest';
 import { optionKeys, options } from '../../src/options.ts';
+import { processSpace } from '../../src/sessions/local-process.ts';
 import { freshHome, type Home, temporaryDirectory } from '../support/directories.ts';
 import { program, type Ran, run, slurmPrograms, start, usualPrograms } from '../support/program.ts';
 import { recording } from '../support/recordings.ts';
@@ -346,6 +347,43 @@ describe('stop', () => {
       const ran = await bystander(os.hostname());
       expect(ran).toMatchObject({ exitCode: 0, endedBy: 'SIGKILL' });
       expect(secrets()).toBe(false);
+    });
+
+    // Process numbers of one's own need root. The process runs on: only where it was started can anybody tell.
+    it.runIf(process.getuid?.() === 0)('leaves alone what another container of this name runs', async () => {
+      const directory = saveSession(home, 'abcdef');
+      const child = spawn('bash', ['-c', 'read -r', path.join(directory, 'job.sh')], {
+        stdio: ['pipe', 'ignore', 'ignore'],
+      });
+      onTestFinished(() => void child.kill('SIGKILL'));
+      const exit = once(child, 'exit');
+      const local = { host: os.hostname(), pid: child.pid as number, ...processSpace() };
+      const record = { scheduler: 'none', jobId: null, local } as const;
+      saveSession(home, 'abcdef', { record, events: [['ready']] });
+      const there = `"$0" list; "$0" prune; "$0" stop abcdef; echo "code $?"; "$0" status`;
+      const { stdout, stderr } = await execa(
+        'unshare',
+        ['--uts', '--net', '--pid', '--fork', '--mount-proc', 'bash', '-c', there, program],
+        { env: { ...home.env, PATH: searchPath() }, extendEnv: false, reject: false },
+      );
+      expect(stdout).toMatch(/^abcdef +ready .*\ncode 5\n(?:.*\n)*state +Ready/m);
+      expect(stderr).toMatch(
+        /There is nothing to remove\.\n(?:.*\n)*.*runs on .*, but not here.*\n.*where it was started/,
+      );
+      expect(secrets()).toBe(true);
+
+      const ended = call('stop', 'abcdef');
+      expect(await exit).toEqual([null, 'SIGTERM']);
+      expect(await ended).toMatchObject({ exitCode: 0 });
+    });
+
+    it('of this machine before it was restarted is over; of a machine of its name it is not', async () => {
+      const local = { ...processSpace(), host: os.hostname(), pid: 1, boot: 'another' };
+      const record = { scheduler: 'none', jobId: null, local } as const;
+      saveSession(home, 'abcdef', { record: { ...record, submittedAt: '2020-01-01T00:00:00.000Z' } });
+      expect(await call('stop', 'abcdef')).toMatchObject({ exitCode: 0 });
+      saveSession(home, 'ghjkmn', { record: { ...record, submittedAt: new Date().toISOString() } });
+      expect(await call('stop', 'ghjkmn')).toMatchObject({ exitCode: 5 });
     });
 
     it('ends nothing on a machine that it does not run on, and says which it is', async () => {

@@ -1,6 +1,7 @@
 import { copyFileSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
+import { processSpace } from '../../src/sessions/local-process.ts';
 import { testWith } from '../support/command.ts';
 import { freshHome, type Home, temporaryDirectory } from '../support/directories.ts';
 import { ask, type HereLaunch, launchHere, runtimeDirectories, secretsOf } from '../support/here.ts';
@@ -110,7 +111,10 @@ describe(`on a machine without a scheduler${note}`, () => {
     launch.kill('SIGKILL');
     await launch.ended;
     await expectNothingLeft(link, runtime);
-    expect(await status()).toMatchObject({ state: 'ended' });
+    expect(await status()).toMatchObject({
+      state: 'ended',
+      reason: 'start-jupyter was killed, and the session ended with it.',
+    });
   });
 
   testWithJupyter('a Ctrl-C before it is ready leaves nothing either', async () => {
@@ -149,6 +153,22 @@ describe(`on a machine without a scheduler${note}`, () => {
     expect(await launch.ended).toMatchObject({ exitCode: 0 });
     await expectNothingLeft(url, runtime);
   });
+
+  testWithJupyter(
+    'a record that is removed before the launcher has looked was of a session that ended',
+    async () => {
+      // Nothing of the session needs the launcher, which can be held therefore.
+      const launch = launchHere(['--json', '--access', 'ssh'], workstation());
+      const { id } = JSON.parse((await launch.line()) ?? '{}');
+      const { local } = JSON.parse(readFileSync(path.join(home.sessions, id, 'session.json'), 'utf8'));
+      expect(local).toMatchObject(processSpace());
+      launch.kill('SIGSTOP');
+      expect(await run(['stop', id], workstation())).toMatchObject({ exitCode: 0 });
+      expect((await run(['prune'], workstation())).stderr).toBe(`Removed: ${id}\n`);
+      launch.kill('SIGCONT');
+      expect(await launch.ended).toMatchObject({ exitCode: 0 });
+    },
+  );
 
   testWithJupyter('Jupyter that is killed ends it with the true reason', async () => {
     const launch = launchHere([], workstation());
