@@ -118,7 +118,8 @@ const resourceKeys: readonly OptionKey[] = [
  * @throws UsageError for what was typed and can't be meant, ConfigurationError for the same in a file
  */
 export function launchSpec(settings: Settings, system: System, workingDirectory: string): LaunchSpec {
-  const here = settings.here?.value ?? system.scheduler === 'none';
+  // Where there is no scheduler, "here: false" from elsewhere (another machine with the same home) has no other place to mean.
+  const here = settings.here?.value || system.scheduler === 'none';
   const access = accessOf(settings, system, here);
   if ((access === 'local' || access === 'reverse') && !here) {
     refuse(

@@ -57,17 +57,28 @@ export function typed<T>(read: (text: string) => T): (input: unknown) => T {
   };
 }
 
-function readSwitch(input: unknown): boolean {
-  if (typeof input === 'boolean') return input;
-  if (input === 'true' || input === 'yes' || input === '1') return true;
-  if (input === 'false' || input === 'no' || input === '0') return false;
-  throw new InvalidValue('must be true or false');
+/** The words for a switch; true and false themselves are what YAML and JSON make of theirs. */
+const switchWords: ReadonlyMap<unknown, boolean> = new Map<unknown, boolean>([
+  ...([true, 'true', 'yes', 'on', '1', 1] as const).map((word) => [word, true] as const),
+  ...([false, 'false', 'no', 'off', '0', 0] as const).map((word) => [word, false] as const),
+]);
+
+function switchOf(input: unknown): boolean | undefined {
+  return switchWords.get(typeof input === 'string' ? input.toLowerCase() : input);
 }
 
-function readWait(input: unknown): true | number {
-  if (input === true) return true;
+function readSwitch(input: unknown): boolean {
+  const value = switchOf(input);
+  if (value === undefined) throw new InvalidValue('must be true or false');
+  return value;
+}
+
+/** A number is a length of time: 1 is a minute. */
+function readWait(input: unknown): boolean | number {
+  const value = /^\d/.test(String(input)) ? undefined : switchOf(input);
+  if (value !== undefined) return value;
   if (typeof input !== 'string' && !Number.isFinite(input))
-    throw new InvalidValue('must be true or a length of time');
+    throw new InvalidValue('must be true, false or a length of time');
   return typed(parseDuration)(input);
 }
 

@@ -10,6 +10,7 @@ import { directoryProblem, existenceProblem, fileProblem } from './file-system.t
 import { commandLineOrigin, jupyterPrograms, type LaunchSpec } from './launch-spec.ts';
 import { suggestion } from './nearest.ts';
 import type { OptionKey } from './options.ts';
+import { builtIn } from './resolve.ts';
 import { schedulers } from './schedulers/registry.ts';
 import type { Offers, Scheduler } from './schedulers/scheduler.ts';
 import { commandOnPath } from './search-path.ts';
@@ -82,6 +83,11 @@ export function checkThisMachine(spec: LaunchSpec, settings: Settings): void {
 function directoryComplaint({ directory }: LaunchSpec, settings: Settings): PersonError | undefined {
   const problem = directoryProblem(directory);
   if (problem === undefined) return undefined;
+  if (settings.dir?.origin === builtIn.origin)
+    return new ConfigurationError(
+      `Jupyter would start in your home directory, ${shown(directory)}: ${problem}.`,
+      'Set HOME to your own home directory, or name a directory to start in with -d.',
+    );
   return complaint(
     settings,
     'dir',

@@ -9,6 +9,7 @@ import {
   mergeSystems,
   type Setting,
   type Settings,
+  unknownVariables,
 } from './config/layers.ts';
 import type { SystemEntry } from './config/schema.ts';
 import { ConfigurationError, UsageError } from './errors.ts';
@@ -67,6 +68,15 @@ function sayNameWithheld({ name }: System): void {
   );
 }
 
+/** A variable that is misspelt changes nothing; it may as well be somebody's own, so that it is no mistake either. */
+export function sayUnknownVariables({ quiet }: Settings): void {
+  if (quiet?.value) return;
+  for (const { name, near } of unknownVariables(process.env)) {
+    const question = near === undefined ? '' : ` Did you mean ${near}?`;
+    process.stderr.write(`${shown(name)} is no setting of start-jupyter and is ignored.${question}\n`);
+  }
+}
+
 function defaultsOrigin({ name }: System): string {
   return `defaults of ${name}`;
 }
@@ -96,7 +106,7 @@ function profileLayer(
 }
 
 /** What holds where nobody says anything. */
-const builtIn: Layer = { origin: 'built in', values: { dir: '~', time: 30 * 60 } };
+export const builtIn: Layer = { origin: 'built in', values: { dir: '~', time: 30 * 60 } };
 
 /** One layer an option, since each has an origin of its own; `--lab` and the like are ways to say `--service`. */
 export function typedLayers(typed: OptionValues): Layer[] {

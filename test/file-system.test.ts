@@ -44,6 +44,10 @@ describe('a private directory', () => {
   });
 });
 
+it('templates are not ejected to nowhere', async () => {
+  await expect(templates('eject', '', {})).rejects.toThrow('Where to?');
+});
+
 it('templates that are ejected into a shared directory have partials that all may read', async () => {
   const shared = temporaryDirectory();
   const before = process.umask(0o022);

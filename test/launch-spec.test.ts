@@ -174,6 +174,10 @@ describe('here', () => {
     expect(spec({}, workstation)).toMatchObject({ here: true, access: 'local' });
   });
 
+  it('is where a machine without a scheduler starts, whatever a file says of --here', () => {
+    expect(spec({}, workstation, { here: false })).toMatchObject({ here: true, access: 'local' });
+  });
+
   it("goes through the system's proxy where it has one", () => {
     expect(spec({ here: true })).toMatchObject({ here: true, access: 'satellite' });
     expect(spec({ here: true, access: 'local' })).toMatchObject({ access: 'local' });

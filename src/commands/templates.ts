@@ -13,7 +13,7 @@ export async function run(
   directory: string | undefined,
   { json }: { readonly json?: boolean },
 ): Promise<number> {
-  if (action !== undefined && (action !== 'eject' || directory === undefined))
+  if (action !== undefined && (action !== 'eject' || !directory))
     throw new UsageError(
       action === 'eject'
         ? 'Where to? Write a directory: start-jupyter templates eject DIR'

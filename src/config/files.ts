@@ -8,12 +8,13 @@ import {
   openSync,
   readFileSync,
   type Stats,
+  statSync,
 } from 'node:fs';
 import path from 'node:path';
 import { CORE_SCHEMA, floatCoreTag, intCoreTag, NOT_RESOLVED, load as parseYaml, Schema } from 'js-yaml';
 import type * as z from 'zod/mini';
 import { ConfigurationError } from '../errors.ts';
-import { systemWords } from '../file-system.ts';
+import { existenceProblem, systemWords } from '../file-system.ts';
 import { installationOwner, installedPath, readInstalled, siteConfigurationPlaces } from '../installation.ts';
 import { suggestion } from '../nearest.ts';
 import { userDirectory } from '../user-directories.ts';
@@ -166,11 +167,13 @@ function refuseStrangersFile(file: string, status: Stats): void {
 }
 
 async function load({ layer, path: file }: FoundFile, schema: z.ZodMiniType): Promise<LoadedFile> {
-  if (!existsSync(file))
+  const problem = existenceProblem(file);
+  if (problem !== undefined)
     throw new ConfigurationError(
-      `${shown(file, 200)} does not exist.`,
+      `${shown(file, 200)}: ${problem}.`,
       'Write the path of a configuration file.',
     );
+  if (statSync(file).isDirectory()) throw unreadable(file, 'it is a directory');
   const reader = readers[path.extname(file)];
   if (reader === undefined) throw unreadable(file, 'it is neither YAML nor JSON');
   if (layer === 'project') refuseStrangersFile(file, lstatSync(file));
@@ -197,8 +200,7 @@ function read(file: string, layer: FoundFile['layer']): string {
   }
   try {
     const status = fstatSync(descriptor);
-    if (!status.isFile())
-      throw unreadable(file, status.isDirectory() ? 'it is a directory' : 'it is not a regular file');
+    if (!status.isFile()) throw unreadable(file, 'it is not a regular file');
     if (layer === 'project') refuseStrangersFile(file, status);
     return readFileSync(descriptor, 'utf8');
   } finally {
@@ -265,6 +267,7 @@ function inWords(issue: z.core.$ZodIssue): string {
   if (issue.code === 'invalid_type')
     return issue.input === undefined ? 'is missing' : `must be ${kinds[issue.expected] ?? issue.expected}`;
   if (issue.code === 'invalid_value') return `must be ${issue.values.join(' or ')}`;
+  if (issue.code === 'invalid_key') return issue.issues[0]?.message ?? issue.message;
   if (issue.code === 'too_small') return `must be more than ${issue.minimum}`;
   return issue.message;
 }

@@ -1,4 +1,5 @@
 /** The merge of the layers: each setting's value and where it came from; the last layer that says something wins. */
+import { nearest } from 'satellite/nearest';
 import { UsageError } from '../errors.ts';
 import {
   environmentVariable,
@@ -56,6 +57,29 @@ export function environmentLayers(environment: NodeJS.ProcessEnv): Layer[] {
       ? []
       : [{ origin: variable, values: { [key]: readOption(key, text, variable) } }];
   });
+}
+
+const variablePrefix = 'START_JUPYTER_';
+
+/** Variables of these names that are no settings: the site's file, and what the tests of this program are told by. */
+const otherVariables: ReadonlySet<string> = new Set([
+  'START_JUPYTER_SITE_CONFIG',
+  'START_JUPYTER_TEST_COMPLETE',
+]);
+
+/** `START_JUPYTER_*` variables that say nothing to this program, each with the setting that is nearest to it. */
+export function unknownVariables(
+  environment: NodeJS.ProcessEnv,
+): { readonly name: string; readonly near: string | undefined }[] {
+  const settings = optionKeys.filter(isSetting).map(environmentVariable);
+  const ending = (name: string) => name.slice(variablePrefix.length);
+  return Object.keys(environment)
+    .filter((name) => name.startsWith(variablePrefix))
+    .filter((name) => !settings.includes(name) && !otherVariables.has(name))
+    .map((name) => {
+      const near = nearest(ending(name), settings.map(ending));
+      return { name, near: near && variablePrefix + near };
+    });
 }
 
 /**

@@ -1,7 +1,7 @@
 /** The one schema of configuration files; types come from it. */
 import * as z from 'zod/mini';
 import { isSetting, optionKeys, options, typed } from '../options.ts';
-import { InvalidValue, parseDuration } from '../values.ts';
+import { InvalidValue, parseDuration, parseName } from '../values.ts';
 
 // Code that is made for a schema pays for itself after hundreds of values; a run of the program reads a few files.
 z.config({ jitless: true });
@@ -49,19 +49,21 @@ const nodeAddress = matching(
 const hostAndPort = matching(
   /^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::\d{1,5})?$/i,
   'must be a host name such as user-content.example.edu, without https://',
-);
+).check(portsExist());
 
 const sshHost = '[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::\\d{1,5})?';
 
 const sshSchema = z.strictObject({
   login: z.optional(
-    matching(new RegExp(`^${sshHost}$`), 'must be HOST or HOST:PORT, as ssh is given it outside'),
+    matching(new RegExp(`^${sshHost}$`), 'must be HOST or HOST:PORT, as ssh is given it outside').check(
+      portsExist(),
+    ),
   ),
   jump: z.optional(
     matching(
       new RegExp(`^(?:[\\w.-]+@)?${sshHost}(?:,(?:[\\w.-]+@)?${sshHost})*$`),
       'must be [USER@]HOST[:PORT], several with commas between, as "ssh -J" takes them',
-    ),
+    ).check(portsExist()),
   ),
   computeNodes: z.optional(z.boolean()),
 });
@@ -119,11 +121,21 @@ const systemSchema = z.strictObject({
   partitions: z.optional(z.record(z.string(), partitionSchema)),
 });
 
+/** What `--system` takes. */
+const systemName = z.string().check(({ value, issues }) => {
+  try {
+    parseName(value, 'a system');
+  } catch (error) {
+    if (!(error instanceof InvalidValue)) throw error;
+    issues.push({ code: 'custom', message: error.message, input: value });
+  }
+});
+
 /** A project's file holds settings only: who can write to a directory must not say which proxy is trusted. */
 export const projectFileSchema = z.strictObject(settingShape);
 export const fileSchema = z.strictObject({
   ...settingShape,
-  systems: z.optional(z.record(z.string(), systemSchema)),
+  systems: z.optional(z.record(systemName, systemSchema)),
 });
 
 export type SystemEntry = z.output<typeof systemSchema>;
@@ -144,6 +156,14 @@ export function knownKeys(schema: z.ZodMiniType, keyPath: readonly PropertyKey[]
 
 function unwrapped(schema: unknown): unknown {
   return schema instanceof z.ZodMiniOptional ? unwrapped(schema.def.innerType) : schema;
+}
+
+/** That every port in a text of hosts and ports is one. */
+function portsExist(): z.core.$ZodCheck<string> {
+  return z.refine(
+    (text) => [...text.matchAll(/:(\d+)/g)].every(([, port]) => Number(port) >= 1 && Number(port) <= 65_535),
+    'must have a port from 1 to 65535',
+  );
 }
 
 /** A text of one form, and what to say of others. */

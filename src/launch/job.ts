@@ -79,7 +79,7 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
   undo.move();
   try {
     writeRecord(record, { flush: false });
-    const wait = settings.wait?.value;
+    const wait = settings.wait?.value || undefined;
     // A tunnel's command can't be told before Jupyter is somewhere.
     const isShownNow = wait === undefined && client !== undefined;
     // Nobody has to wait for the link until the proxy knows of the job.

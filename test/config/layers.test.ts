@@ -2,9 +2,11 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, chownSync, existsSync, lchownSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { beforeEach, describe, expect, it, test, vi } from 'vitest';
+import { unknownVariables } from '../../src/config/layers.ts';
 import { ConfigurationError, PersonError, UsageError } from '../../src/errors.ts';
 import { launchSpec } from '../../src/launch-spec.ts';
 import type { OptionValues } from '../../src/options.ts';
+import { checkThisMachine } from '../../src/preflight.ts';
 import { resolve } from '../../src/resolve.ts';
 import { freshHome, temporaryDirectory } from '../support/directories.ts';
 
@@ -125,6 +127,36 @@ describe('the layers', () => {
     expect((await settled()).settings.quiet?.value).toBe(false);
     vi.stubEnv('START_JUPYTER_QUIET', '1');
     expect((await settled()).settings.quiet?.value).toBe(true);
+  });
+
+  it.each([
+    ['on', true],
+    ['yes', true],
+    ['"1"', true],
+    ['1', true],
+    ['True', true],
+    ['off', false],
+    ['NO', false],
+    ['0', false],
+  ])('take %s for a switch in files and variables alike', async (word, value) => {
+    write(place.user, `yes: ${word}\nnv: ${word}\n`);
+    vi.stubEnv('START_JUPYTER_QR', word.replaceAll('"', ''));
+    const { settings } = await settled();
+    expect([settings.yes?.value, settings.nv?.value, settings.qr?.value]).toEqual([value, value, value]);
+  });
+
+  it("let a site's wait be undone", async () => {
+    write(place.site, 'wait: true\nsystems: { test: { scheduler: none } }\n');
+    const wait = async () => (await settled()).settings.wait?.value;
+    expect(await wait()).toBe(true);
+    write(place.user, 'wait: false\n');
+    expect(await wait()).toBe(false);
+    vi.stubEnv('START_JUPYTER_WAIT', 'yes');
+    expect(await wait()).toBe(true);
+    vi.stubEnv('START_JUPYTER_WAIT', 'false');
+    expect(await wait()).toBe(false);
+    vi.stubEnv('START_JUPYTER_WAIT', '1');
+    expect(await wait()).toBe(60);
   });
 
   it('take an empty variable for one that is not set', async () => {
@@ -309,6 +341,13 @@ describe('a configuration file', () => {
     expect(await complaint()).toBeInstanceOf(ConfigurationError);
   });
 
+  it('that is a directory, or a link that leads to itself, is called that', async () => {
+    expect((await complaint({ config: path.dirname(place.extra) })).message).toContain('it is a directory');
+    const link = path.join(path.dirname(place.extra), 'link.yaml');
+    symlinkSync(link, link);
+    expect((await complaint({ config: link })).message).toContain('symbolic links go in a circle');
+  });
+
   it('of a project may not hold systems: who can write to a directory must not say which proxy is trusted', async () => {
     write(place.project, 'systems: { test: { proxy: { endpoint: evil.test } } }\n');
     const error = await complaint();
@@ -402,6 +441,13 @@ describe('a value in a file', () => {
     ['systems: { test: { detect: { hostname: "(" } } }', 'systems.test.detect.hostname'],
     ['systems: { test: { proxy: { endpoint: "https://a.test" } } }', 'systems.test.proxy.endpoint'],
     ['systems: { test: { proxy: { endpoint: "a.test/x" } } }', 'systems.test.proxy.endpoint'],
+    ['systems: { test: { proxy: { endpoint: "a.test:99999" } } }', 'systems.test.proxy.endpoint'],
+    ['systems: { test: { proxy: { endpoint: "a.test:0" } } }', 'systems.test.proxy.endpoint'],
+    ['systems: { test: { ssh: { login: "a.test:70000" } } }', 'systems.test.ssh.login'],
+    ['systems: { test: { ssh: { jump: "a.test:22,b@b.test:70000" } } }', 'systems.test.ssh.jump'],
+    ['systems: { "a b": { scheduler: slurm } }', 'systems.a b'],
+    ['systems: { "": { scheduler: slurm } }', 'systems.'],
+    ['systems: { "../x": {} }', 'systems.../x'],
     ['systems: { test: { proxy: {} } }', 'systems.test.proxy.endpoint'],
     ['systems: { test: { nodeAddress: "$(hostname)" } }', 'systems.test.nodeAddress'],
     ['systems: { test: { nodeAddress: "{hostname -i}" } }', 'systems.test.nodeAddress'],
@@ -445,6 +491,20 @@ test.each([
   expect(error.message).toMatch(new RegExp(`^${name}: `));
 });
 
+it('names variables that are misspelt, and no others', () => {
+  const environment = {
+    START_JUPYTER_PARTITON: 'debug',
+    START_JUPYTER_FLAVOUR: 'x',
+    START_JUPYTER_PARTITION: 'debug',
+    START_JUPYTER_SITE_CONFIG: place.site,
+    PATH: '/bin',
+  };
+  expect(unknownVariables(environment)).toEqual([
+    { name: 'START_JUPYTER_PARTITON', near: 'START_JUPYTER_PARTITION' },
+    { name: 'START_JUPYTER_FLAVOUR', near: undefined },
+  ]);
+});
+
 describe('what was typed', () => {
   const cases: [string, OptionValues][] = [
     ['--lab with --notebook', { lab: true, notebook: true }],
@@ -474,6 +534,18 @@ describe('what was typed', () => {
       origin: '-s, --service',
     });
   });
+});
+
+it.each(['/nowhere', '/dev/null'])('says of a home called %s that HOME is to be mended', async (home) => {
+  vi.stubEnv('HOME', home);
+  const { settings, system } = await settled();
+  const spec = launchSpec(settings, system, process.cwd());
+  expect(() => checkThisMachine(spec, settings)).toThrow(
+    expect.objectContaining({
+      message: expect.stringContaining(home),
+      hint: expect.stringContaining('Set HOME'),
+    }),
+  );
 });
 
 it('takes relative paths from the working directory and ~ from home', async () => {
