@@ -1,6 +1,13 @@
 /** `start-jupyter systems`: the known systems, and which one this machine is and why; `init` begins a description. */
 import { builtInFile, type LoadedFile, loadFiles } from '../config/files.ts';
-import { environmentLayers, fileLayer, mergeLayers, mergeSystems, type Setting } from '../config/layers.ts';
+import {
+  environmentLayers,
+  fileLayer,
+  mergeLayers,
+  mergeSystems,
+  readOption,
+  type Setting,
+} from '../config/layers.ts';
 import type { SystemEntry } from '../config/schema.ts';
 import { ConfigurationError, SchedulerError, UsageError } from '../errors.ts';
 import { suggestion } from '../nearest.ts';
@@ -78,6 +85,7 @@ export async function run({ json, config }: OptionValues, operands: readonly str
 
 /** Prints what an unknown system's description can begin with. */
 async function init(name: string | undefined, json: boolean): Promise<number> {
+  if (name !== undefined) readOption('system', name, 'systems init');
   const facts = machineFacts(process.env, { offline: false });
   const [schedulerName] = await shownSchedulers(facts);
   if (schedulerName === undefined || schedulerName === 'none')

@@ -465,7 +465,7 @@ describe('variables', () => {
     MODULE_PATH: ['x'.repeat(5000)],
     SCRATCH_DIR: ['x'.repeat(5000)],
     IDLE_TIMEOUT: ['never', '0'],
-    QUIET: ['maybe', 'on'],
+    QUIET: ['maybe', 'ok'],
     YES: ['y', 'ok'],
     WAIT: ['never', '0'],
   };

@@ -344,10 +344,14 @@ describe('init', () => {
     expect((await init(gridEngine())).stdout).toContain('    sge: { parallelEnvironment: smp }\n');
   });
 
-  it('takes any name, and prints JSON', async () => {
+  it('takes any name that a system can have, and prints JSON', async () => {
     const cluster = slurm();
-    writeFileSync(site, JSON.parse((await init(cluster, ['--json', 'no: "1"'])).stdout).description);
-    expect((await report(cluster.env, stubs.directory)).this.name).toBe('no: "1"');
+    writeFileSync(site, JSON.parse((await init(cluster, ['--json', '0x10'])).stdout).description);
+    expect((await report(cluster.env, stubs.directory)).this.name).toBe('0x10');
+    expect(await init(cluster, ['no: "1"'])).toMatchObject({
+      exitCode: 2,
+      stderr: expect.stringContaining("can't be the name of a system"),
+    });
   });
 
   it('says so where the scheduler does not answer, or there is none', async () => {
