@@ -125,7 +125,7 @@ export class SshClient {
     if (child.stdout !== null) readLines(child.stdout, (line) => onOutput?.(line), stop);
     if (child.stderr !== null) readLines(child.stderr, onError, stop);
     return {
-      ended: once(child, 'close').then(([code]) => ({ exitCode: Number(code ?? 255), stderr, isEndless })),
+      ended: exitCodeOf(child).then((exitCode) => ({ exitCode, stderr, isEndless })),
       kill: () => void child.kill(),
     };
   }
@@ -244,6 +244,13 @@ export class SshClient {
 /** An address of this machine's loopback, as it stands in a URL and in what ssh is to forward. */
 export function inUrl(address: Loopback): string {
   return address === '::1' ? '[::1]' : address;
+}
+
+/** 255, ssh's own failure, also where it was ended, or where there is none (a negative number of the system's). */
+function exitCodeOf(child: ChildProcess): Promise<number> {
+  return new Promise((resolve) =>
+    child.once('close', (code) => resolve(code === null || code < 0 ? 255 : code)),
+  );
 }
 
 function takesConnections(address: Loopback, port: number): Promise<boolean> {

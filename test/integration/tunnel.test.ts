@@ -136,6 +136,26 @@ describe(`tunnel and a login that is out of order${note}`, () => {
     expect(server.connections).toHaveLength(1);
   });
 
+  testWithSsh('a program that is no start-jupyter is told what it did', async () => {
+    const { machine } = await tunnelTo({});
+    const directory = temporaryDirectory();
+    const told = (name: string, script: string, what: string) => {
+      const program = path.join(directory, name);
+      writeFileSync(program, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+      const words = ['tunnel', 'login', '--no-open', '--remote-command', program];
+      return expect(run(words, machine)).resolves.toMatchObject({
+        exitCode: 4,
+        stdout: '',
+        stderr: expect.stringContaining(`What runs at login as start-jupyter ${what}.\n`),
+      });
+    };
+    await Promise.all([
+      told('line', String.raw`exec tr '\0' a </dev/zero`, 'prints without end'),
+      told('lines', 'exec yes >&2', 'prints without end'),
+      told('false', 'exit 1', 'was no launch: it ended with status 1 and said nothing'),
+    ]);
+  });
+
   testWithSsh(
     'Ctrl-C before anything is known of the session says what may be there, and no more',
     async () => {

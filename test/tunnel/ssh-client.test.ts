@@ -91,6 +91,11 @@ it('hears lines however they end, and the last one without an end', async () => 
   expect(heard).toEqual(['one', 'two', 'three', 'Grün']);
 });
 
+it('ends as an ssh that fails does, where there is none', async () => {
+  process.env.PATH = path.join(directory, 'nowhere');
+  expect(await client.start(['start-jupyter']).ended).toMatchObject({ exitCode: 255 });
+});
+
 it('shares no connection, whatever is configured', async () => {
   answer('exit 0');
   await client.start(['true']).ended;
