@@ -86,7 +86,7 @@ function directoryComplaint({ directory }: LaunchSpec, settings: Settings): Pers
   if (settings.dir?.origin === builtIn.origin)
     return new ConfigurationError(
       `Jupyter would start in your home directory, ${shown(directory)}: ${problem}.`,
-      'Set HOME to your own home directory, or name a directory to start in with -d.',
+      'Set HOME to your own home directory.',
     );
   return complaint(
     settings,

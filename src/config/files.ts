@@ -170,7 +170,7 @@ async function load({ layer, path: file }: FoundFile, schema: z.ZodMiniType): Pr
   const problem = existenceProblem(file);
   if (problem !== undefined)
     throw new ConfigurationError(
-      `${shown(file, 200)}: ${problem}.`,
+      `${shown(file, 200)} can't be read: ${problem}.`,
       'Write the path of a configuration file.',
     );
   if (statSync(file).isDirectory()) throw unreadable(file, 'it is a directory');
