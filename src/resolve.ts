@@ -7,9 +7,9 @@ import {
   type Layer,
   mergeLayers,
   mergeSystems,
+  misspeltVariables,
   type Setting,
   type Settings,
-  unknownVariables,
 } from './config/layers.ts';
 import type { SystemEntry } from './config/schema.ts';
 import { ConfigurationError, UsageError } from './errors.ts';
@@ -68,13 +68,13 @@ function sayNameWithheld({ name }: System): void {
   );
 }
 
-/** A variable that is misspelt changes nothing; it may as well be somebody's own, so that it is no mistake either. */
-export function sayUnknownVariables({ quiet }: Settings): void {
+/** What a misspelt variable says changes nothing. */
+export function sayMisspeltVariables({ quiet }: Settings): void {
   if (quiet?.value) return;
-  for (const { name, near } of unknownVariables(process.env)) {
-    const question = near === undefined ? '' : ` Did you mean ${near}?`;
-    process.stderr.write(`${shown(name)} is no setting of start-jupyter and is ignored.${question}\n`);
-  }
+  for (const { name, meant } of misspeltVariables(process.env))
+    process.stderr.write(
+      `${shown(name)} is no setting of start-jupyter and is ignored. Did you mean ${meant}?\n`,
+    );
 }
 
 function defaultsOrigin({ name }: System): string {

@@ -61,24 +61,20 @@ export function environmentLayers(environment: NodeJS.ProcessEnv): Layer[] {
 
 const variablePrefix = 'START_JUPYTER_';
 
-/** Variables of these names that are no settings: the site's file, and what the tests of this program are told by. */
-const otherVariables: ReadonlySet<string> = new Set([
-  'START_JUPYTER_SITE_CONFIG',
-  'START_JUPYTER_TEST_COMPLETE',
-]);
-
-/** `START_JUPYTER_*` variables that say nothing to this program, each with the setting that is nearest to it. */
-export function unknownVariables(
+/**
+ * `START_JUPYTER_*` variables that say nothing to this program and are spelled much like one that does. Others with that
+ * beginning may be a site's own, such as those of its modules.
+ */
+export function misspeltVariables(
   environment: NodeJS.ProcessEnv,
-): { readonly name: string; readonly near: string | undefined }[] {
+): { readonly name: string; readonly meant: string }[] {
   const settings = optionKeys.filter(isSetting).map(environmentVariable);
   const ending = (name: string) => name.slice(variablePrefix.length);
   return Object.keys(environment)
-    .filter((name) => name.startsWith(variablePrefix))
-    .filter((name) => !settings.includes(name) && !otherVariables.has(name))
-    .map((name) => {
+    .filter((name) => name.startsWith(variablePrefix) && !settings.includes(name))
+    .flatMap((name) => {
       const near = nearest(ending(name), settings.map(ending));
-      return { name, near: near && variablePrefix + near };
+      return near === undefined ? [] : { name, meant: variablePrefix + near };
     });
 }
 

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, chownSync, existsSync, lchownSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { beforeEach, describe, expect, it, test, vi } from 'vitest';
-import { unknownVariables } from '../../src/config/layers.ts';
+import { misspeltVariables } from '../../src/config/layers.ts';
 import { ConfigurationError, PersonError, UsageError } from '../../src/errors.ts';
 import { launchSpec } from '../../src/launch-spec.ts';
 import type { OptionValues } from '../../src/options.ts';
@@ -499,9 +499,8 @@ it('names variables that are misspelt, and no others', () => {
     START_JUPYTER_SITE_CONFIG: place.site,
     PATH: '/bin',
   };
-  expect(unknownVariables(environment)).toEqual([
-    { name: 'START_JUPYTER_PARTITON', near: 'START_JUPYTER_PARTITION' },
-    { name: 'START_JUPYTER_FLAVOUR', near: undefined },
+  expect(misspeltVariables(environment)).toEqual([
+    { name: 'START_JUPYTER_PARTITON', meant: 'START_JUPYTER_PARTITION' },
   ]);
 });
 
