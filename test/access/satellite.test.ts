@@ -100,6 +100,11 @@ describe('a connection that is opened before there is a request', () => {
     };
   }
 
+  /** Whatever error comes before; it may have closed already. */
+  async function closing(socket: Socket): Promise<void> {
+    if (!socket.closed) await new Promise((resolve) => socket.once('close', resolve));
+  }
+
   it('takes the first request, and the one after it', async () => {
     const { client, connections, next } = await proxy();
     const opened = next();
@@ -125,7 +130,7 @@ describe('a connection that is opened before there is a request', () => {
     const client = new SatelliteClient({ manageUrl: `http://manage.${'a'.repeat(64)}.test` });
     onTestFinished(() => client.close());
     const early = await client.connect();
-    if (!early.destroyed) await once(early, 'close');
+    await closing(early);
     expect((await refusal(client.issueToken())).message).toMatch(/its name is not known here/);
   });
 
@@ -148,7 +153,7 @@ describe('a connection that is opened before there is a request', () => {
     await new Promise((resolve) => server.close(resolve));
     const client = clientFor(port);
     const early = await client.connect();
-    await new Promise((resolve) => early.once('close', resolve));
+    await closing(early);
     expect((await refusal(client.issueToken())).message).toContain('it refuses connections');
   });
 });
