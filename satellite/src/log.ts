@@ -38,10 +38,15 @@ function flush(): void {
   process.stderr.write(lines);
 }
 
-/** A token's first word: enough to follow a session through the log, too little to visit it. */
-export function shortToken(token: string): string {
+/** Enough of a token to follow a session through the log, too little to visit it. */
+export function firstWord(token: string): string {
   const end = token.indexOf('-');
-  return `${end < 0 ? token : token.slice(0, end)}-…`;
+  return end < 0 ? token : token.slice(0, end);
+}
+
+/** A token as it may be logged. */
+export function shortToken(token: string): string {
+  return `${firstWord(token)}-…`;
 }
 
 /** A request's path as it may be logged: no query (it carries secrets), tokens shortened. */

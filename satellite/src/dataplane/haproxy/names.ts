@@ -1,3 +1,5 @@
+import { firstWord } from '../../log.ts';
+
 /** Stick tables and maps by the names that the runtime API knows. They may stand beside somebody else's. */
 export const TABLES = {
   clients: 'satellite-clients',
@@ -20,4 +22,4 @@ export const backends = { pages: PAGES, webSockets: WEBSOCKETS, others: NOTEBOOK
 
 /** One entry of the map of live sites: its notebook, the port that its visitors use, what a log may say of it. None has an @. */
 export const siteEntry = (id: number, host: string, port: number, visited: number, token: string): string =>
-  `${id}@${host}@${port}@${visited}@${token.split('-', 1)[0]}`;
+  `${id}@${host}@${port}@${visited}@${firstWord(token)}`;

@@ -11,17 +11,20 @@ const LONGEST_LINE = 65_535;
 /** The form of lines about requests, which are those of this level and above. */
 export const LINES = `len ${LONGEST_LINE} format raw local0 err`;
 
+/** As in satellite's own lines, to the second. */
+const TIME = '%[date,utime(%Y-%m-%dT%H:%M:%SZ)]';
+
 /**
  * What is said of a request, in the form of satellite's log: see visits/accounting.ts and loggablePath(). Only its path may
  * have letters in it that mean something to JSON: the name of its site is in the map, and methods are tokens (RFC 9110 section
  * 5.6.2).
  */
 export const requestLine = (method: string): string =>
-  '{"time":"%[date,utime(%Y-%m-%dT%H:%M:%SZ)]","event":"request","client":"%[var(sess.client)]",' +
+  `{"time":"${TIME}","event":"request","client":"%[var(sess.client)]",` +
   `"host":"%[var(txn.site),field(5,@)]-…","method":"${method}","path":"%[var(txn.path),json(utf8s)]",` +
   '"status":%ST,"ms":%Ta,"haproxy":"%ts"}';
 /** What is said of a connection on which no request could be read. */
-export const ERROR_LINE = `{"time":"%[date,utime(%Y-%m-%dT%H:%M:%SZ)]","event":"unreadable","client":"%[${CLIENT}]","code":"%[fc_err_str,json(utf8s)]"}`;
+export const ERROR_LINE = `{"time":"${TIME}","event":"unreadable","client":"%[${CLIENT}]","code":"%[fc_err_str,json(utf8s)]"}`;
 
 /** Where the lines of all other sections go. */
 export const LOG_TO = `ring@${RING} ${LINES}`;
