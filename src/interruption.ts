@@ -55,3 +55,8 @@ export function pause(milliseconds: number, interrupted: AbortSignal): Promise<v
     interrupted.addEventListener('abort', onAbort, { once: true });
   });
 }
+
+/** Once around the event loop: what waits for the network has had its turn. */
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

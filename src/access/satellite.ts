@@ -6,6 +6,7 @@ import type { Agent, IncomingMessage, RequestOptions, request } from 'node:http'
 import type { AgentOptions } from 'node:https';
 import { isIP, type Socket } from 'node:net';
 import { ConfigurationError, ProxyError } from '../errors.ts';
+import { nextTurn } from '../interruption.ts';
 import { shown } from '../values.ts';
 
 export interface SatelliteAddress {
@@ -440,10 +441,6 @@ function answeredBy(addresses: Promise<LookupAddress[]>): NonNullable<AgentOptio
       all ? callback(null, found) : callback(null, found[0]?.address as string, found[0]?.family);
     addresses.then(answer, (error) => callback(error, []));
   };
-}
-
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
 
 /** Rejects where it is too long. */

@@ -6,6 +6,7 @@ import { pause, unlessAborted } from '../interruption.ts';
 import { checkWithScheduler } from '../preflight.ts';
 import { endCommands } from '../schedulers/command.ts';
 import { type SubmittingScheduler, schedulers } from '../schedulers/registry.ts';
+import type { JobScript, SubmitOutcome } from '../schedulers/scheduler.ts';
 import { endSession } from '../sessions/end-session.ts';
 import {
   isReady,
@@ -21,7 +22,6 @@ import {
   readSecrets,
   type SessionEvent,
   type SessionSecrets,
-  sessionFiles,
   writeRecord,
 } from '../sessions/store.ts';
 import { describe } from '../ui/describe.ts';
@@ -49,11 +49,18 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
   interrupted.addEventListener('abort', announce);
   const access = await openAccess(spec, launch);
   undo.defer(() => access.close());
-  const { record: prepared, client } = await prepareSession(launch, access, undo, checked);
+  const script = Promise.withResolvers<JobScript>();
+  const submission = Promise.withResolvers<SubmitOutcome>();
+  submission.promise.catch(() => {});
+  const prepared = await prepareSession(launch, access, undo, checked, () =>
+    submission.resolve(scheduler.submit(script.promise, schedulerArguments)),
+  );
+  const { client } = prepared;
 
   progress.status(`Submitting the job to ${scheduler.title}`);
-  const submitted = scheduler.submit(sessionFiles(prepared.id).script, schedulerArguments);
-  const outcome = await unlessAborted(submitted, interrupted, submitGrace).catch((error: unknown) => {
+  script.resolve(prepared.script);
+  const submitted = unlessAborted(submission.promise, interrupted, submitGrace);
+  const outcome = await submitted.catch((error: unknown) => {
     if (!interrupted.aborted) throw error;
     throw new InterruptedError(`Interrupted before ${scheduler.title} had answered. ${endsByItself}.`);
   });
@@ -75,7 +82,7 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
 
   // From here on a job has the token: the session is ended as a session, no longer unmade step by step.
   const { jobId, cluster } = outcome;
-  const record: SessionRecord = { ...prepared, jobId, ...(cluster === undefined ? {} : { cluster }) };
+  const record: SessionRecord = { ...prepared.record, jobId, ...(cluster === undefined ? {} : { cluster }) };
   undo.move();
   try {
     writeRecord(record, { flush: false });

@@ -14,8 +14,9 @@ import { jobScript } from '../batch/job-script.ts';
 import type { Settings } from '../config/layers.ts';
 import { ConfigurationError, PersonError } from '../errors.ts';
 import { freePort } from '../free-port.ts';
-import { pause, unlessAborted } from '../interruption.ts';
+import { nextTurn, pause, unlessAborted } from '../interruption.ts';
 import { type LaunchSpec, schedulerOf } from '../launch-spec.ts';
+import type { JobScript } from '../schedulers/scheduler.ts';
 import { readKeptLink, writeKeptLink } from '../sessions/kept.ts';
 import type { SessionRecord } from '../sessions/session.ts';
 import {
@@ -25,6 +26,7 @@ import {
   readEvents,
   removeSession,
   type SessionSecrets,
+  sessionFiles,
 } from '../sessions/store.ts';
 import type { Progress } from '../ui/progress.ts';
 
@@ -40,6 +42,7 @@ export interface PreparedSession {
   readonly record: SessionRecord;
   /** Undefined where there is no proxy. */
   readonly client: SatelliteClient | undefined;
+  readonly script: JobScript;
 }
 
 /** Milliseconds after an interruption in which a proxy that is asked for a token may answer, so that it can be given back. */
@@ -51,6 +54,7 @@ const returnGrace = 3000;
  * Gets a token, where there is a proxy, and writes the session down. Whatever stops the launch afterwards is undone by `undo`: the token is
  * given back with the reason on its page, and the session's directory removed.
  * @param checked what must be known before the proxy is asked for anything; meanwhile that which needs no answer is done
+ * @param whileAsked is called when that is known and the proxy has been asked: what takes a while anyway can be begun
  * @throws ProxyError, ConfigurationError, InterruptedError; what `checked` rejects with
  */
 export async function prepareSession(
@@ -58,6 +62,7 @@ export async function prepareSession(
   { proxy }: OpenAccess,
   undo: AsyncDisposableStack,
   checked: Promise<void> = Promise.resolve(),
+  whileAsked: () => void = () => {},
 ): Promise<PreparedSession> {
   const client = proxy && new SatelliteClient(proxy);
   undo.defer(() => client?.close());
@@ -69,8 +74,14 @@ export async function prepareSession(
   await unlessAborted(checked, interrupted);
   interrupted.throwIfAborted();
   if (proxy !== undefined && !spec.here) progress.status('Getting a link from the proxy');
-  const link =
-    client && (await unlessAborted(linkOf(spec, proxy, client, interrupted, undo), interrupted, issueGrace));
+  const asked =
+    client && unlessAborted(linkOf(spec, proxy, client, interrupted, undo), interrupted, issueGrace);
+  // Until somebody waits for it below.
+  asked?.catch(() => {});
+  // By then the request is on its way.
+  await nextTurn();
+  whileAsked();
+  const link = await asked;
   const tunnel = link === undefined ? tunnelPlan(spec, tunnelPortsInUse()) : undefined;
   interrupted.throwIfAborted();
 
@@ -94,6 +105,8 @@ export async function prepareSession(
     submittedAt: new Date().toISOString(),
     outcome: null,
   };
+  const text =
+    script ?? jobScript(spec, id, proxy && { ...proxy, jupyterPort: link?.jupyterPort }, link?.kept);
   createSession(
     record,
     {
@@ -101,10 +114,10 @@ export async function prepareSession(
       proxyToken: link?.token.token ?? '',
       site: link?.token.site ?? `http://localhost:${tunnel?.localPort}/`,
     },
-    script ?? jobScript(spec, id, proxy && { ...proxy, jupyterPort: link?.jupyterPort }, link?.kept),
+    text,
   );
   undo.defer(() => removeSession(id));
-  return { record, client };
+  return { record, client, script: { file: sessionFiles(id).script, text } };
 }
 
 function newJupyterToken(): string {

@@ -1,6 +1,7 @@
 /** How a scheduler's commands are run, and what every reader of their output needs. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type ChildProcessByStdio, spawn } from 'node:child_process';
 import os from 'node:os';
+import type { Readable, Writable } from 'node:stream';
 import { endProcessGroup } from 'satellite/process-group';
 import { homeDirectory } from '../user-directories.ts';
 
@@ -33,7 +34,7 @@ export async function runCommand(
   command: string,
   args: readonly string[],
   {
-    timeout = 30_000,
+    timeout,
     env = {},
     input,
   }: {
@@ -42,10 +43,44 @@ export async function runCommand(
     readonly input?: string;
   } = {},
 ): Promise<CommandOutput> {
-  const child = started(command, args, env);
-  if (child === undefined) return { stdout: '', stderr: '', exitCode: undefined };
+  return await begin(command, args, env, input === undefined ? 'ignore' : 'pipe').finish(input, timeout);
+}
+
+/** A command that waits for what it is to read. */
+export interface StartedCommand {
+  /**
+   * Hands that over, and waits for the answer.
+   * @param timeout milliseconds from now; half a minute unless given
+   */
+  finish(input?: string, timeout?: number): Promise<CommandOutput>;
+  /** Ends it instead. */
+  end(): Promise<void>;
+}
+
+/**
+ * The same in two steps. Until `finish` its standard input is open and empty, also while it is being ended: it never comes to
+ * an end of what it has not been given, unless this process is killed.
+ */
+export function startCommand(
+  command: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): StartedCommand {
+  return begin(command, args, env, 'pipe');
+}
+
+/** @param stdin a pipe takes a while to make: one that nothing comes through is left out */
+function begin(
+  command: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+  stdin: 'pipe' | 'ignore',
+): StartedCommand {
+  const child = started(command, args, env, stdin);
+  if (child === undefined)
+    return { finish: async () => ({ stdout: '', stderr: '', exitCode: undefined }), end: async () => {} };
   // Who ends without having read it has said why.
-  child.stdin.on('error', () => {}).end(input);
+  child.stdin?.on('error', () => {});
   let ending: Promise<void> | undefined;
   const end = async () => {
     if (child.pid === undefined) return;
@@ -56,7 +91,6 @@ export async function runCommand(
     });
     await ending;
   };
-  const timer = setTimeout(end, timeout);
   running.add(end);
   const said = { stdout: '', stderr: '' };
   let isTooMuch = false;
@@ -66,27 +100,39 @@ export async function runCommand(
       if (isTooMuch) void end();
       else said[name] += text;
     });
-  const exitCode = await exitCodeOf(child);
-  clearTimeout(timer);
-  running.delete(end);
-  await ending;
-  if (isTooMuch) return { stdout: '', stderr: `${command} prints without end`, exitCode: undefined };
-  return {
-    stdout: withoutLastLineEnd(said.stdout),
-    stderr: withoutLastLineEnd(said.stderr),
-    exitCode: ending === undefined ? exitCode : undefined,
+  const exited = exitCodeOf(child);
+  void exited.then(() => running.delete(end));
+  const finish = async (input?: string, timeout = 30_000): Promise<CommandOutput> => {
+    const timer = setTimeout(end, timeout);
+    child.stdin?.end(input);
+    const exitCode = await exited;
+    clearTimeout(timer);
+    await ending;
+    if (isTooMuch) return { stdout: '', stderr: `${command} prints without end`, exitCode: undefined };
+    return {
+      stdout: withoutLastLineEnd(said.stdout),
+      stderr: withoutLastLineEnd(said.stderr),
+      exitCode: ending === undefined ? exitCode : undefined,
+    };
   };
+  return { finish, end };
 }
 
 /** Undefined where the home directory is a file, which Node throws instead of telling it as it tells everything else. */
-function started(command: string, args: readonly string[], env: Readonly<Record<string, string>>) {
+function started(
+  command: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+  stdin: 'pipe' | 'ignore',
+) {
   try {
     return spawn(command, args, {
+      stdio: [stdin, 'pipe', 'pipe'],
       // A Ctrl-C in the terminal must not end a submission half-way: nobody would know whether there is a job.
       detached: true,
       cwd: homeDirectory(),
       env: { ...submissionEnvironment(process.env), ...env },
-    });
+    }) as ChildProcessByStdio<Writable | null, Readable, Readable>;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOTDIR') throw error;
     return undefined;

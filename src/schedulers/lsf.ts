@@ -3,7 +3,6 @@
  * users have published of its answers; it has met no real LSF yet. An answer that nobody foresaw is `unreachable`, never
  * `unknown`.
  */
-import { readFileSync } from 'node:fs';
 import {
   bjobsFormats,
   type Ending,
@@ -23,6 +22,7 @@ import {
   type CancelOutcome,
   endedByItself,
   type JobReport,
+  type JobScript,
   type Offers,
   type Scheduler,
   type SubmitOutcome,
@@ -113,8 +113,8 @@ function runLimit(seconds: number): string {
 const queryEnvironment = { TZ: 'UTC', LC_ALL: 'C' };
 
 /** A script that is an argument is a command to bsub, and its directives are not read: it comes on standard input. */
-async function submit(script: string, extraArguments: readonly string[]): Promise<SubmitOutcome> {
-  const input = readFileSync(script, 'utf8');
+async function submit(script: Promise<JobScript>, extraArguments: readonly string[]): Promise<SubmitOutcome> {
+  const { text: input } = await script;
   // A slow mbatchd may still take the job after we gave up: better to wait for its word.
   return parseSubmit(await runCommand('bsub', extraArguments, { input, timeout: 180_000 }));
 }

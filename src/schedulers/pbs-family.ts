@@ -10,6 +10,7 @@ import {
   type CancelOutcome,
   endedByItself,
   type JobReport,
+  type JobScript,
   type Offers,
   type SubmitOutcome,
   type Unsupported,
@@ -79,9 +80,13 @@ export function outputPath(log: string): string {
 export const qstatEnvironment = { TZ: 'UTC', LC_ALL: 'C' };
 
 /** Hands a script to qsub. Never rejects: a server that does not answer is an outcome. */
-export async function submit(script: string, extraArguments: readonly string[]): Promise<SubmitOutcome> {
+export async function submit(
+  script: Promise<JobScript>,
+  extraArguments: readonly string[],
+): Promise<SubmitOutcome> {
+  const { file } = await script;
   // A slow server may still take the job after we gave up: better to wait for its word.
-  return parseSubmit(await runCommand('qsub', [...extraArguments, script], { timeout: 180_000 }));
+  return parseSubmit(await runCommand('qsub', [...extraArguments, file], { timeout: 180_000 }));
 }
 
 /** Deletes a job. Never rejects, as above. */

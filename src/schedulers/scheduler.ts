@@ -4,6 +4,12 @@ import type { OptionKey } from '../options.ts';
 import type { System } from '../systems/system.ts';
 import type { Capacity } from './capacity.ts';
 
+export interface JobScript {
+  readonly file: string;
+  /** What is in it. */
+  readonly text: string;
+}
+
 export type SubmitOutcome =
   | {
       readonly kind: 'submitted';
@@ -192,11 +198,15 @@ export interface Scheduler {
   unsupported(spec: LaunchSpec): Unsupported | undefined;
   /** Directive lines of the job script. */
   directives(spec: LaunchSpec, files: { readonly log: string }): string[];
-  submit(script: string, extraArguments: readonly string[]): Promise<SubmitOutcome>;
+  /**
+   * @param script is called for before it is there: what takes a while and submits nothing may be begun meanwhile. Where it
+   *   never comes, the launch is over, and with it the commands that it has started.
+   */
+  submit(script: Promise<JobScript>, extraArguments: readonly string[]): Promise<SubmitOutcome>;
   /** The clusters that these arguments send a job to; undefined where they leave it at this one. Slurm's alone have names. */
   clusters?(schedulerArguments: readonly string[]): string | undefined;
-  /** This user's jobs in the queue, by the path of their script; undefined while it can't be reached. */
-  jobsByScript?(): Promise<ReadonlyMap<string, string> | undefined>;
+  /** This user's jobs in the queue, by the path of their log; undefined while it can't be reached. */
+  jobsByLog?(): Promise<ReadonlyMap<string, string> | undefined>;
   /** Reports on several jobs of one cluster with as few commands as the scheduler needs. */
   jobs(jobIds: readonly string[], cluster?: string): Promise<ReadonlyMap<string, JobReport>>;
   cancel(jobId: string, cluster?: string): Promise<CancelOutcome>;

@@ -12,6 +12,7 @@ import {
   endedByItself,
   type Findings,
   type JobReport,
+  type JobScript,
   type Offers,
   type Scheduler,
   type SubmitOutcome,
@@ -124,9 +125,10 @@ function quoted(value: string): string {
 /** qstat prints local times without a zone: in UTC they have one. */
 const queryEnvironment = { TZ: 'UTC', LC_ALL: 'C' };
 
-async function submit(script: string, extraArguments: readonly string[]): Promise<SubmitOutcome> {
+async function submit(script: Promise<JobScript>, extraArguments: readonly string[]): Promise<SubmitOutcome> {
+  const { file } = await script;
   // A slow qmaster may still take the job after we gave up: better to wait for its word.
-  return parseSubmit(await runCommand('qsub', ['-terse', ...extraArguments, script], { timeout: 180_000 }));
+  return parseSubmit(await runCommand('qsub', ['-terse', ...extraArguments, file], { timeout: 180_000 }));
 }
 
 async function jobs(jobIds: readonly string[]): Promise<ReadonlyMap<string, JobReport>> {

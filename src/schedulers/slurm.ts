@@ -5,12 +5,13 @@ import type {
   CancelOutcome,
   Findings,
   JobReport,
+  JobScript,
   Offers,
   Scheduler,
   SubmitOutcome,
   Vacancies,
 } from './scheduler.ts';
-import { complaint, run, unreachablePattern } from './slurm/command.ts';
+import { complaint, run, start, unreachablePattern } from './slurm/command.ts';
 import { parseAccounting, parseCancel, parseQueue, parseSubmit } from './slurm/jobs.ts';
 import { parseAccess, parseGpuPartitions, parseNodes, parsePartitions } from './slurm/partitions.ts';
 import { policy } from './slurm/policy.ts';
@@ -29,7 +30,7 @@ export const slurm: Scheduler = {
   unsupported: () => undefined,
   directives,
   submit,
-  jobsByScript,
+  jobsByLog,
   jobs,
   cancel,
   offers,
@@ -99,10 +100,23 @@ function quoted(value: string): string {
 
 // ---- Commands -------------------------------------------------------------------------------------------------------
 
-async function submit(script: string, extraArguments: readonly string[]): Promise<SubmitOutcome> {
-  const args = ['--parsable', ...at(clusters(extraArguments)), ...extraArguments, script];
+/** Bytes that a command's standard input surely takes in one piece. */
+const onePiece = 64 * 1024;
+
+/**
+ * sbatch is started at once, and reads the script from its standard input when that is there: it takes as long to start as the
+ * proxy takes to answer. Where this process is killed first it finds nothing there, and submits nothing ("Batch script is
+ * empty!", get_script_buffer in its source). It would submit the beginning of a script: a long one is given by its path.
+ */
+async function submit(script: Promise<JobScript>, extraArguments: readonly string[]): Promise<SubmitOutcome> {
+  const args = ['--parsable', ...at(clusters(extraArguments)), ...extraArguments];
   // A slow controller may still take the job after we gave up: better to wait for its word.
-  return parseSubmit(await run('sbatch', args, 180_000));
+  const patience = 180_000;
+  const sbatch = start('sbatch', args);
+  const { file, text } = await script;
+  if (Buffer.byteLength(text) <= onePiece) return parseSubmit(await sbatch.finish(text, patience));
+  await sbatch.end();
+  return parseSubmit(await run('sbatch', [...args, file], patience));
 }
 
 /**
@@ -146,13 +160,14 @@ async function jobs(jobIds: readonly string[], cluster?: string): Promise<Readon
   return new Map(jobIds.map((id) => [id, ended.get(id) ?? queue.jobs.get(id) ?? { kind: 'unknown' }]));
 }
 
-async function jobsByScript(): Promise<ReadonlyMap<string, string> | undefined> {
-  const output = await run('squeue', ['--noheader', ...mine(), '--format=%i|%o']);
+/** Widths, since a field is cut to twenty characters without one; no path is longer (MAXPATHLEN in slurmctld). */
+async function jobsByLog(): Promise<ReadonlyMap<string, string> | undefined> {
+  const output = await run('squeue', ['--noheader', ...mine(), '--Format=JobID:20,StdOut:4096']);
   if (output.exitCode !== 0 || unreachablePattern.test(output.stderr)) return undefined;
   return new Map(
     lines(output.stdout).flatMap((line): [string, string][] => {
-      const [, jobId, script] = /^(\d+)\|(.+)$/.exec(line) ?? [];
-      return jobId === undefined || script === undefined ? [] : [[script, jobId]];
+      const [, jobId, log] = /^(\d+) +(.+)$/.exec(line) ?? [];
+      return jobId === undefined || log === undefined ? [] : [[log.replaceAll('%%', '%'), jobId]];
     }),
   );
 }

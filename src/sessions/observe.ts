@@ -61,7 +61,7 @@ const submissionSeconds = 300;
 
 /**
  * A launch that was killed in the moment of its submission has left a session without a job's id. Where there is a job all the
- * same, it is found by its script; where there is none after a while, there never will be.
+ * same, it is found by its log; where there is none after a while, there never will be.
  */
 async function withTheirJobs(records: readonly SessionRecord[]): Promise<SessionRecord[]> {
   const unfinished = records.filter(
@@ -71,7 +71,7 @@ async function withTheirJobs(records: readonly SessionRecord[]): Promise<Session
   const queues = new Map(
     await Promise.all(
       [...new Set(unfinished.map(({ scheduler }) => scheduler as SubmittingScheduler))].map(
-        async (name) => [name, await schedulers[name].jobsByScript?.()] as const,
+        async (name) => [name, await schedulers[name].jobsByLog?.()] as const,
       ),
     ),
   );
@@ -79,7 +79,7 @@ async function withTheirJobs(records: readonly SessionRecord[]): Promise<Session
     records.map(async (record) => {
       const queue = unfinished.includes(record) && queues.get(record.scheduler as SubmittingScheduler);
       if (!queue) return record;
-      const jobId = queue.get(sessionFiles(record.id).script);
+      const jobId = queue.get(sessionFiles(record.id).log);
       if (jobId !== undefined) {
         const found = { ...record, jobId };
         writeRecord(found);

@@ -95,7 +95,8 @@ test('a signal after the link was printed comes too late: the session stands, an
 
 test('Ctrl-C while the job is being submitted reaches the launcher only: no job, token or secret is left', async () => {
   // As slow as a busy controller; started by the launcher in place of the real one, which it becomes.
-  const slow = '#!/bin/bash\ntouch $HOME/submitting\nsleep 2\nexec /usr/bin/sbatch "$@"\n';
+  const slow =
+    '#!/bin/bash\ncat >$HOME/script\ntouch $HOME/submitting\nsleep 2\nexec /usr/bin/sbatch "$@" <$HOME/script\n';
   await labExec(['bash', '-c', 'mkdir -p slow; rm -f submitting; cat >slow/sbatch; chmod +x slow/sbatch'], {
     input: slow,
   });
@@ -116,7 +117,7 @@ test('Ctrl-C while the job is being submitted reaches the launcher only: no job,
     url: null,
   });
   expect((await labExec(['squeue', '-h', '-u', 'alice', '-o', '%i'])).stdout).toBe('');
-  await labExec(['rm', '-r', 'slow', 'submitting']);
+  await labExec(['rm', '-r', 'slow', 'script', 'submitting']);
 });
 
 describe('a launch that waits', () => {

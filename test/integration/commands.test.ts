@@ -619,11 +619,15 @@ describe('a launch that was killed while it submitted', () => {
   const unfinished = { jobId: null, host: os.hostname() };
   const me = `--user=${process.getuid?.()}`;
 
-  it('has a session all the same where there is a job, which is found by its script', async () => {
+  it('has a session all the same where there is a job, which is found by its log', async () => {
     const directory = saveSession(home, 'aaaaaa', { record: unfinished });
     saveSession(home, 'bbbbbb', { record: { ...unfinished, submittedAt: new Date().toISOString() } });
     stubs.answer('squeue', {
-      [`squeue --noheader ${me} --format=%i|%o`]: { stdout: `3|${directory}/job.sh\n4|/elsewhere/job.sh\n` },
+      [`squeue --noheader ${me} --Format=JobID:20,StdOut:4096`]: {
+        stdout: [`4 /elsewhere/job.log`, `3 ${directory}/job.log`]
+          .map((line) => `${line.replace(' ', ' '.repeat(19))}${' '.repeat(4000)}\n`)
+          .join(''),
+      },
       [`squeue --noheader --states=all ${me} --jobs=3 --format=%i|%T|%r|%S|%e|%N`]: recording(
         'slurm-22.05/squeue-running',
       ),

@@ -196,15 +196,73 @@ function withProxyAt(endpoint: string, site: string): string {
   return copy;
 }
 
-/** A command that says nothing more once it has written the number of its process. */
+/** A command that says nothing more once it has read its input and written the number of its process. */
 function hanging(commands: string, name: string): () => number {
   const pid = path.join(commands, `${name}.pid`);
   writeFileSync(
     path.join(commands, name),
-    `#!/bin/sh\necho $$ >'${pid}.new'\nmv '${pid}.new' '${pid}'\nexec sleep 1000\n`,
+    `#!/bin/sh\ncat >/dev/null\necho $$ >'${pid}.new'\nmv '${pid}.new' '${pid}'\nexec sleep 1000\n`,
   );
   return () => (existsSync(pid) ? Number(readFileSync(pid, 'utf8')) : 0);
 }
+
+/** An sbatch that says that it has begun, and keeps what it has read, once that has come to its end. */
+function reading(commands: string): {
+  readonly begun: () => boolean;
+  readonly script: () => string | undefined;
+} {
+  const [begun, script] = [path.join(commands, 'begun'), path.join(commands, 'script')];
+  writeFileSync(
+    path.join(commands, 'sbatch'),
+    `#!/bin/sh\necho >'${begun}'\ncat >'${script}.new'\nmv '${script}.new' '${script}'\necho 7\n`,
+  );
+  return {
+    begun: () => existsSync(begun),
+    script: () => (existsSync(script) ? readFileSync(script, 'utf8') : undefined),
+  };
+}
+
+describe('sbatch is begun while the proxy thinks', () => {
+  it('and gets the very script that lies in the session', async () => {
+    const gotToken = Promise.withResolvers<void>();
+    const { commands, on } = await cluster(async (request, response) => {
+      if (request.method === 'POST') await gotToken.promise;
+      response
+        .writeHead(request.method === 'POST' ? 201 : 200, { 'content-type': 'application/json' })
+        .end(JSON.stringify({ token: 'one-two-three', site: 'https://one-two-three.sites.localhost/' }));
+    });
+    const sbatch = reading(commands);
+    const running = start(['--json'], on);
+    await expect.poll(sbatch.begun).toBe(true);
+    gotToken.resolve();
+    const { stdout } = await running;
+    expect(sbatch.script()).toBe(readFileSync(JSON.parse(stdout).script, 'utf8'));
+  });
+
+  it('and submits nothing where that refuses', async () => {
+    const refuse = Promise.withResolvers<void>();
+    const { commands, on } = await cluster(async (_request, response) => {
+      await refuse.promise;
+      response.writeHead(503).end();
+    });
+    const sbatch = reading(commands);
+    const running = start(['--quiet'], on);
+    await expect.poll(sbatch.begun).toBe(true);
+    refuse.resolve();
+    expect((await running).exitCode).toBe(4);
+    expect(sbatch.script()).toBeUndefined();
+  });
+
+  it('and finds nothing to submit where the launch is killed', async () => {
+    const { commands, on } = await cluster(() => {});
+    const sbatch = reading(commands);
+    const running = start(['--quiet'], on);
+    await expect.poll(sbatch.begun).toBe(true);
+    running.kill('SIGKILL');
+    await running;
+    await expect.poll(sbatch.script).toBe('');
+  });
+});
 
 describe('an interruption ends a launch, whoever does not answer', () => {
   it.each([

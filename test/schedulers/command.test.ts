@@ -2,7 +2,12 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, it, onTestFinished, vi } from 'vitest';
 import { isAlive } from '../../satellite/test/alive.ts';
-import { runCommand, submissionEnvironment } from '../../src/schedulers/command.ts';
+import {
+  endCommands,
+  runCommand,
+  startCommand,
+  submissionEnvironment,
+} from '../../src/schedulers/command.ts';
 import { temporaryDirectory } from '../support/directories.ts';
 
 it('takes out of the environment what would bind the job to an outer one or to the login node', () => {
@@ -76,6 +81,20 @@ it.each([
     await expect.poll(() => isAlive(pid())).toBe(false);
   },
 );
+
+it('ends a command that waits for its input before that has an end: it never takes nothing for all', async () => {
+  const file = path.join(temporaryDirectory(), 'sbatch');
+  // When it is told to end: a status above 128 says that there was neither a line nor an end of it.
+  const look = 'read -t 0.1; [ $? -gt 128 ] || echo >"$0.end"; exit';
+  writeFileSync(file, `#!/bin/bash\ntrap '${look}' TERM\necho >"$0.begun"\nsleep 1000 &\nwait\n`, {
+    mode: 0o755,
+  });
+  const command = startCommand(file, []);
+  await expect.poll(() => existsSync(`${file}.begun`)).toBe(true);
+  await endCommands();
+  expect((await command.finish('')).exitCode).toBeUndefined();
+  expect(existsSync(`${file}.end`)).toBe(false);
+});
 
 it.each(['a file', 'nowhere'])(
   'a command that cannot be run, as home is %s, has no exit code',

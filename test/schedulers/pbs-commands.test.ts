@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { pbs } from '../../src/schedulers/pbs.ts';
 import { freshHome } from '../support/directories.ts';
 import { recording } from '../support/recordings.ts';
-import { type Stubs, stubCommands } from '../support/stubs.ts';
+import { type Stubs, stubCommands, writtenScript } from '../support/stubs.ts';
 
 const recorded = (name: string) => recording(`openpbs-23.06/${name}`);
 
@@ -171,7 +171,7 @@ describe('the state of a job', () => {
 it('hands on what the user has for qsub, before the script', async () => {
   const stubs = commandsOnPath();
   stubs.add('qsub', recorded('qsub-ok'));
-  expect(await pbs.submit('/home/a/job.sh', ['-h', '-W', 'umask=022'])).toEqual({
+  expect(await pbs.submit(writtenScript('/home/a/job.sh'), ['-h', '-W', 'umask=022'])).toEqual({
     kind: 'submitted',
     jobId: '1.pbs-head',
   });

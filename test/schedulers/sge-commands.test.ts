@@ -3,7 +3,7 @@ import { userName } from '../../src/schedulers/command.ts';
 import { sge } from '../../src/schedulers/sge.ts';
 import { freshHome } from '../support/directories.ts';
 import { type Recording, recording } from '../support/recordings.ts';
-import { type Stubs, stubCommands } from '../support/stubs.ts';
+import { type Stubs, stubCommands, writtenScript } from '../support/stubs.ts';
 
 const recorded = (name: string) => recording(`gridengine-8.1/${name}`);
 
@@ -104,7 +104,7 @@ describe('the state of jobs', () => {
 
 it('submits with what the user has for qsub, before the script', async () => {
   gridEngine({ 'qsub -terse -l a=1 -m e /home/a/job.sh': recorded('qsub-ok') });
-  expect(await sge.submit('/home/a/job.sh', ['-l', 'a=1', '-m', 'e'])).toEqual({
+  expect(await sge.submit(writtenScript('/home/a/job.sh'), ['-l', 'a=1', '-m', 'e'])).toEqual({
     kind: 'submitted',
     jobId: '700015',
   });

@@ -1,12 +1,13 @@
-import { writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterEach, describe, expect, it, test, vi } from 'vitest';
+import type { JobScript } from '../../src/schedulers/scheduler.ts';
 import { slurm } from '../../src/schedulers/slurm.ts';
 import { freshHome } from '../support/directories.ts';
 import { plainLaunch } from '../support/launch-spec.ts';
 import { recording } from '../support/recordings.ts';
-import { type Stubs, stubCommands } from '../support/stubs.ts';
+import { type Stubs, stubCommands, writtenScript } from '../support/stubs.ts';
 
 afterEach(() => {
   vi.unstubAllEnvs();
@@ -19,6 +20,11 @@ function recordedSlurm(answers: Readonly<Record<string, string>>): Stubs {
   vi.stubEnv('PATH', `${stubs.directory}:/usr/bin:/bin`);
   vi.stubEnv('HOME', freshHome().path);
   return stubs;
+}
+
+/** A command beside the recorded ones. */
+function writeCommand(directory: string, name: string, script: string): void {
+  writeFileSync(path.join(directory, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
 }
 
 describe('the state of jobs', () => {
@@ -91,13 +97,36 @@ describe('the state of jobs', () => {
 });
 
 describe('a submission', () => {
-  it('hands on what the user has for sbatch, before the script', async () => {
+  it('hands on what the user has for sbatch', async () => {
     const stubs = recordedSlurm({ sbatch: 'sbatch-ok' });
-    expect(await slurm.submit('/home/a/job.sh', ['--exclusive', '--comment=a b'])).toEqual({
+    expect(await slurm.submit(writtenScript('/home/a/job.sh'), ['--exclusive', '--comment=a b'])).toEqual({
       kind: 'submitted',
       jobId: '3',
     });
-    expect(stubs.calls()).toEqual(['sbatch --parsable --exclusive --comment=a b /home/a/job.sh']);
+    expect(stubs.calls()).toEqual(['sbatch --parsable --exclusive --comment=a b']);
+  });
+
+  it('is begun before there is a script, which sbatch reads to its last line', async () => {
+    const { directory } = recordedSlurm({});
+    const read = path.join(directory, 'read');
+    const begun = path.join(directory, 'begun');
+    writeCommand(directory, 'sbatch', `touch '${begun}'; cat >'${read}'; echo 3`);
+    const text = `#!/bin/bash\n${'# é\n'.repeat(10_000)}echo last`;
+    const script = Promise.withResolvers<JobScript>();
+    const submitted = slurm.submit(script.promise, []);
+    await expect.poll(() => existsSync(begun)).toBe(true);
+    script.resolve({ file: '/nowhere', text });
+    expect(await submitted).toEqual({ kind: 'submitted', jobId: '3' });
+    expect(readFileSync(read, 'utf8')).toBe(text);
+  });
+
+  it('of a script that would not go through a pipe in one piece has its path', async () => {
+    const { directory } = recordedSlurm({});
+    const read = path.join(directory, 'read');
+    writeCommand(directory, 'sbatch', `[ "$2" ] || { cat >/dev/null; echo >'${read}'; }; echo "$2"`);
+    const text = `#!/bin/bash\n${'#\n'.repeat(33_000)}`;
+    expect(await slurm.submit(writtenScript('4', text), [])).toEqual({ kind: 'submitted', jobId: '4' });
+    expect(existsSync(read)).toBe(false);
   });
 });
 
@@ -119,12 +148,12 @@ describe('a cluster by name', () => {
     vi.stubEnv('SLURM_CLUSTERS', 'lab');
     expect(slurm.clusters?.([])).toBe('lab');
     expect(slurm.clusters?.(['-M', 'other'])).toBe('other');
-    expect(await slurm.submit('/home/a/job.sh', [])).toEqual({
+    expect(await slurm.submit(writtenScript('/home/a/job.sh'), [])).toEqual({
       kind: 'submitted',
       jobId: '4',
       cluster: 'lab',
     });
-    expect(stubs.calls()).toEqual(['sbatch --parsable --clusters=lab /home/a/job.sh']);
+    expect(stubs.calls()).toEqual(['sbatch --parsable --clusters=lab']);
   });
 
   it('is where a job is cancelled', async () => {

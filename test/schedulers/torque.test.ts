@@ -4,7 +4,7 @@ import type { LaunchSpec } from '../../src/launch-spec.ts';
 import { directives, jobReport, parseNodes, torque, unsupported } from '../../src/schedulers/torque.ts';
 import { freshHome } from '../support/directories.ts';
 import { plainLaunch } from '../support/launch-spec.ts';
-import { type Stubs, stubCommands } from '../support/stubs.ts';
+import { type Stubs, stubCommands, writtenScript } from '../support/stubs.ts';
 
 afterEach(() => {
   vi.unstubAllEnvs();
@@ -131,7 +131,7 @@ describe('a submission', () => {
     ['Your job has been administratively rejected by the queueing system.', 1, /^Your job has been/],
   ])('refused with %j', async (said, exitCode, message) => {
     commandsOnPath().add('qsub', { stderr: `qsub: ${said}\n`, exitCode });
-    expect(await torque.submit('/home/a/job.sh', [])).toEqual({
+    expect(await torque.submit(writtenScript('/home/a/job.sh'), [])).toEqual({
       kind: 'rejected',
       message: expect.stringMatching(message),
     });
@@ -142,7 +142,7 @@ describe('a submission', () => {
       stderr: 'qsub: cannot connect to server head (errno=111) Connection refused\n',
       exitCode: 111,
     });
-    expect((await torque.submit('/home/a/job.sh', [])).kind).toBe('unreachable');
+    expect((await torque.submit(writtenScript('/home/a/job.sh'), [])).kind).toBe('unreachable');
   });
 });
 

@@ -1,9 +1,15 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import type { JobScript } from '../../src/schedulers/scheduler.ts';
 import { temporaryDirectory } from './directories.ts';
 import type { Recording } from './recordings.ts';
 
 type Answer = Partial<Pick<Recording, 'stdout' | 'stderr' | 'exitCode'>>;
+
+/** A script that stands in its file, or would. */
+export function writtenScript(file: string, text = '#!/bin/bash\n'): Promise<JobScript> {
+  return Promise.resolve({ file, text });
+}
 
 /** Commands in a directory of their own, to be put first on PATH; each call is written down. */
 export interface Stubs {

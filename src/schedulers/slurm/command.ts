@@ -1,12 +1,18 @@
 /** Slurm's commands, and what they all say in the same way. */
-import { type CommandOutput, lines, runCommand } from '../command.ts';
+import { type CommandOutput, lines, runCommand, type StartedCommand, startCommand } from '../command.ts';
+
+export function run(command: string, args: readonly string[], timeout?: number): Promise<CommandOutput> {
+  return runCommand(command, args, { timeout, env: environmentOf(command) });
+}
+
+/** One that waits for its input. */
+export function start(command: string, args: readonly string[]): StartedCommand {
+  return startCommand(command, args, environmentOf(command));
+}
 
 /** Query commands print times as seconds since 1970; sbatch hands its environment on to the job and gets nothing extra. */
-export function run(command: string, args: readonly string[], timeout?: number): Promise<CommandOutput> {
-  return runCommand(command, args, {
-    ...(timeout === undefined ? {} : { timeout }),
-    env: command === 'sbatch' ? {} : { SLURM_TIME_FORMAT: '%s' },
-  });
+function environmentOf(command: string): Readonly<Record<string, string>> {
+  return command === 'sbatch' ? {} : { SLURM_TIME_FORMAT: '%s' };
 }
 
 export const unreachablePattern =
