@@ -264,8 +264,10 @@ export class SatelliteClient {
    */
   async connect(): Promise<Socket> {
     const { protocol, hostname, port } = new URL(this.#address.manageUrl);
+    // Once it is loaded, Node's TLS reads certificates in a thread of its own, for which the context of a connection would wait.
+    if (protocol === 'https:') await import('node:https');
     compileAddressPatterns();
-    // Another thread looks the name up, while this one loads what a connection takes.
+    // Another thread looks the name up, while this one makes what a connection takes.
     const addresses = this.#address.socket === undefined ? this.#addresses(hostname) : undefined;
     await this.load();
     const { agent, connection } = this.#client as HttpClient;
