@@ -164,7 +164,7 @@ ${haproxyConfiguration({
 })}`;
     return {
       writeFiles: () => this.#writeFiles(),
-      onLog: (lines: Socket) => this.#log.take(lines),
+      onLog: (lines: Socket) => this.#log.takePipe(lines),
       program,
       version: this.#version as string,
       file: this.#file('haproxy.cfg'),
@@ -269,6 +269,7 @@ ${haproxyConfiguration({
 
   /** Takes no new connections, lets requests come to their end, for `grace` milliseconds at most. */
   async drain(grace: number): Promise<void> {
+    this.#log.hurry();
     // WebSockets live for days, and Jupyter's pages open them again. First: HAProxy hears nothing of us while it stops.
     if (!this.#isAttached)
       await this.#runtime

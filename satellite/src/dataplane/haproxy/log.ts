@@ -1,15 +1,33 @@
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Log, LogEntry } from '../../log.ts';
+import { RING_SIZE } from './sections/log.ts';
 
 /** How long lines may wait for others, twice, in milliseconds: to wake up for some costs as much as many requests. */
 const WAIT_MS = 20;
 
-/**
- * Bytes that are to come meanwhile at most: half of what a socket takes. While that is full they stay in HAProxy's own buffer,
- * where the oldest give way to the newest at last.
- */
-const ROOM = 96 * 1024;
+/** The same where they are many and HAProxy keeps them. */
+const LONG_WAIT_MS = 400;
+
+/** Bytes in a millisecond that are many: some 1,700 requests in a second. */
+const MANY = 256;
+
+/** After a piece of so many bytes there is more, which HAProxy goes for at once. */
+const LARGE = 16 * 1024;
+const NEXT_MS = 2;
+
+/** Where lines are until they are read. */
+interface Keeper {
+  /** Bytes that are to come during a wait at most. */
+  readonly room: number;
+  readonly longestMs: number;
+}
+
+/** Half of what a socket takes. What finds no room in a pipe is lost. */
+const PIPE: Keeper = { room: 96 * 1024, longestMs: WAIT_MS };
+
+/** While the socket is full they stay in HAProxy's own buffer, where the oldest give way to the newest at last. */
+const RING: Keeper = { room: RING_SIZE / 4, longestMs: LONG_WAIT_MS };
 
 const NEWLINE = 10;
 
@@ -28,13 +46,16 @@ export class HaproxyLog {
   readonly #write: WriteLines;
   readonly #sockets = new Set<Socket>();
   readonly #server: Server;
+  /** Ways to have what has come now. */
+  readonly #reads = new Set<() => void>();
+  #isHurried = false;
 
   /** `write` may be left out: then `log` hears of the lines one by one. */
   constructor(log: Log, write: WriteLines | undefined) {
     this.#log = log;
     this.#write = write ?? ((lines) => this.#parse(lines));
     // Node reads one piece, and the next one once that has been taken: whatever comes in between is read together.
-    this.#server = createServer({ highWaterMark: 1 }, (socket) => this.take(socket));
+    this.#server = createServer({ highWaterMark: 1 }, (socket) => this.#take(socket, RING));
   }
 
   /** To be told where to listen. */
@@ -42,29 +63,41 @@ export class HaproxyLog {
     return this.#server;
   }
 
+  /** From now on no line waits long for others: HAProxy is about to end, or we are, and it keeps nothing beyond that. */
+  hurry(): void {
+    this.#isHurried = true;
+    for (const read of this.#reads) read();
+  }
+
   /** Takes in what has been sent. It ends by itself once HAProxy has; `isOver` is false for one that goes on. */
   async close(isOver: boolean): Promise<void> {
     const closed = once(this.#server, 'close');
     this.#server.close();
+    this.hurry();
     if (!isOver) for (const socket of this.#sockets) setTimeout(() => socket.destroy(), 3 * WAIT_MS);
     await closed;
   }
 
-  /** Reads from HAProxy's end of a connection, or of a pipe. */
-  take(socket: Socket): void {
+  /** Reads from HAProxy's end of a pipe. */
+  takePipe(pipe: Socket): void {
+    this.#take(pipe, PIPE);
+  }
+
+  #take(socket: Socket, { room, longestMs }: Keeper): void {
     this.#sockets.add(socket);
     socket.on('error', () => undefined);
-    socket.once('close', () => this.#sockets.delete(socket));
     let rest: Buffer = Buffer.alloc(0);
     let timer: NodeJS.Timeout | undefined;
+    let last = 0;
     let taken = 0;
     let since = performance.now();
-    /** As long as it took ROOM to come, the last time. */
+    /** As long as `room` lasts, by what has come since the last time. */
     const wait = (): number => {
+      if (last >= LARGE) return NEXT_MS;
       const now = performance.now();
-      const ms = taken === 0 ? WAIT_MS : Math.min(WAIT_MS, (ROOM * (now - since)) / taken);
+      const rate = taken === 0 ? 0 : taken / (now - since);
       [taken, since] = [0, now];
-      return ms;
+      return Math.min(rate > MANY && !this.#isHurried ? longestMs : WAIT_MS, room / rate);
     };
     const hand = (): void => {
       clearTimeout(timer);
@@ -72,7 +105,8 @@ export class HaproxyLog {
       // Only now is the next piece read, which may then wait in its turn.
       const piece = socket.read() as Buffer | null;
       if (piece === null) return;
-      taken += piece.length;
+      last = piece.length;
+      taken += last;
       const all = rest.length === 0 ? piece : Buffer.concat([rest, piece]);
       const end = all.lastIndexOf(NEWLINE) + 1;
       rest = all.subarray(end);
@@ -81,6 +115,11 @@ export class HaproxyLog {
     socket.on('readable', () => {
       if (socket.readableLength >= ENOUGH || socket.readableLength === 0) hand();
       else timer ??= setTimeout(hand, wait());
+    });
+    this.#reads.add(hand);
+    socket.once('close', () => {
+      this.#sockets.delete(socket);
+      this.#reads.delete(hand);
     });
   }
 

@@ -39,10 +39,11 @@ const MALLOC = {
 };
 
 /**
- * From 2.6 on, HAProxy can be told to keep buffers that are free for all of its threads, beside the half megabyte that each
- * keeps for itself ("-dM" in its management guide): no more than three of ours. To ask glibc for the others is 4 % of a small request.
+ * HAProxy 2.6 and 2.7 can be told to keep buffers that are free for all of their threads, beside the half megabyte that each
+ * keeps for itself ("-dM" in the management guide): no more than three of ours. To ask glibc for the others is 4 % of a small
+ * request. Later ones are told in their configuration to keep more for each thread.
  */
-const KEEP_BUFFERS = { since: '2.6', option: '-dMglobal' };
+const KEEP_BUFFERS = { since: '2.6', until: '2.8', option: '-dMglobal' };
 
 /** Which version it is and from where, at each start; which of its parts it has stopped, at each end. */
 const IDLE_TALK = /^\[NOTICE\]|: Proxy \S+ stopped \(cumulated conns/;
@@ -211,9 +212,9 @@ export class HaproxyProcess implements Haproxy {
     writeFiles();
     writeOwn(file, configuration(description));
     const listener = typeof at === 'number' ? undefined : await listenOn(at);
-    const options =
-      compareVersions(version, KEEP_BUFFERS.since) >= 0 ? ['-db', KEEP_BUFFERS.option] : ['-db'];
-    const child = spawn(program, [...options, '-f', file], {
+    const { since, until, option } = KEEP_BUFFERS;
+    const keep = compareVersions(version, since) >= 0 && compareVersions(version, until) < 0 ? [option] : [];
+    const child = spawn(program, ['-db', ...keep, '-f', file], {
       stdio: ['ignore', 'ignore', 'pipe', descriptorOf(listener ?? at), 'pipe'],
       env: { ...process.env, ...MALLOC },
     });

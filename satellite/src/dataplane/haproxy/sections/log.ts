@@ -5,7 +5,7 @@ const RING = 'satellite-log';
 const LINES_ON = 'satellite-lines';
 const PAUSE = 'satellite-pause';
 /** Bytes of lines about requests that wait while satellite is busy, or away: some 60,000 of them. */
-const RING_SIZE = 16 * 1024 * 1024;
+export const RING_SIZE = 16 * 1024 * 1024;
 /** The longest line that HAProxy takes. */
 const LONGEST_LINE = 65_535;
 /** The form of lines about requests, which are those of this level and above. */
