@@ -125,7 +125,13 @@ export async function startSshServer({
         return isRunning(child);
       },
       drop: () => {
-        if (isRunning(child)) process.kill(-(child.pid as number), 'SIGKILL');
+        if (!isRunning(child)) return;
+        try {
+          process.kill(-(child.pid as number), 'SIGKILL');
+        } catch (error) {
+          // It has ended, and Node says so next: of those that end together it waits for all before it tells of each.
+          if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+        }
       },
       ended: isRunning(child) ? once(child, 'exit') : Promise.resolve(),
     });
