@@ -80,6 +80,21 @@ test('HAProxy goes on when satellite ends: what it has said by then is in the lo
   expect(pieces.join('')).toBe('{"number":1}\n{"number":2}\n');
 });
 
+test('the more HAProxy has to say the sooner it is read again: what does not fit into the socket is lost in the end', async () => {
+  const { log, haproxy, pieces } = await reader();
+  const timers = vi.spyOn(globalThis, 'setTimeout');
+  onTestFinished(() => timers.mockRestore());
+  const line = `${'x'.repeat(1023)}\n`;
+  const many = 32 * 1024;
+  for (let i = 0; i < many; i += 1) if (!haproxy.write(line)) await once(haproxy, 'drain');
+  haproxy.end();
+  await log.close(true);
+  expect(pieces.join('').length).toBe(many * line.length);
+  const waits = timers.mock.calls.map(([, milliseconds]) => milliseconds ?? 0);
+  expect(waits.length).toBeGreaterThan(0);
+  expect(Math.min(...waits)).toBeLessThan(10);
+});
+
 test('few lines wait for a moment', async () => {
   expect(new Set(await some(waits(await reader(), 100)))).toEqual(new Set([20]));
 });

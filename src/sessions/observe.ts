@@ -61,7 +61,8 @@ const submissionSeconds = 300;
 
 /**
  * A launch that was killed in the moment of its submission has left a session without a job's id. Where there is a job all the
- * same, it is found by its log (not if its script has directives of its own, which may name another); where there is none after a while, there never will be.
+ * same, it is found by its log (not if its script has directives of its own, which may name another); where there is none after a
+ * while, there never will be.
  */
 async function withTheirJobs(records: readonly SessionRecord[]): Promise<SessionRecord[]> {
   const unfinished = records.filter(

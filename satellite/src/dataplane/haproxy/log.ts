@@ -44,10 +44,9 @@ export type WriteLines = (lines: Buffer) => void;
 export class HaproxyLog {
   readonly #log: Log;
   readonly #write: WriteLines;
-  readonly #sockets = new Set<Socket>();
+  /** Where lines come from, each with a way to have what has come by now. */
+  readonly #sources = new Map<Socket, () => void>();
   readonly #server: Server;
-  /** Ways to have what has come now. */
-  readonly #reads = new Set<() => void>();
   #isHurried = false;
 
   /** `write` may be left out: then `log` hears of the lines one by one. */
@@ -66,7 +65,7 @@ export class HaproxyLog {
   /** From now on no line waits long for others: HAProxy is about to end, or we are, and it keeps nothing beyond that. */
   hurry(): void {
     this.#isHurried = true;
-    for (const read of this.#reads) read();
+    for (const read of this.#sources.values()) read();
   }
 
   /** Takes in what has been sent. It ends by itself once HAProxy has; `isOver` is false for one that goes on. */
@@ -74,7 +73,7 @@ export class HaproxyLog {
     const closed = once(this.#server, 'close');
     this.#server.close();
     this.hurry();
-    if (!isOver) for (const socket of this.#sockets) setTimeout(() => socket.destroy(), 3 * WAIT_MS);
+    if (!isOver) for (const socket of this.#sources.keys()) setTimeout(() => socket.destroy(), 3 * WAIT_MS);
     await closed;
   }
 
@@ -84,8 +83,8 @@ export class HaproxyLog {
   }
 
   #take(socket: Socket, { room, longestMs }: Keeper): void {
-    this.#sockets.add(socket);
     socket.on('error', () => undefined);
+    socket.once('close', () => this.#sources.delete(socket));
     let rest: Buffer = Buffer.alloc(0);
     let timer: NodeJS.Timeout | undefined;
     let last = 0;
@@ -116,11 +115,7 @@ export class HaproxyLog {
       if (socket.readableLength >= ENOUGH || socket.readableLength === 0) hand();
       else timer ??= setTimeout(hand, wait());
     });
-    this.#reads.add(hand);
-    socket.once('close', () => {
-      this.#sockets.delete(socket);
-      this.#reads.delete(hand);
-    });
+    this.#sources.set(socket, hand);
   }
 
   #parse(lines: Buffer): void {
