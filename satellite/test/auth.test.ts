@@ -6,6 +6,8 @@ import { behindFront, gated, JUPYTER_TOKEN, line, navigation, Person, SIGN_IN_HO
 import {
   api,
   ask,
+  begin,
+  bodyOf,
   DOMAIN,
   issue,
   LOGIN,
@@ -14,8 +16,10 @@ import {
   NODE2,
   notebook,
   OUTSIDE,
+  protocols,
   redeemed,
   satellite,
+  satelliteOver,
   scratch,
   siteHost,
   visit,
@@ -349,7 +353,7 @@ async function socketNotebook() {
         (head) => {
           heads.push(head);
           upstream.send(
-            `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n${WEBSOCKET_ACCEPT}Set-Cookie: username-x=1\r\nX-Said: ${JUPYTER_TOKEN}\r\n\r\nhello`,
+            `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n${WEBSOCKET_ACCEPT}Set-Cookie: username-x=1\r\nX-Said: ${JUPYTER_TOKEN}\r\nX-${JUPYTER_TOKEN}: x\r\n\r\nhello`,
           );
         },
         () => undefined,
@@ -379,6 +383,31 @@ describe('WebSockets', () => {
     expect(head.match(/^Authorization: .*/gm)).toEqual([`Authorization: token ${JUPYTER_TOKEN}`]);
     expect(head).not.toContain('__Host-');
   });
+
+  test.each([101, 200])(
+    'are answered without the token, whatever the notebook puts it into: %i',
+    async (status) => {
+      const proxy = await satellite({ trustedProxies: [`${NODE2}/32`], auth: { header: 'X-Remote-User' } });
+      const target = await listenOn(
+        createServer((socket) =>
+          socket.once('data', () =>
+            socket.end(
+              `HTTP/1.1 ${status} ${JUPYTER_TOKEN}\r\nConnection: Upgrade\r\nUpgrade: ${JUPYTER_TOKEN}\r\n${JUPYTER_TOKEN.toUpperCase()}: x\r\nX-After: yes\r\n\r\nhello`,
+            ),
+          ),
+        ),
+      );
+      const { token } = await gated(proxy, target);
+      const client = await wire(proxy.port, NODE2);
+      client.send(
+        `GET / HTTP/1.1\r\nHost: ${siteHost(token)}\r\nX-Remote-User: alice\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n${WEBSOCKET_KEY}\r\n`,
+      );
+      const answer = await client.until(/hello/);
+      expect(answer).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
+      expect(answer).toContain('X-After: yes');
+      expect(answer.toLowerCase()).not.toContain(JUPYTER_TOKEN);
+    },
+  );
 
   test('of pages on other sites are refused, with every cookie they have', async () => {
     const { proxy } = await withFile();
@@ -506,6 +535,39 @@ describe('between proxy and notebook', () => {
       undefined,
       `_xsrf=2|abc; mine=${blank}; username-${siteHost('x')}="2|1:0|10:${JUPYTER_TOKEN}"`,
     ]);
+  });
+
+  test.each(protocols)('over %s no field whose name has the token in it comes back', async (protocol) => {
+    const secret = 'Abcdef0123456789Abcdef0123456789Abcdef0123456789';
+    const proxy = await satelliteOver(protocol, {
+      trustedProxies: [`${NODE2}/32`],
+      auth: { header: 'X-Remote-User' },
+    });
+    const upstream = await notebook((_request, response) => {
+      response.writeEarlyHints({ link: '</x.css>; rel=preload', [`X-${secret}`]: 'early' });
+      response.writeHead(200, {
+        Trailer: 'X-End',
+        [secret]: 'as it is',
+        [`X-${secret.toUpperCase()}`]: 'in capitals',
+        [`${secret.toLowerCase()}-x`]: 'in small letters',
+        'X-After': 'yes',
+      });
+      response.addTrailers({ [`X-${secret}`]: 'end' });
+      response.end('body');
+    });
+    const { token } = await gated(proxy, upstream.port, { jupyterToken: secret });
+    const begun = await begin(proxy.port, {
+      host: siteHost(token),
+      headers: { 'X-Remote-User': 'alice' },
+      from: NODE2,
+    });
+    begun.sender.end();
+    const head = await begun.head;
+    expect(String(await bodyOf(head))).toBe('body');
+    expect([head.status, head.headers['x-after']]).toEqual([200, 'yes']);
+    expect(begun.hints).toMatchObject([{ status: 103, headers: { link: '</x.css>; rel=preload' } }]);
+    const came = JSON.stringify([head.rawHeaders, head.headers, begun.hints, head.trailers()]);
+    expect(came.toLowerCase()).not.toContain(secret.toLowerCase());
   });
 
   test.each([

@@ -16,6 +16,8 @@ const MAX_COOKIE = 4096;
 export class Inside implements Edits {
   readonly secret: Buffer;
   readonly #token: string;
+  /** As it would be in the name of a field: case does not count there, and HTTP/2 makes names lower case. */
+  readonly #tokenInNames: string;
   readonly #header: string | undefined;
   readonly #kept = new Map<string, string>();
   /** In the place of the token: as long, and of a character that no token has. */
@@ -24,6 +26,7 @@ export class Inside implements Edits {
   /** `header` is the field, in lower case, in which a front says who the visitor is. */
   constructor(jupyterToken: string, header: string | undefined) {
     this.#token = jupyterToken;
+    this.#tokenInNames = jupyterToken.toLowerCase();
     this.secret = Buffer.from(jupyterToken);
     this.#header = header;
     this.#blank = '.'.repeat(jupyterToken.length);
@@ -58,8 +61,9 @@ export class Inside implements Edits {
     for (let i = 0; i < fields.length; i += 2) {
       const name = fields[i] as string;
       const value = fields[i + 1] as string;
-      if (name.toLowerCase() !== 'set-cookie' || !this.#takes(value))
-        shown.push(name, value.replaceAll(this.#token, this.#blank));
+      const lower = name.toLowerCase();
+      if (lower.includes(this.#tokenInNames) || (lower === 'set-cookie' && this.#takes(value))) continue;
+      shown.push(name, value.replaceAll(this.#token, this.#blank));
     }
     return shown;
   }

@@ -86,10 +86,9 @@ export function relayUpgrade(
     upstream.removeAllListeners('timeout');
     upstream.setTimeout(0);
     upstream.setKeepAlive(true, KEEPALIVE_MS);
-    client.write(
-      headOf(response, visit, ['Connection', 'Upgrade', 'Upgrade', response.headers.upgrade ?? '']),
-      'latin1',
-    );
+    const upgrade = ['Upgrade', response.headers.upgrade ?? ''];
+    const shown = visit.edits?.response?.(upgrade) ?? upgrade;
+    client.write(headOf(response, visit, ['Connection', 'Upgrade', ...shown]), 'latin1');
     if (upstreamHead.length > 0) client.write(upstreamHead);
     if (head.length > 0) upstream.write(head);
     site.bytesOut += upstreamHead.length;
