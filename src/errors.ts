@@ -66,6 +66,11 @@ export class SessionError extends PersonError {
   readonly exitCode = 6;
 }
 
+/** Nobody could be told of a session that had come up: it is no use to anybody, and was ended. */
+export class OutputError extends PersonError {
+  readonly exitCode = 6;
+}
+
 /** Ctrl-C, or a signal to end. */
 export class InterruptedError extends PersonError {
   readonly exitCode = 130;

@@ -1,6 +1,7 @@
 import type { PersonError } from '../errors.ts';
 import { type Observation, sessionReport } from '../sessions/observe.ts';
 import { openingPage } from '../sessions/store.ts';
+import { writeLink } from '../ui/output.ts';
 import { paint } from '../ui/style.ts';
 import type { Launch } from './launch.ts';
 
@@ -12,19 +13,16 @@ function portAdvice(tunnel: string): string {
 /** With `--json` a launch prints one object, whatever becomes of it. */
 let printedJson = false;
 
-function printJson(report: object): void {
-  if (printedJson) return;
-  printedJson = true;
-  process.stdout.write(`${JSON.stringify(report)}\n`);
-}
-
-/** Shows a session that has a link in the ways that the launch asked for. */
+/**
+ * Shows a session that has a link in the ways that the launch asked for.
+ * @throws OutputError where the link can't be written
+ */
 export async function presentSession(
   { output, settings, progress }: Launch,
   seen: Observation,
   headline: string,
 ): Promise<void> {
-  printSession(seen, output, headline);
+  await printSession(seen, output, headline);
   const { id, url, tunnel } = sessionReport(seen);
   if (url === null) return;
   if (tunnel) {
@@ -45,10 +43,11 @@ export async function presentSession(
 }
 
 /** The URL alone on stdout, so that it can be piped; what a person wants to know beside it on stderr; with `--json` one object. */
-function printSession(seen: Observation, output: Launch['output'], headline: string): void {
+async function printSession(seen: Observation, output: Launch['output'], headline: string): Promise<void> {
   const report = sessionReport(seen);
   if (output.json) {
-    printJson(report);
+    printedJson = true;
+    await writeLink(`${JSON.stringify(report)}\n`);
     return;
   }
   if (!output.quiet) process.stderr.write(`${paint(process.stderr, 'bold', headline)}\n`);
@@ -56,7 +55,7 @@ function printSession(seen: Observation, output: Launch['output'], headline: str
     process.stderr.write(
       `Paste this into a terminal on your own machine, and leave it there:\n  ${report.tunnel}\nThen open this in a browser there:\n`,
     );
-  process.stdout.write(`${output.quiet || !process.stdout.isTTY ? '' : '  '}${report.url ?? ''}\n`);
+  await writeLink(`${output.quiet || !process.stdout.isTTY ? '' : '  '}${report.url ?? ''}\n`);
   if (output.quiet) return;
   const end =
     report.scheduler === 'none' ? 'Ctrl-C ends it.' : `End it with: start-jupyter stop ${report.id}`;
@@ -73,7 +72,8 @@ function printSession(seen: Observation, output: Launch['output'], headline: str
 
 /** The object of a launch that did not come up: the same keys, null for what was not known yet, or is not there any more. */
 export function printFailure({ report, message }: PersonError): void {
-  printJson({
+  if (printedJson) return;
+  const failure = {
     id: null,
     system: null,
     scheduler: null,
@@ -88,5 +88,6 @@ export function printFailure({ report, message }: PersonError): void {
     ...report,
     state: 'failed',
     reason: report?.reason ?? message,
-  });
+  };
+  process.stdout.write(`${JSON.stringify(failure)}\n`);
 }

@@ -6,6 +6,7 @@ import { ConnectionError, SessionError, UsageError } from '../errors.ts';
 import { freePort } from '../free-port.ts';
 import { pause, unlessAborted } from '../interruption.ts';
 import { openInBrowser } from '../ui/browser.ts';
+import { writeLink } from '../ui/output.ts';
 import { paint } from '../ui/style.ts';
 import type { RemoteReport } from './remote-session.ts';
 import { inUrl, type Loopback } from './ssh-client.ts';
@@ -196,11 +197,11 @@ async function present(
   const host = address === '::1' ? inUrl(address) : 'localhost';
   const url = `http://${host}:${port}/?token=${token}`;
   if (options.json)
-    process.stdout.write(`${JSON.stringify({ id, destination, localPort: port, url, state: 'ready' })}\n`);
+    await writeLink(`${JSON.stringify({ id, destination, localPort: port, url, state: 'ready' })}\n`);
   else {
     progress.note(paint(process.stderr, 'bold', 'Jupyter is ready:'));
     progress.rest();
-    process.stdout.write(`${process.stdout.isTTY ? '  ' : ''}${url}\n`);
+    await writeLink(`${process.stdout.isTTY ? '  ' : ''}${url}\n`);
     progress.note(
       paint(process.stderr, 'dim', 'Keep the link to yourself: whoever has it can use your account.'),
     );

@@ -8,7 +8,7 @@ import { beforeEach, describe, expect, it, onTestFinished, test } from 'vitest';
 import { optionKeys, options } from '../../src/options.ts';
 import { processSpace } from '../../src/sessions/local-process.ts';
 import { freshHome, type Home, temporaryDirectory } from '../support/directories.ts';
-import { program, type Ran, run, slurmPrograms, start, usualPrograms } from '../support/program.ts';
+import { program, type Ran, run, runInto, slurmPrograms, start, usualPrograms } from '../support/program.ts';
 import { recording } from '../support/recordings.ts';
 import { reportKeys, saveSession } from '../support/sessions.ts';
 import { type Stubs, stubCommands } from '../support/stubs.ts';
@@ -278,6 +278,17 @@ describe('a session whose job runs', () => {
       },
     );
     expect(ran).toMatchObject({ exitCode: 0, stdout: 'one line', stderr: '' });
+  });
+});
+
+it.each([
+  ['list', '--json'],
+  ['completion', 'bash'],
+])('%s %s says that its output can not be written', async (...args) => {
+  expect(await runInto('/dev/full', args, { home, path: searchPath() })).toEqual({
+    exitCode: 3,
+    stdout: '',
+    stderr: "start-jupyter: The output can't be written: no space left on device.\n",
   });
 });
 

@@ -6,7 +6,7 @@ import { testWith } from '../support/command.ts';
 import { freshHome, type Home, temporaryDirectory } from '../support/directories.ts';
 import { ask, type HereLaunch, launchHere, runtimeDirectories, secretsOf } from '../support/here.ts';
 import { allEnded, filesHolding, processesWithHome } from '../support/processes.ts';
-import { run, slurmPrograms, usualPrograms } from '../support/program.ts';
+import { run, runInto, slurmPrograms, usualPrograms } from '../support/program.ts';
 import { reportKeys } from '../support/sessions.ts';
 
 const { run: testWithJupyter, note } = testWith('jupyter-notebook');
@@ -141,6 +141,16 @@ describe(`on a machine without a scheduler${note}`, () => {
     launch.kill('SIGINT');
     expect((await launch.ended).exitCode).toBe(130);
     await expectNothingLeft(link, runtime);
+  });
+
+  testWithJupyter('a link that can not be written ends it', async () => {
+    const { exitCode, stderr } = await runInto('/dev/full', ['--json'], workstation());
+    expect(stderr).toContain(
+      "The link can't be written (no space left on device), so the session was ended.",
+    );
+    expect(exitCode).toBe(6);
+    await allEnded(home.path);
+    expect(await status()).toMatchObject({ state: 'ended', url: null });
   });
 
   testWithJupyter('"stop" from elsewhere ends it', async () => {

@@ -10,7 +10,8 @@ import { execa } from 'execa';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { makeCertificate } from '../../satellite/test/certificate.ts';
 import { freshHome, type Home, temporaryDirectory } from '../support/directories.ts';
-import { program, slurmPrograms, start, usualPrograms } from '../support/program.ts';
+import { program, run, runInto, slurmPrograms, start, usualPrograms } from '../support/program.ts';
+import { recording } from '../support/recordings.ts';
 import { stubCommands } from '../support/stubs.ts';
 
 /** A cluster with a proxy, and what a program needs to be on it. */
@@ -82,6 +83,42 @@ it.each([
   const { exitCode, stderr } = await running;
   expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
   expect(await told.promise).toMatch(/^https:\/\/one-two-three\.sites\.localhost\/\?token=\w+\n$/);
+});
+
+describe('a link that can not be written is no reason to keep a session that nobody could find', () => {
+  const withToken: RequestListener = (request, response) => {
+    response
+      .writeHead(request.method === 'POST' ? 201 : 200, { 'content-type': 'application/json' })
+      .end(JSON.stringify({ token: 'one-two-three', site: 'https://one-two-three.sites.localhost/' }));
+  };
+
+  it.each([[[]], [['--json']], [['--quiet']]])('%j', async (options) => {
+    const { stubs, on } = await cluster(withToken);
+    stubs.add('sbatch', { stdout: '3\n' });
+    stubs.add('squeue', recording('slurm-22.05/squeue-running'));
+    stubs.after('scancel', 'squeue', recording('slurm-22.05/squeue-unknown'));
+    stubs.add('sacct', recording('slurm-22.05/sacct-cancelled-running'));
+    const { exitCode, stderr } = await runInto('/dev/full', options, on);
+    expect(stderr).toMatch(
+      /start-jupyter: The link can't be written \(no space left on device\), so the session was ended\.\n.*\n$/,
+    );
+    expect(stderr.match(/written/g)).toHaveLength(1);
+    expect(exitCode).toBe(6);
+    expect(stubs.calls()).toContain('scancel 3');
+    const [session = ''] = sessionsIn(on.home);
+    expect(existsSync(path.join(on.home.sessions, session, 'secrets'))).toBe(false);
+    expect(JSON.parse((await run(['list', '--json'], on)).stdout)).toMatchObject([
+      { jobId: '3', url: null, state: 'ended', reason: expect.stringContaining("link can't be written") },
+    ]);
+  });
+
+  it('but a reader that has gone may have read it', async () => {
+    const { stubs, on } = await cluster(withToken);
+    const running = start(['--quiet'], on);
+    running.stdout.destroy();
+    expect(await running).toMatchObject({ exitCode: 0, stderr: '' });
+    expect(stubs.calls()).not.toContain('scancel 7');
+  });
 });
 
 describe('a launch that is refused prints what it knew with --json, and null for what there is not', () => {

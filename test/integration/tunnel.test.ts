@@ -11,7 +11,7 @@ import { testWith } from '../support/command.ts';
 import { temporaryDirectory } from '../support/directories.ts';
 import { ask, launchHere, runtimeDirectories } from '../support/here.ts';
 import { allEnded } from '../support/processes.ts';
-import { run } from '../support/program.ts';
+import { run, runInto } from '../support/program.ts';
 import { laptop } from '../support/ssh-cluster.ts';
 import { type ServerSettings, sshClient, startSshServer } from '../support/sshd.ts';
 
@@ -206,6 +206,17 @@ while [ ! -e '${directory}/over' ] && [ $((tenths += 1)) -lt 600 ]; do sleep 0.1
 });
 
 describe(`a tunnel that ends${note}`, () => {
+  testWithSsh.for([[], ['--json'], ['--keep']])('as its link can not be written: %j', async (options) => {
+    const { there, machine, words } = await tunnelTo({});
+    const { exitCode, stderr } = await runInto('/dev/full', [...words, ...options], machine);
+    expect(stderr).toContain(
+      "The link can't be written (no space left on device), so the session was ended.",
+    );
+    expect(exitCode).toBe(6);
+    expect(there.calls()).toContain('stop abcdef');
+    await allEnded(machine.home.path);
+  });
+
   testWithSsh('says that the session goes on where it could not be ended', async () => {
     const { server, there, machine, words } = await tunnelTo({});
     const launch = launchHere([...words, '--json'], machine);

@@ -46,6 +46,12 @@ export async function run(args: readonly string[], how: RunOptions): Promise<Ran
   return { exitCode, stdout, stderr };
 }
 
+/** Runs the program to its end with a device or file in the place of its standard output. */
+export function runInto(file: string, args: readonly string[], how: RunOptions): Promise<Ran> {
+  const words = `exec "$0" "$@" >'${file}'`;
+  return run(['-c', words, how.program ?? program, ...args], { ...how, program: '/bin/sh' });
+}
+
 /**
  * A directory with the machine's usual programs, to be PATH.
  * @param without names of programs that this machine is to do without
