@@ -8,6 +8,7 @@ describe('networks', () => {
     expect(normalizeAddress('::ffff:10.21.0.1')).toBe('10.21.0.1');
     expect(normalizeAddress('::ffff:a15:1')).toBe('10.21.0.1');
     expect(normalizeAddress('fe80::1%eth0')).toBe('fe80::1');
+    expect(normalizeAddress('fe80::1%2')).toBe('fe80::1');
     expect(normalizeAddress('2001:DB8:0:0:0:0:0:1')).toBe('2001:db8::1');
     for (const odd of [
       '',
@@ -18,6 +19,14 @@ describe('networks', () => {
       '10.0.0.256',
       '1.2.3.4:80',
       ' 1.2.3.4',
+      '10.21.0.1%00',
+      '10.21.0.1%eth0',
+      '::ffff:10.21.0.1%eth0',
+      '::ffff:a15:1%eth0',
+      'fe80::1%',
+      'fe80::1%eth0%eth1',
+      'fe80::1%\0',
+      'fe80::1%a b',
     ]) {
       expect(normalizeAddress(odd), odd).toBeUndefined();
     }

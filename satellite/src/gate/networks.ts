@@ -3,16 +3,17 @@ import { z } from 'zod';
 
 /**
  * The one spelling of an address: IPv4 that a dual-stack socket shows as `::ffff:10.21.0.1` is `10.21.0.1`, IPv6 is
- * compressed and loses its zone. Undefined for what isn't an address.
+ * compressed and loses its zone, which IPv4 has none of (RFC 4007). Undefined for what isn't an address.
  */
 export function normalizeAddress(text: string): string | undefined {
-  const bare = text.split('%', 1)[0] ?? '';
   // isValidFourPartDecimal: "10.1" and "0x0a.1.1.1" are IPv4 to some parsers and not to others.
-  if (ipaddr.IPv4.isValidFourPartDecimal(bare)) return ipaddr.IPv4.parse(bare).toString();
+  if (ipaddr.IPv4.isValidFourPartDecimal(text)) return ipaddr.IPv4.parse(text).toString();
+  const [, bare = '', zone] = /^([^%]*)(?:%([!-$&-~]+))?$/.exec(text) ?? [];
   // "::10.21.0.1" is a deprecated spelling of an IPv6 address, which some parsers take for the IPv4 one.
   if (!ipaddr.IPv6.isValid(bare) || (bare.includes('.') && !/^::ffff:[\d.]+$/i.test(bare))) return undefined;
   const address = ipaddr.IPv6.parse(bare);
-  return address.isIPv4MappedAddress() ? address.toIPv4Address().toString() : address.toString();
+  if (!address.isIPv4MappedAddress()) return address.toString();
+  return zone === undefined ? address.toIPv4Address().toString() : undefined;
 }
 
 /** A set of CIDR ranges. An empty set contains nothing. */
