@@ -1,10 +1,11 @@
 import { execFileSync } from 'node:child_process';
 import { constants, createPrivateKey, X509Certificate } from 'node:crypto';
-import { readFileSync, rmSync, unwatchFile, watchFile, writeFileSync } from 'node:fs';
+import { rmSync, unwatchFile, watchFile, writeFileSync } from 'node:fs';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import { ConfigError, type SatelliteConfig } from './config.ts';
 import { fileFault } from './file-fault.ts';
 import type { Log } from './log.ts';
+import { readRegular } from './regular-file.ts';
 
 /** Certificate chain and key files. */
 export interface Files {
@@ -28,7 +29,7 @@ const SETTLE_MS = 1.25 * LOOK_MS;
 
 function read(file: string): Buffer {
   try {
-    return readFileSync(file);
+    return readRegular(file);
   } catch (error) {
     throw new ConfigError(`tls: ${file} can't be read: ${fileFault(error)}`);
   }
@@ -217,7 +218,7 @@ export function selfSignedCertificate(
 /** The one from before, if it is still good for these names. */
 function readKept(file: string, domain: string): string | undefined {
   try {
-    const pem = readFileSync(file, 'utf8');
+    const pem = readRegular(file).toString();
     const certificate = new X509Certificate(pem);
     const lasts = certificate.validToDate.getTime() - Date.now() > RENEW_MS;
     return lasts && certificate.checkHost(domain) && certificate.checkHost(`manage.${domain}`)

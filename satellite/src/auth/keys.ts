@@ -6,9 +6,10 @@ import {
   randomBytes,
   timingSafeEqual,
 } from 'node:crypto';
-import { closeSync, fstatSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, constants, fstatSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { ConfigError } from '../config.ts';
 import { fileFault } from '../file-fault.ts';
+import { openRegular } from '../regular-file.ts';
 
 const KEY_BYTES = 32;
 /** NIST SP 800-38D: 96 bits for GCM. */
@@ -117,7 +118,7 @@ function makeKeyFile(file: string): void {
 
 function openKeys(file: string): number {
   try {
-    return openSync(file, 'r');
+    return openRegular(file, constants.O_RDONLY);
   } catch (error) {
     throw new ConfigError(`${file} can't be read: ${fileFault(error)}`);
   }

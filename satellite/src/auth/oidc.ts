@@ -1,7 +1,8 @@
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import * as client from 'openid-client';
 import { ConfigError, type OidcConfig } from '../config.ts';
 import { fileFault } from '../file-fault.ts';
+import { readRegular } from '../regular-file.ts';
 import type { ProviderTokens } from './sign-ins.ts';
 
 const TIMEOUT_S = 10;
@@ -186,7 +187,7 @@ function readSecret(file: string): string {
     new ConfigError(`auth.oidc.clientSecretFile: ${file} ${message}`);
   try {
     if ((statSync(file).mode & 0o007) !== 0) throw fault('can be read by everybody; chmod 600 it');
-    const secret = readFileSync(file, 'utf8').trim();
+    const secret = readRegular(file).toString().trim();
     if (secret === '') throw fault('is empty');
     return secret;
   } catch (error) {

@@ -1,4 +1,5 @@
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
+import { readRegular } from '../regular-file.ts';
 
 /** A file that was changed so short a time ago may change again without its times telling (the kernel's tick). */
 const TICK_MS = 1000;
@@ -30,7 +31,7 @@ export class WatchedFile<T> {
     this.#fallback = fallback;
     this.#onTrouble = onTrouble;
     this.#seen = this.#look();
-    this.#value = parse(readFileSync(path, 'utf8'));
+    this.#value = parse(readRegular(path).toString());
   }
 
   get value(): T {
@@ -38,7 +39,7 @@ export class WatchedFile<T> {
     try {
       seen = this.#look();
       if (seen === this.#seen && seen !== '') return this.#value;
-      this.#value = this.#parse(readFileSync(this.#path, 'utf8'));
+      this.#value = this.#parse(readRegular(this.#path).toString());
     } catch (error) {
       const { message } = error as Error;
       seen = message;

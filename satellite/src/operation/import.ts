@@ -1,3 +1,4 @@
+import { closeSync, constants } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import type { SatelliteConfig } from '../config.ts';
 import { normalizeAddress } from '../gate/networks.ts';
@@ -5,6 +6,7 @@ import { isPort } from '../gate/ports.ts';
 import { jobIdFrom } from '../jobs/id.ts';
 import { type Log, shortToken } from '../log.ts';
 import { cleanText, MAX_STATE } from '../management/text.ts';
+import { openRegular } from '../regular-file.ts';
 import { openStore } from '../tokens/open.ts';
 import type { JobRecord, TokenRecord } from '../tokens/record.ts';
 import { StoreError } from '../tokens/store.ts';
@@ -78,6 +80,7 @@ export async function importOriginal(
 
 function readOriginal(file: string): { proxies: ProxyRow[]; jobs: JobRow[] } {
   try {
+    closeSync(openRegular(file, constants.O_RDONLY));
     const db = new DatabaseSync(file, { readOnly: true });
     try {
       // The first ones knew of no jobs.

@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import type { ClientConfig } from 'pg';
+import { readRegular } from '../regular-file.ts';
 import { passwordFrom } from './passfile.ts';
 
 /** What there is to say in the query of a URL, as libpq calls it. */
@@ -70,7 +70,7 @@ export function clientConfigs(state: string): ClientConfig[] {
   const { servers, parameters, password, user, database } = parse(state);
   const file = (name: string): string | undefined => {
     const path = parameters.get(name);
-    return path === null ? undefined : readFileSync(path, 'utf8');
+    return path === null ? undefined : readRegular(path).toString();
   };
   const tls = { ca: file('sslrootcert'), cert: file('sslcert'), key: file('sslkey') };
   return servers.map((server) => {

@@ -1,8 +1,9 @@
-import { closeSync, fdatasync, fsyncSync, openSync, statSync } from 'node:fs';
+import { closeSync, constants, fdatasync, fsyncSync, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
+import { NotRegularError, openRegular } from '../regular-file.ts';
 import { type Anchor, Clock } from './clock.ts';
 import type { JobRecord, TokenRecord } from './record.ts';
 import {
@@ -87,6 +88,9 @@ const systemHints: Readonly<Record<string, string>> = {
 /** Changed rows between two turns of the event loop, about a millisecond's worth: a report may hold tens of thousands. */
 const SLICE_ROWS = 250;
 
+/** As open() has it for 'a'. */
+const APPEND = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT;
+
 const toDisk = promisify(fdatasync);
 
 interface Waiting {
@@ -136,7 +140,7 @@ export class SqliteStore implements TokenStore {
     this.#path = path;
     try {
       // Site names are capabilities: the file must never be born world-readable. WAL files take its mode over.
-      if (path !== ':memory:') closeSync(openSync(path, 'a', 0o600));
+      if (path !== ':memory:') closeSync(openRegular(path, APPEND, 0o600));
       // Without a lock: to take one of another program's database, and to let go of it, brings its log into it.
       if (path !== ':memory:' && statSync(path).size > 0) checkOwner(path);
       const db = new DatabaseSync(path, { timeout: OPEN_PATIENCE_MS });
@@ -364,6 +368,7 @@ function resultCode(error: unknown): number {
 }
 
 function hintFor(error: unknown): string {
+  if (error instanceof NotRegularError) return ' Write the name of a file, such as state.sqlite.';
   const { code = '' } = error as NodeJS.ErrnoException;
   return hints[resultCode(error)] ?? systemHints[code] ?? '';
 }

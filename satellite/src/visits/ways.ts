@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { ConfigError } from '../config.ts';
 import type { Target, Visit } from '../dataplane/engine.ts';
@@ -7,6 +6,7 @@ import { fileFault } from '../file-fault.ts';
 import type { Destination } from '../gate/destination.ts';
 import type { DirectAddresses, DirectHost } from '../gate/direct.ts';
 import type { Route } from '../gate/routes.ts';
+import { readRegular } from '../regular-file.ts';
 
 /** Where something is that isn't a session: a fixed site, or a host that is named directly. */
 export type Elsewhere = Extract<Destination, { kind: 'route' | 'direct' }>;
@@ -65,7 +65,7 @@ function targetOf({ host: name, path, to, caFile }: Route): Target {
 
 function readAuthority(file: string): Buffer {
   try {
-    return readFileSync(file);
+    return readRegular(file);
   } catch (error) {
     throw new ConfigError(`routes: the authority ${file} can't be read: ${fileFault(error)}`);
   }

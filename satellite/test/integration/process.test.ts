@@ -1,13 +1,17 @@
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync, statSync } from 'node:fs';
-import { chmod, writeFile } from 'node:fs/promises';
+import { chmod, rename, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { connect } from 'node:tls';
 import { describe, expect, test } from 'vitest';
 import { configSchema } from '../../src/config.ts';
 import { isAlive } from '../alive.ts';
+import { makeCertificate, namesBelow } from '../certificate.ts';
 import {
   api,
   ask,
+  cleanup,
   DOMAIN,
   issue,
   NODE1,
@@ -428,6 +432,101 @@ describe('satellite serve', () => {
     const { port } = await notebook((_request, response) => response.end());
     const result = await outcome(...serveArguments, '--state', ':memory:', '--listen', `${NODE1}:${port}`);
     expect(result).toMatchObject({ code: 3, lines: [expect.stringMatching(/already in use.*"ss -ltnp"/)] });
+  });
+});
+
+describe('what is not a regular file', () => {
+  const NOT_REGULAR = /it is not a regular file/;
+
+  async function fifo(): Promise<string> {
+    const path = join(await scratch(), 'fifo');
+    execFileSync('mkfifo', ['-m', '600', path]);
+    return path;
+  }
+
+  /** One that does all it can, but for what is given. */
+  async function configured(keys: object): Promise<string> {
+    const folder = await scratch();
+    const file = join(folder, 'satellite.json');
+    const front = { domain: DOMAIN, listen: '127.0.0.1:0', tls: 'off', trustedProxies: ['127.0.0.1'] };
+    await writeFile(file, JSON.stringify({ ...front, state: join(folder, 'state.sqlite'), ...keys }));
+    return file;
+  }
+
+  test.each([
+    ['a certificate', 3, (path: string) => ({ tls: { cert: path, key: path } })],
+    ['users', 3, (path: string) => ({ auth: { htpasswd: path } })],
+    ['blocked users', 3, (path: string) => ({ auth: { header: 'X-User', blocked: path } })],
+    ['keys', 3, (path: string) => ({ auth: { header: 'X-User', keyFile: path } })],
+    [
+      "a provider's secret",
+      3,
+      (path: string) => ({
+        auth: { oidc: { issuer: 'https://login.test', clientId: 'x', clientSecretFile: path } },
+      }),
+    ],
+    [
+      "a route's authority",
+      3,
+      (path: string) => ({ routes: { 'a.test': { to: 'https://b.test', caFile: path } } }),
+    ],
+    ['the state', 4, (path: string) => ({ state: path })],
+  ])('is refused as %s', async (_, code, keys) => {
+    const file = await configured(keys(await fifo()));
+    expect(await outcome('serve', '--config', file)).toEqual({
+      code,
+      lines: [expect.stringMatching(NOT_REGULAR)],
+    });
+  });
+
+  test('is refused as the state where a link leads to it', async () => {
+    const link = join(await scratch(), 'state.sqlite');
+    await symlink('/dev/null', link);
+    expect(await outcome('serve', '--config', await configured({ state: link }))).toEqual({
+      code: 4,
+      lines: [
+        expect.stringMatching(/Could not open the state in \S+: it is not a regular file\. Write the name/),
+      ],
+    });
+  });
+
+  test('in the place of a certificate leaves the old one to a proxy that goes on', async () => {
+    const folder = await scratch();
+    const tls = await makeCertificate(folder, namesBelow(DOMAIN));
+    const child = run([...satelliteCommand, 'serve', '--config', await configured({ tls })]);
+    const { port } = await child.logged('listening');
+    await rename(await fifo(), tls.cert);
+    child.kill('SIGHUP');
+    expect((await child.logged('certificate-unusable')).message).toMatch(NOT_REGULAR);
+    const socket = connect({
+      host: '127.0.0.1',
+      port: Number(port),
+      servername: DOMAIN,
+      rejectUnauthorized: false,
+    });
+    cleanup(() => socket.destroy());
+    await once(socket, 'secureConnect');
+  });
+
+  test('in the place of the blocked users is reported, and who was blocked still is', async () => {
+    const blocked = join(await scratch(), 'blocked');
+    await writeFile(blocked, 'bob\n');
+    const keys = { internalNetworks: ['127.21.0.0/16'], auth: { header: 'X-User', blocked } };
+    const child = run([...satelliteCommand, 'serve', '--config', await configured(keys)]);
+    const port = Number((await child.logged('listening')).port);
+    const token = await issue(port);
+    await api(port, 'PUT', `/tokens/${token}/access`, {
+      jupyterToken: 'x'.repeat(40),
+      owner: 'alice',
+      sharedWith: ['bob'],
+    });
+    const seenBy = async (user: string) =>
+      (await ask(port, { host: siteHost(token), from: '127.0.0.1', headers: { 'X-User': user } })).status;
+    const before = [await seenBy('alice'), await seenBy('bob')];
+    expect(before).toEqual([200, 403]);
+    await rename(await fifo(), blocked);
+    expect([await seenBy('alice'), await seenBy('bob')]).toEqual(before);
+    expect((await child.logged('auth-file')).message).toMatch(NOT_REGULAR);
   });
 });
 
