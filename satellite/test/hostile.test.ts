@@ -312,6 +312,7 @@ describe('a notebook', () => {
 
   test.each([
     ['an early hint that nobody can read', 'HTTP/1.1 103 Early Hints\r\nLink: nonsense\r\n\r\n', 'OK'],
+    ['a 100 Continue that nobody asked for', 'HTTP/1.1 100 Continue\r\n\r\n', 'OK'],
     ['a reason in the wrong alphabet', '', 'Aller bien \xc3\xa9\xe2\x82\xac'],
     ['no reason at all', '', ''],
   ])('may send %s', async (_what, before, reason) => {

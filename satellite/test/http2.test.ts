@@ -444,6 +444,12 @@ describe('an answer on its way out', () => {
       200,
       'ok',
     ],
+    [
+      'after an unasked 100',
+      'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok',
+      engine === 'node' ? 502 : 200,
+      engine === 'node' ? /broke off/ : 'ok',
+    ],
     ['with a status beyond 599', 'HTTP/1.1 999 What\r\nContent-Length: 2\r\n\r\nok', 502, /broke off/],
   ])('%s passes', async (_what, bytes, status, body) => {
     const { port, token } = await answering(bytes);
