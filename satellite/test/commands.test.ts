@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { chmod, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { run } from '../src/jobs/command.ts';
 import { isAlive } from './alive.ts';
 import { cleanup, scratch } from './support.ts';
@@ -22,11 +22,23 @@ async function wrapper(script: string): Promise<{ command: string; pids: () => n
   return { command, pids };
 }
 
+afterEach(() => {
+  vi.unstubAllEnvs();
+});
+
 const alive = (pids: readonly number[]) => pids.filter(isAlive);
 
 const hanging = 'sleep 1000 & echo $! >>"$d/pids"; sleep 1000 & echo $! >>"$d/pids"; wait';
 const stubborn = `bash -c 'trap "" TERM; echo $$ >>"$0/pids"; while :; do sleep 1000; done' "$d" >/dev/null 2>&1 &
 echo half a list; ${hanging}`;
+
+test('a command gets no option that nobody typed, and is told where the scheduler is', async () => {
+  vi.stubEnv('SQUEUE_NAMES', 'x');
+  vi.stubEnv('SLURM_TIME_FORMAT', 'relative');
+  vi.stubEnv('SLURM_CONF', '/etc/slurm/slurm.conf');
+  const { command } = await wrapper('printenv SQUEUE_NAMES SLURM_TIME_FORMAT SLURM_CONF');
+  expect((await run(command, [])).stdout).toBe('standard\n/etc/slurm/slurm.conf\n');
+});
 
 test('a command that takes too long is ended with all that it has started, and that is said', async () => {
   const { command, pids } = await wrapper(hanging);

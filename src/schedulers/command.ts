@@ -3,6 +3,7 @@ import { type ChildProcess, type ChildProcessByStdio, spawn } from 'node:child_p
 import os from 'node:os';
 import type { Readable, Writable } from 'node:stream';
 import { endProcessGroup } from 'satellite/process-group';
+import { withoutUnaskedOptions } from 'satellite/unasked-options';
 import { homeDirectory } from '../user-directories.ts';
 
 export interface CommandOutput {
@@ -131,7 +132,7 @@ function started(
       // A Ctrl-C in the terminal must not end a submission half-way: nobody would know whether there is a job.
       detached: true,
       cwd: homeDirectory(),
-      env: { ...submissionEnvironment(process.env), ...env },
+      env: { ...withoutUnaskedOptions(command, submissionEnvironment(process.env)), ...env },
     }) as ChildProcessByStdio<Writable | null, Readable, Readable>;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOTDIR') throw error;

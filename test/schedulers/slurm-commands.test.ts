@@ -96,6 +96,29 @@ describe('the state of jobs', () => {
   });
 });
 
+it.each([
+  ['squeue', () => slurm.jobs(['3']), 'SQUEUE_NAMES'],
+  ['squeue', () => slurm.jobsByLog?.(), 'SQUEUE_SORT'],
+  ['sacct', () => slurm.jobs(['3']), 'SACCT_LOCAL'],
+  ['scancel', () => slurm.cancel('3'), 'SCANCEL_INTERACTIVE'],
+  ['sinfo', () => slurm.offers(), 'SINFO_PARTITION'],
+  ['scontrol', () => slurm.offers(undefined, undefined, { account: 'a' }), 'SCONTROL_ALL'],
+])('%s gets no option that nobody typed, for whatever it is asked (%#)', async (command, ask, variable) => {
+  const { directory } = recordedSlurm({
+    squeue: 'squeue-unknown',
+    sacct: 'sacct-unknown',
+    sinfo: 'sinfo-partitions',
+    sacctmgr: 'sacctmgr-accounts',
+  });
+  const seen = path.join(directory, 'seen');
+  writeCommand(directory, command, `printenv ${variable} SLURM_CONF SLURM_TIME_FORMAT >>'${seen}'`);
+  vi.stubEnv(variable, 'x');
+  vi.stubEnv('SLURM_CONF', '/etc/slurm/slurm.conf');
+  vi.stubEnv('SLURM_TIME_FORMAT', 'relative');
+  await ask();
+  expect(readFileSync(seen, 'utf8')).toBe('/etc/slurm/slurm.conf\n%s\n');
+});
+
 describe('a submission', () => {
   it('hands on what the user has for sbatch', async () => {
     const stubs = recordedSlurm({ sbatch: 'sbatch-ok' });
@@ -104,6 +127,18 @@ describe('a submission', () => {
       jobId: '3',
     });
     expect(stubs.calls()).toEqual(['sbatch --parsable --exclusive --comment=a b']);
+  });
+
+  it('ignores options in variables, and hands those of other commands on to the terminals of the job', async () => {
+    const { directory } = recordedSlurm({});
+    const seen = path.join(directory, 'seen');
+    writeCommand(directory, 'sbatch', `env >'${seen}'; cat >/dev/null; echo 3`);
+    vi.stubEnv('SBATCH_TIMELIMIT', '6');
+    vi.stubEnv('SQUEUE_FORMAT', '%i %T');
+    await slurm.submit(writtenScript('/nowhere'), []);
+    const environment = readFileSync(seen, 'utf8');
+    expect(environment).not.toContain('SBATCH_');
+    expect(environment).toContain('SQUEUE_FORMAT=%i %T\n');
   });
 
   it('is begun before there is a script, which sbatch reads to its last line', async () => {

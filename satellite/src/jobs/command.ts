@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { Readable } from 'node:stream';
 import { endProcessGroup } from './process-group.ts';
+import { withoutUnaskedOptions } from './unasked-options.ts';
 
 /** What a command said. `code` is null where it could not be run or was ended; then `stderr` says just that. */
 export interface Ran {
@@ -38,7 +39,12 @@ export async function run(
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
     // Schedulers print local times without a zone: in UTC they have one. The C locale keeps messages readable for us.
-    env: { ...process.env, TZ: 'UTC', LC_ALL: 'C' },
+    env: {
+      ...withoutUnaskedOptions(command, process.env),
+      TZ: 'UTC',
+      LC_ALL: 'C',
+      SLURM_TIME_FORMAT: 'standard',
+    },
   });
   const givenUp = Promise.withResolvers<string>();
   const onStop = () => givenUp.resolve(stopped);
