@@ -3,14 +3,14 @@
 import { plannedAddress } from '../access/open.ts';
 import { jobScript } from '../batch/job-script.ts';
 import { shellQuote } from '../batch/quote.ts';
-import { PersonError, UsageError } from '../errors.ts';
+import { PersonError } from '../errors.ts';
 import { interruption } from '../interruption.ts';
 import type { Launch } from '../launch/launch.ts';
 import { type LaunchSpec, launchSpec, schedulerOf } from '../launch-spec.ts';
 import type { OptionValues } from '../options.ts';
 import { checkThisMachine } from '../preflight.ts';
 import { resolve, sayMisspeltVariables } from '../resolve.ts';
-import { type SubmittingScheduler, schedulers } from '../schedulers/registry.ts';
+import { checkSchedulerArguments } from '../scheduler-arguments.ts';
 import type { SessionReport } from '../sessions/session.ts';
 import { createProgress } from '../ui/progress.ts';
 
@@ -93,23 +93,4 @@ async function runHere(launch: Launch): Promise<number> {
   checkThisMachine(spec, settings);
   const { launchHere } = await import('../launch/here.ts');
   return await launchHere({ ...launch, spec });
-}
-
-/** @throws UsageError for arguments that nobody takes, or that the launcher must set itself */
-function checkSchedulerArguments(spec: LaunchSpec, schedulerArguments: readonly string[]): void {
-  if (schedulerArguments.length > 0 && spec.here) {
-    throw new UsageError(
-      `"-- ${schedulerArguments.join(' ')}" is for a scheduler, and nothing is submitted here.`,
-      'Leave it out.',
-    );
-  }
-  const own = spec.here
-    ? undefined
-    : schedulers[spec.system.scheduler as SubmittingScheduler].ownOption(schedulerArguments);
-  if (own !== undefined) {
-    throw new UsageError(
-      `"-- ${own}": start-jupyter sets this option itself; the session would not work without.`,
-      'Leave it out.',
-    );
-  }
 }

@@ -16,6 +16,7 @@ import {
   unreachablePattern,
 } from 'satellite/bjobs';
 import type { LaunchSpec } from '../launch-spec.ts';
+import { readWords, type Unfit, unfitAmong } from './arguments.ts';
 import { capacityOf, type NodeReport } from './capacity.ts';
 import { type CommandOutput, lines, runCommand, withoutJob } from './command.ts';
 import {
@@ -34,7 +35,7 @@ import {
 export const lsf: Scheduler = {
   title: 'LSF',
   commands: ['bsub', 'bjobs', 'bkill'],
-  ownOption: (args) => args.find((argument) => ownOptions.test(argument)),
+  unfit,
   unsupported,
   directives,
   submit,
@@ -51,7 +52,19 @@ export const lsf: Scheduler = {
  * job's id (blocking and interactive jobs, packs), or have the job run again, on another node. Arrays are asked for in -J.
  */
 const ownOptions =
-  /^-(?:o|oo|e|eo|i|is|I|Is|Ip|IS|ISs|ISp|IX|K|J|Jd|L|r|Q|pack|json|jsdl|jsdl_strict|yaml|Zs|h|V)$/;
+  /^-(?:o|oo|e|eo|i|is|I|Is|Ip|IS|ISs|ISp|IX|K|J|Jd|L|r|Q|pack|json|jsdl|jsdl_strict|yaml|Zs)$/;
+
+/** Options of bsub without a value; all others have one. */
+const flags = /^-(?:ar|B|datachk|h|H|hl|I\w*|K|N|Ne|r|rn|rnc|ti|tty|ul|V|x|XF|Zs)$/;
+
+function unfit(args: readonly string[]): Unfit[] {
+  const read = readWords(args, (option) => (flags.test(option) ? 0 : undefined));
+  return unfitAmong(read, ({ option }) => {
+    if (ownOptions.test(option)) return 'own';
+    if (option === '-W') return 'time';
+    return option === '-h' || option === '-V' ? 'answer' : undefined;
+  });
+}
 
 /** What can't be asked of LSF. */
 export function unsupported({ resources }: LaunchSpec): Unsupported | undefined {

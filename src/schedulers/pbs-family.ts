@@ -5,6 +5,7 @@
 import { type Attributes, qstatSeconds } from 'satellite/qstat';
 import type { LaunchSpec } from '../launch-spec.ts';
 import type { PbsDialect } from '../systems/system.ts';
+import { readGetopt, type Unfit, unfitAmong } from './arguments.ts';
 import { type CommandOutput, lines, runCommand, withoutJob } from './command.ts';
 import {
   type CancelOutcome,
@@ -18,15 +19,22 @@ import {
 
 // ---- Dialect --------------------------------------------------------------------------------------------------------
 
-/**
- * Options of qsub that would take the launcher its single script, its shell or the answer with the job's id: arrays (-J),
- * interactive (-I), silent (-z) and blocking jobs (-W block), another prefix of directives (-C), an executable (--).
- */
-const ownOptions = /^(?:--|-[oejkSrJIXzC].*|(?:-W)?(?:.*,)?\s*block=.*)$/s;
+/** Letters of PBS and of Torque; no letter means one thing with a value and another without. */
+const letters = 'a:A:b:c:C:d:D:e:EfF:GhIj:J:k:K:l:L:m:M:nN:o:p:P:q:r:R:S:t:T:u:v:Vw:W:xXz';
 
-/** The first of the arguments for qsub that a launch can't do with; undefined where there is none. */
-export function ownOption(args: readonly string[]): string | undefined {
-  return args.find((argument) => ownOptions.test(argument));
+/**
+ * Options of qsub that would take the launcher its single script, its shell or the answer with the job's id: arrays (-J, and
+ * Torque's -t), interactive (-I), silent (-z) and blocking jobs (-W block), another prefix of directives (-C).
+ */
+const ownOptions = /^-[oejkSrJtIXzC]$/;
+
+/** The arguments for qsub that a launch can't do with. */
+export function unfit(args: readonly string[]): Unfit[] {
+  return unfitAmong(readGetopt(args, { letters }), ({ option, value = '' }) => {
+    if (ownOptions.test(option) || (option === '-W' && /(?:^|,)\s*block\s*=/.test(value))) return 'own';
+    if (option === '-l' && /(?:^|,)\s*(?:min_|max_)?walltime\s*=/.test(value)) return 'time';
+    return /^--(?:version|help)$/.test(option) ? 'answer' : undefined;
+  });
 }
 
 /** Refuses a list of queues, which Slurm takes. */

@@ -17,7 +17,6 @@ import {
   nodesRequest,
   outOfMemory,
   outputPath,
-  ownOption,
   type QstatAnswer,
   qstatEnvironment,
   queuedReport,
@@ -28,6 +27,7 @@ import {
   submit,
   timeLimitReached,
   unclearReport,
+  unfit,
   walltime,
 } from './pbs-family.ts';
 import {
@@ -43,7 +43,7 @@ import {
 export const pbs: Scheduler = {
   title: 'PBS',
   commands: ['qsub', 'qstat', 'qdel'],
-  ownOption,
+  unfit,
   unsupported,
   directives,
   submit,

@@ -2,6 +2,7 @@
 import type { LaunchSpec } from '../launch-spec.ts';
 import type { OptionKey } from '../options.ts';
 import type { System } from '../systems/system.ts';
+import type { Unfit } from './arguments.ts';
 import type { Capacity } from './capacity.ts';
 
 export interface JobScript {
@@ -192,8 +193,8 @@ export interface Scheduler {
   readonly title: string;
   /** Commands that must be on PATH. */
   readonly commands: readonly string[];
-  /** The first of these arguments that the launcher must set itself; undefined where they can be passed on. */
-  ownOption(schedulerArguments: readonly string[]): string | undefined;
+  /** Those of these arguments that can't be passed on, in their order. */
+  unfit(schedulerArguments: readonly string[]): readonly Unfit[];
   /** The first setting that can't be asked of this scheduler, or not of this system's; undefined where all can. */
   unsupported(spec: LaunchSpec): Unsupported | undefined;
   /** Directive lines of the job script. */

@@ -5,6 +5,7 @@
 import { type Ending, parseMessages, parseQacct, parseQstat, stageOf } from 'satellite/gridengine';
 import type { LaunchSpec } from '../launch-spec.ts';
 import { commandOnPath } from '../search-path.ts';
+import { readWords, type Unfit, unfitAmong } from './arguments.ts';
 import { unknownCapacity } from './capacity.ts';
 import { type CommandOutput, lines, runCommand, userName, withoutJob } from './command.ts';
 import {
@@ -24,7 +25,7 @@ import {
 export const sge: Scheduler = {
   title: 'Grid Engine',
   commands: ['qsub', 'qstat', 'qdel'],
-  ownOption: (args) => args.find((argument) => ownOptions.has(argument)),
+  unfit,
   unsupported,
   directives,
   submit,
@@ -42,8 +43,31 @@ export const sge: Scheduler = {
  * have the job run again, on another node.
  */
 const ownOptions: ReadonlySet<string> = new Set(
-  '-o -e -j -i -t -S -C -b -r -ckpt -terse -sync -now -verify -clear -help -shell'.split(' '),
+  '-o -e -j -i -t -S -C -b -r -ckpt -terse -sync -now -clear -shell'.split(' '),
 );
+
+/** Those that have no value, and those that have several. */
+const flags = new Set('-clear -cwd -h -hard -help -notify -soft -terse -V -verbose -verify'.split(' '));
+const several = new Map([
+  ['-pe', 2],
+  ['-clears', 2],
+  ['-adds', 3],
+  ['-mods', 3],
+]);
+
+function valuesOf(option: string, next = ''): number | undefined {
+  if (flags.has(option)) return 0;
+  // `-binding linear:2`, `-binding set linear:2`
+  return option === '-binding' && /^(?:env|pe|set)$/.test(next) ? 2 : several.get(option);
+}
+
+function unfit(args: readonly string[]): Unfit[] {
+  return unfitAmong(readWords(args, valuesOf), ({ option, value = '' }) => {
+    if (ownOptions.has(option)) return 'own';
+    if (option === '-l' && /(?:^|,)[hs]_rt=/.test(value)) return 'time';
+    return option === '-help' || option === '-verify' ? 'answer' : undefined;
+  });
+}
 
 /** What can't be asked of Grid Engine, or not of this system's: nearly every name of a resource is the site's own. */
 export function unsupported({

@@ -11,6 +11,7 @@ import type {
   SubmitOutcome,
   Vacancies,
 } from './scheduler.ts';
+import { clusters, unfit } from './slurm/arguments.ts';
 import { complaint, run, start, unreachablePattern } from './slurm/command.ts';
 import { parseAccounting, parseCancel, parseQueue, parseSubmit } from './slurm/jobs.ts';
 import { parseAccess, parseGpuPartitions, parseNodes, parsePartitions } from './slurm/partitions.ts';
@@ -19,12 +20,9 @@ import { policy } from './slurm/policy.ts';
 /** Seconds before the time limit at which the job is told. */
 const warningSeconds = 300;
 
-/** Options of sbatch that would take the job's log, its single script or its answer away from the launcher. */
-const ownOptions = /^(?:--(?:output|error|array|wrap|test-only|wait|requeue|input)(?:=.*)?|-[oeaWi].*)$/s;
-
 export const slurm: Scheduler = {
   title: 'Slurm',
-  ownOption: (args) => args.find((argument) => ownOptions.test(argument)),
+  unfit,
   clusters,
   commands: ['sbatch', 'squeue', 'scancel'],
   unsupported: () => undefined,
@@ -117,19 +115,6 @@ async function submit(script: Promise<JobScript>, extraArguments: readonly strin
   if (Buffer.byteLength(text) <= onePiece) return parseSubmit(await sbatch.finish(text, patience));
   await sbatch.end();
   return parseSubmit(await run('sbatch', [...args, file], patience));
-}
-
-/**
- * `-M` and `--clusters`, as sbatch(1) reads them: in one word or two, shortened, the last one counts; or SLURM_CLUSTERS, which
- * the commands themselves don't get: a question about a job that is here would go elsewhere.
- */
-function clusters(args: readonly string[]): string | undefined {
-  const named = args.flatMap((argument, index) => {
-    const match = /^(?:-M|--cl(?:u(?:s(?:t(?:e(?:r(?:s)?)?)?)?)?)?(?:=|$))(.*)$/s.exec(argument);
-    if (match === null) return [];
-    return [match[1] || (args[index + 1] ?? '')];
-  });
-  return named.at(-1) ?? (process.env.SLURM_CLUSTERS || undefined);
 }
 
 /** The option that sends a question to another cluster. */

@@ -16,7 +16,6 @@ import {
   nodesRequest,
   outOfMemory,
   outputPath,
-  ownOption,
   qstatEnvironment,
   queuedReport,
   queueOffers,
@@ -26,6 +25,7 @@ import {
   submit,
   timeLimitReached,
   unclearReport,
+  unfit,
   walltime,
 } from './pbs-family.ts';
 import type { JobReport, Offers, Scheduler, Unsupported, Vacancies } from './scheduler.ts';
@@ -33,7 +33,7 @@ import type { JobReport, Offers, Scheduler, Unsupported, Vacancies } from './sch
 export const torque: Scheduler = {
   title: 'Torque',
   commands: ['qsub', 'qstat', 'qdel'],
-  ownOption,
+  unfit,
   unsupported,
   directives,
   submit,

@@ -142,6 +142,7 @@ describe('scheduler', () => {
     [['--bogus'], 5, /Slurm refuses the job: unrecognized option '--bogus'/],
     [['--output=/tmp/elsewhere'], 2, /start-jupyter sets this option itself/],
     [['-a', '1-3'], 2, /start-jupyter sets this option itself/],
+    [['--exclusive', 'train.sh'], 2, /sbatch would run it in place of the session/],
   ])('options after -- that can not work: %j', async (options, exitCode, message) => {
     await expectRefusal(['--notebook', '--', ...options], exitCode, message);
   });

@@ -205,6 +205,8 @@ describe(`on LSF${note}`, () => {
     [['--gres', 'gpu:1'], /word of Slurm/],
     [['-C', 'a&b'], /the name of one resource/],
     [['--', '-K'], /start-jupyter sets this option itself/],
+    [['--', 'train.sh'], /bsub would run it in place of the session/],
+    [['--', '-W', '6'], /-t LIMIT/],
   ])('%j is refused before the proxy is asked', async (args, message) => {
     const { exitCode, stdout, stderr } = await call(...args);
     expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: '' });

@@ -187,6 +187,8 @@ describe(`on PBS${note}`, () => {
     [['--gres', 'gpu:1'], /word of Slurm/],
     [['-g', 'a100:1'], /no name for types of GPUs/],
     [['--', '-J', '1-3'], /start-jupyter sets this option itself/],
+    [['--', 'train.sh'], /qsub would run it in place of the session/],
+    [['--', '-l', 'walltime=60'], /-t LIMIT/],
   ])('%j is refused before the proxy is asked', async (args, message) => {
     const { exitCode, stdout, stderr } = await call(...args);
     expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: '' });

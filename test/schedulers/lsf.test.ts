@@ -227,12 +227,19 @@ test.each([
 });
 
 test.each([
-  [['-R', 'select[x]', '-K'], '-K'],
-  [['-oo', '/tmp/log'], '-oo'],
-  [['-J', 'a[1-3]'], '-J'],
-  [['-H', '-G', 'group', '-sla', 'gold'], undefined],
-])('%j after the dashes: %s', (args, own) => {
-  expect(lsf.ownOption(args)).toBe(own);
+  [['-R', 'select[x]', '-K'], '-K', 'own'],
+  [['-oo', '/tmp/log'], '-oo', 'own'],
+  [['-J', 'a[1-3]'], '-J', 'own'],
+  [['-W', '0:10'], '-W', 'time'],
+  [['-V'], '-V', 'answer'],
+  [['-q', 'short', 'train.sh', '-K'], 'train.sh', 'script'],
+  [['-H', 'train.sh'], 'train.sh', 'script'],
+])('%j after the dashes: %s can not be passed on (%s)', (args, typed, why) => {
+  expect(lsf.unfit(args)).toEqual([{ typed, why }]);
+});
+
+test('values after the dashes are no commands', () => {
+  expect(lsf.unfit(['-H', '-G', 'group', '-sla', 'gold', '-We', '5'])).toEqual([]);
 });
 
 describe('what is free', () => {

@@ -240,17 +240,26 @@ describe('what PBS has no words for', () => {
   });
 
   test.each([
-    [['-o', '/tmp/x'], '-o'],
-    [['-joe'], '-joe'],
-    [['-J', '1-3'], '-J'],
-    [['-I'], '-I'],
-    [['-z'], '-z'],
-    [['-W', 'block=true'], 'block=true'],
-    [['-Wblock=true'], '-Wblock=true'],
-    [['--', '/bin/true'], '--'],
-    [['-h', '-W', 'umask=022', '-l', 'software=x', '-q', 'debug', '-m', 'n', '-a', '2300'], undefined],
-  ])('after "--", %j: %s is the launcher\'s own', (args, own) => {
-    expect(pbs.ownOption(args)).toBe(own);
+    [['-o', '/tmp/x'], '-o', 'own'],
+    [['-joe'], '-joe', 'own'],
+    [['-J', '1-3'], '-J', 'own'],
+    [['-hI'], '-hI', 'own'],
+    [['-z'], '-z', 'own'],
+    [['-W', 'umask=022,block=true'], '-W', 'own'],
+    [['-Wblock=true'], '-Wblock=true', 'own'],
+    [['-lselect=1,walltime=60'], '-lselect=1,walltime=60', 'time'],
+    [['-l', 'min_walltime=60'], '-l', 'time'],
+    [['--version'], '--version', 'answer'],
+    [['--', '/bin/true'], '--', 'script'],
+    [['-l', 'software=x', 'train.sh', '-o', 'x'], 'train.sh', 'script'],
+    [['-h', '-m'], '-m', 'incomplete'],
+  ])('after "--", %j: %s can not be passed on (%s)', (args, typed, why) => {
+    expect(pbs.unfit(args)).toEqual([{ typed, why }]);
+  });
+
+  test('after "--", values of options are no scripts', () => {
+    const args = ['-h', '-W', 'umask=022', '-l', 'software=x', '-q', 'debug', '-m', 'n', '-a', '2300'];
+    expect(pbs.unfit(args)).toEqual([]);
   });
 });
 

@@ -277,12 +277,21 @@ describe('what can not be asked', () => {
   });
 
   test.each([
-    [['-l', 'x=1', '-t', '1-3'], '-t'],
-    [['-o', '/tmp/log'], '-o'],
-    [['-sync', 'y'], '-sync'],
-    [['-l', 'h_vmem=4G', '-h', '-m', 'e'], undefined],
-  ])('%j after the dashes: %s', (args, own) => {
-    expect(sge.ownOption(args)).toBe(own);
+    [['-l', 'x=1', '-t', '1-3'], '-t', 'own'],
+    [['-o', '/tmp/log'], '-o', 'own'],
+    [['-sync', 'y'], '-sync', 'own'],
+    [['-l', 'x=1,h_rt=60'], '-l', 'time'],
+    [['-help'], '-help', 'answer'],
+    [['-l', 'x=1', 'train.sh', '-t', '1-3'], 'train.sh', 'script'],
+    [['-h', 'train.sh'], 'train.sh', 'script'],
+    [['-binding', 'linear:2', 'train.sh'], 'train.sh', 'script'],
+  ])('%j after the dashes: %s can not be passed on (%s)', (args, typed, why) => {
+    expect(sge.unfit(args)).toEqual([{ typed, why }]);
+  });
+
+  test('after the dashes: values are no scripts', () => {
+    const args = '-l h_vmem=4G -h -m e -pe smp 4 -binding set linear:2 -hold_jid 7'.split(' ');
+    expect(sge.unfit(args)).toEqual([]);
   });
 });
 

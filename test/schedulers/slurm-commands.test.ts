@@ -172,7 +172,9 @@ describe('a cluster by name', () => {
     [['--clusters', 'other'], 'other'],
     [['--clusters=one,other'], 'one,other'],
     [['--cluster=other'], 'other'],
-    [['-M', 'first', '--exclusive', '--clus=other'], 'other'],
+    [['-M', 'first', '--exclusive', '--cluster', 'other'], 'other'],
+    [['-HMother'], 'other'],
+    [['--comment', '-Mother'], undefined],
     [['--exclusive', '--mem=4', '-c', '2'], undefined],
   ])('%j: %s', (args, clusters) => {
     expect(slurm.clusters?.(args)).toBe(clusters);
