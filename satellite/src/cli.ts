@@ -44,6 +44,13 @@ function stateName(state: string): string {
   return isDatabase(state) ? databaseName(state) : state;
 }
 
+/** Why there is no status. */
+function unanswered(state: string, error: NodeJS.ErrnoException & { address?: string }): string {
+  if (error.code === 'EACCES')
+    return `${error.address} is not for this user: the proxy answers its own user and root.`;
+  return `No proxy answers for ${stateName(state)}: ${error.message}. Is it running, with this configuration?`;
+}
+
 function interval(text: string): number {
   const milliseconds = parseDuration(text);
   if (milliseconds === undefined) throw new InvalidArgumentError('Write it as 5s or 1m.');
@@ -90,10 +97,7 @@ program
   .action(async ({ config, json }: { config: string; json?: true }) => {
     const checked = parseConfig(readConfigFile(config));
     const { sites, state } = await askStatus(checked).catch((error: Error) =>
-      fail(
-        EXIT.proxy,
-        `No proxy answers for ${stateName(checked.state)}: ${error.message}. Is it running, and as this user?`,
-      ),
+      fail(EXIT.proxy, unanswered(checked.state, error)),
     );
     if (state.trouble !== null) process.stderr.write(`satellite: ${state.trouble}\n`);
     process.stdout.write(json ? `${JSON.stringify(sites)}\n` : statusTable(sites));

@@ -297,6 +297,46 @@ describe('satellite serve', () => {
     for (const token of [live, pending]) expect(JSON.stringify([lines, json])).not.toContain(token);
   });
 
+  test.runIf(process.getuid?.() === 0)(
+    'status of a proxy of somebody else is a matter of permission',
+    async () => {
+      const folder = await scratch();
+      await chmod(folder, 0o755);
+      const [state, file] = [join(folder, 'state.sqlite'), join(folder, 'satellite.yaml')];
+      await writeFile(file, `domain: ${DOMAIN}\ntls: off\nstate: ${state}\n`);
+      await serve('--listen', '127.0.0.1:0', '--state', state);
+      const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--'];
+      const asked = run([...nobody, ...satelliteCommand, 'status', '--config', file]);
+      expect(await once(asked, 'close')).toEqual([4, null]);
+      expect(asked.lines).toEqual([
+        `satellite: ${state}.sock is not for this user: the proxy answers its own user and root.`,
+      ]);
+    },
+  );
+
+  test.each([
+    ['front', ['front', 'nginx']],
+    ['haproxy-config', ['haproxy-config']],
+    ['status', ['status']],
+    ['status --json', ['status', '--json']],
+  ])(
+    '%s ends quietly where nobody reads what it prints, and says what else is in the way',
+    async (_, args) => {
+      const folder = await scratch();
+      const [state, file] = [join(folder, 'state.sqlite'), join(folder, 'satellite.yaml')];
+      const haproxy = `haproxy: { socket: ${folder}/admin.sock, directory: ${folder} }`;
+      await writeFile(file, `domain: ${DOMAIN}\ntls: off\nstate: ${state}\n${haproxy}\n`);
+      await serve('--listen', '127.0.0.1:0', '--state', state);
+      const unread = run([...satelliteCommand, ...args, '--config', file]);
+      unread.stdout?.destroy();
+      expect(await once(unread, 'close')).toEqual([0, null]);
+      expect(unread.lines).toEqual([]);
+      const full = run(['sh', '-c', '"$@" >/dev/full', 'sh', ...satelliteCommand, ...args, '--config', file]);
+      expect(await once(full, 'close')).toEqual([3, null]);
+      expect(full.lines).toEqual([expect.stringMatching(/^satellite: The output can't be written: ENOSPC/)]);
+    },
+  );
+
   test.each([
     ['an option that does not exist', 2, ['serve', '--domian', 'x.test'], /--domain/],
     [
