@@ -177,7 +177,7 @@ export const haproxySchema = z.strictObject({
   directory: plainPath
     .optional()
     .describe(
-      "folder for what is between HAProxy and satellite, of satellite's user; beside the state if left out",
+      "folder for what is between HAProxy and satellite, of satellite's user; beside a state that is a file if left out",
     ),
   user: z
     .string()
@@ -282,12 +282,17 @@ export const configSchema = z
       .default(49 * 3600_000)
       .describe('how long a token lives while nobody reports its job'),
   })
-  .superRefine(({ haproxy, listen }, context) => {
+  .superRefine(({ engine, haproxy, listen, state }, context) => {
     const { socket, directory, chroot, threads } = haproxy;
     const refuse = (key: keyof typeof haproxy, message: string): void =>
       context.addIssue({ code: 'custom', path: ['haproxy', key], message });
     if (socket === undefined) {
       if (chroot !== undefined) refuse('chroot', 'is for a HAProxy that somebody else runs (haproxy.socket)');
+      if (engine === 'haproxy' && isDatabase(state) && directory === undefined)
+        refuse(
+          'directory',
+          'is needed where the state is a database: a folder of this satellite alone that a restart leaves in place, such as /var/lib/satellite/haproxy',
+        );
       return;
     }
     if (directory === undefined)

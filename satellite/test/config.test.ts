@@ -49,6 +49,11 @@ test.each([
     ['tls.0.ky: is not a known key; did you mean key?', 'tls.0.key: is needed'],
   ],
   [{ tokenTLT: '1h' }, ['tokenTLT: is not a known key; did you mean tokenTtl?']],
+  // A killed satellite's HAProxy is found there again; beside a file there is a place for it.
+  [
+    { engine: 'haproxy', state: 'postgresql:///satellite?host=/run/postgresql' },
+    [expect.stringMatching(/^haproxy.directory: is needed where the state is a database: .*such as \//)],
+  ],
   // Three letters from "routes", which has little to do with it.
   [{ ports: 8888 }, [expect.stringMatching(/^ports: is not a known key; known keys are /)]],
   [{ tls: {} }, [expect.stringMatching(/^tls: is needed: cert and key files, selfSigned/)]],

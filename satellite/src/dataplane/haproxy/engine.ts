@@ -8,7 +8,6 @@ import { ConfigError, type SatelliteConfig } from '../../config.ts';
 import type { Log } from '../../log.ts';
 import type { Traffic } from '../../operation/traffic.ts';
 import { listenOnFile } from '../../socket-file.ts';
-import { isDatabase } from '../../tokens/postgres-url.ts';
 import type { Engine } from '../engine.ts';
 import { type Account, accountOf, letIn } from './account.ts';
 import { AttachedHaproxy } from './attached.ts';
@@ -83,9 +82,7 @@ export class HaproxyEngine implements Engine {
     if (advice !== undefined) log({ event: 'haproxy-untested', message: advice });
     const isRoot = process.getuid?.() === 0;
     this.#account = socket !== undefined || isRoot ? accountOf(user) : undefined;
-    const given =
-      directory ??
-      (config.state === ':memory:' || isDatabase(config.state) ? undefined : `${config.state}.haproxy`);
+    const given = directory ?? (config.state === ':memory:' ? undefined : `${config.state}.haproxy`);
     this.#isOurs = given === undefined;
     this.#folder = given ?? mkdtempSync(path.join(tmpdir(), 'satellite-'));
     const files = fileNames(this.#folder);
