@@ -18,5 +18,10 @@ fi
 
 node=$root/node_modules/node/bin/node
 [ -x "$node" ] || { need_node && node=node; }
+# A debugger on loopback is open to every user of the host, and with it all that the program knows. The variable itself is for
+# what the program starts, too.
+case ${NODE_OPTIONS-} in
+*inspect*) node_options="${node_options-} --no-inspect --no-inspect-brk --no-inspect-wait" ;;
+esac
 # shellcheck disable=SC2086 # words
 exec "$node" ${node_options-} "$bin/entry.cjs" "$root/$bundle" "$@"

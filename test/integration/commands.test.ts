@@ -80,6 +80,32 @@ it('tells its version', async () => {
   expect(await call('--version')).toEqual({ exitCode: 0, stdout: `${version}\n`, stderr: '' });
 });
 
+describe('NODE_OPTIONS that are left over from a debugger', () => {
+  // Node.js would wait there for the debugger.
+  it.each(['--inspect=0', '--inspect-brk=0', '--inspect-wait=0', '--inspect --inspect_brk=0'])(
+    '%s let nobody into either program',
+    async (inspect) => {
+      for (const copy of [program, path.join(path.dirname(program), 'satellite')]) {
+        const env = { NODE_OPTIONS: inspect };
+        const ran = await run(['--help'], { home, path: searchPath(), env, program: copy });
+        expect(ran).toMatchObject({ exitCode: 0, stderr: '' });
+      }
+    },
+  );
+
+  it('reach what the launcher starts', async () => {
+    const seen = path.join(temporaryDirectory(), 'seen');
+    writeFileSync(
+      path.join(stubs.directory, 'squeue'),
+      `#!/bin/sh\necho "$NODE_OPTIONS" >'${seen}'\nexit 1\n`,
+      { mode: 0o755 },
+    );
+    saveSession(home, 'abcdef', {});
+    await run(['status'], { home, path: searchPath(), env: { NODE_OPTIONS: '--inspect=0' } });
+    expect(readFileSync(seen, 'utf8')).toBe('--inspect=0\n');
+  });
+});
+
 describe('--dry-run', () => {
   it('prints the script that would be submitted, contacts nobody and writes nothing', async () => {
     const cluster = observedCluster();
