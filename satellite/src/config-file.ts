@@ -2,6 +2,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { parse } from 'yaml';
 import { ConfigError } from './config.ts';
 import { fileFault } from './file-fault.ts';
+import { isReadableByEverybody } from './secret-file.ts';
 import { hasPassword, isDatabase } from './tokens/postgres-url.ts';
 
 /** Would whoever can read this know the password of a database? */
@@ -20,7 +21,7 @@ export function readConfigFile(file: string): Record<string, unknown> {
   if (value === null) return {};
   if (typeof value !== 'object' || Array.isArray(value))
     throw new ConfigError(`${file} must hold keys and values`);
-  if ('state' in value && isPasswordIn(value.state) && (statSync(file).mode & 0o007) !== 0)
+  if ('state' in value && isPasswordIn(value.state) && isReadableByEverybody(statSync(file)))
     throw new ConfigError(`${file} has a password in it and can be used by everybody; chmod 600 it`);
   return value as Record<string, unknown>;
 }

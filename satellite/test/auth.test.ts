@@ -1,6 +1,6 @@
 import { chmod, readFile, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { parseConfig } from '../src/config.ts';
 import { behindFront, gated, JUPYTER_TOKEN, line, navigation, Person, SIGN_IN_HOST } from './person.ts';
 import {
@@ -699,7 +699,9 @@ describe('the configuration', () => {
     await (await start({ htpasswd: file })).close();
     await chmod(`${state}.key`, 0o640);
     await expect(start({ htpasswd: file })).rejects.toThrow(/can be read by others; chmod 600/);
-    await chmod(`${state}.key`, 0o600);
+    vi.stubEnv('CREDENTIALS_DIRECTORY', folder);
+    onTestFinished(() => void vi.unstubAllEnvs());
+    await (await start({ htpasswd: file })).close();
     await writeFile(`${state}.key`, 'x\n');
     await expect(start({ htpasswd: file })).rejects.toThrow(/does not hold keys/);
   });

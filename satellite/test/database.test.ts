@@ -1,6 +1,6 @@
-import { chmod, writeFile } from 'node:fs/promises';
+import { chmod, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { ConfigError, parseConfig } from '../src/config.ts';
 import { DatabaseClock } from '../src/tokens/database-clock.ts';
 import { passwordFrom } from '../src/tokens/passfile.ts';
@@ -8,6 +8,8 @@ import { clientConfigs, databaseName, hasPassword } from '../src/tokens/postgres
 import { DOMAIN, scratch } from './support.ts';
 
 const parsed = (state: string) => () => parseConfig({ domain: DOMAIN, tls: 'off', state });
+
+afterEach(() => void vi.unstubAllEnvs());
 
 describe('the address of a database', () => {
   test.each([
@@ -125,6 +127,23 @@ describe('a passfile', () => {
     await writeFile(file, '*:*:*:*:x');
     await chmod(file, 0o640);
     await expect(passwordFrom(file, login)).rejects.toThrow(/chmod 600/);
+  });
+
+  test('that systemd brings in is for its service, although an ACL looks like a right of its group', async () => {
+    const [credentials, elsewhere] = [await scratch(), await scratch()];
+    vi.stubEnv('CREDENTIALS_DIRECTORY', credentials);
+    const [file, link] = [join(credentials, 'passfile'), join(credentials, 'link')];
+    await writeFile(file, '*:*:*:*:x');
+    await chmod(file, 0o440);
+    expect(await passwordFrom(file, login)).toBe('x');
+    await chmod(file, 0o444);
+    await expect(passwordFrom(file, login)).rejects.toThrow(/can be read by others/);
+    const other = join(elsewhere, 'passfile');
+    await writeFile(other, '*:*:*:*:x');
+    await chmod(other, 0o440);
+    await symlink(other, link);
+    for (const path of [other, link])
+      await expect(passwordFrom(path, login)).rejects.toThrow(/can be read by others/);
   });
 });
 

@@ -10,6 +10,7 @@ import { closeSync, constants, fstatSync, fsyncSync, openSync, readFileSync, wri
 import { ConfigError } from '../config.ts';
 import { fileFault } from '../file-fault.ts';
 import { openRegular } from '../regular-file.ts';
+import { isReadableByOthers } from '../secret-file.ts';
 
 const KEY_BYTES = 32;
 /** NIST SP 800-38D: 96 bits for GCM. */
@@ -127,7 +128,7 @@ function openKeys(file: string): number {
 function readKeys(file: string): Buffer[] {
   const descriptor = openKeys(file);
   try {
-    if ((fstatSync(descriptor).mode & 0o077) !== 0)
+    if (isReadableByOthers(file, fstatSync(descriptor)))
       throw new ConfigError(
         `${file} can be read by others; chmod 600 it, or remove it to have a new one made`,
       );

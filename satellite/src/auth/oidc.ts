@@ -3,6 +3,7 @@ import * as client from 'openid-client';
 import { ConfigError, type OidcConfig } from '../config.ts';
 import { fileFault } from '../file-fault.ts';
 import { readRegular } from '../regular-file.ts';
+import { isReadableByEverybody } from '../secret-file.ts';
 import type { ProviderTokens } from './sign-ins.ts';
 
 const TIMEOUT_S = 10;
@@ -186,7 +187,7 @@ function readSecret(file: string): string {
   const fault = (message: string): ConfigError =>
     new ConfigError(`auth.oidc.clientSecretFile: ${file} ${message}`);
   try {
-    if ((statSync(file).mode & 0o007) !== 0) throw fault('can be read by everybody; chmod 600 it');
+    if (isReadableByEverybody(statSync(file))) throw fault('can be read by everybody; chmod 600 it');
     const secret = readRegular(file).toString().trim();
     if (secret === '') throw fault('is empty');
     return secret;

@@ -2,6 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fileFault } from '../file-fault.ts';
+import { isReadableByOthers } from '../secret-file.ts';
 
 interface Login {
   readonly host: string;
@@ -18,8 +19,8 @@ interface Login {
 export async function passwordFrom(given: string | null, login: Login): Promise<string | undefined> {
   const path = given ?? process.env.PGPASSFILE ?? join(homedir(), '.pgpass');
   try {
-    const { mode } = await stat(path);
-    if ((mode & 0o077) !== 0) throw new Error(`${path} can be read by others; chmod 600 it`);
+    if (isReadableByOthers(path, await stat(path)))
+      throw new Error(`${path} can be read by others; chmod 600 it`);
     return find(await readFile(path, 'utf8'), login);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
