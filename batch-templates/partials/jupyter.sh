@@ -80,7 +80,7 @@ find_jupyter() {
     fi
     return
   done
-  printf '%s was not found on %s.' "${3%% *}" "$4" >"$1/problem"
+  printf '%s was not found on %s. Name an environment that has it with -e, --venv, --conda-env or --image.' "${3%% *}" "$4" >"$1/problem"
 }
 
 # From outside the range that the kernel hands out for connections, so that only listeners compete.

@@ -65,7 +65,7 @@ const cases: { name: string; args: string[]; reason: RegExp }[] = [
   {
     name: 'JupyterLab where there is only Notebook',
     args: ['--lab'],
-    reason: /jupyter-lab was not found on c[12]/,
+    reason: /jupyter-lab was not found on c[12]\. Name an environment that has it/,
   },
 ];
 

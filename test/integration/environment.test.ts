@@ -220,7 +220,9 @@ print(*(os.environ[name] for name in ("GREETING", "DECLARED", "runtime", "LOADED
   it('that nothing can be found after is told so', async () => {
     const { exitCode, stderr } = await run(['--setup', setupFile('PATH=/nowhere')], workstation());
     expect(exitCode).toBe(6);
-    expect(stderr).toContain(`jupyter-lab was not found on ${os.hostname()}.`);
+    expect(stderr).toContain(
+      `jupyter-lab was not found on ${os.hostname()}. Name an environment that has it with -e, --venv, --conda-env or --image.`,
+    );
   });
 
   it('that is just running when the launch is interrupted leaves nothing behind', async () => {
