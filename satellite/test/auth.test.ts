@@ -471,6 +471,33 @@ async function turnOut(how: string): Promise<void> {
   expect(hers.socket.destroyed).toBe(false);
 }
 
+test('a line of `blocked` that blocks nobody is told, once, while the others count', async () => {
+  const folder = await scratch();
+  const blocked = `${folder}/blocked`;
+  await writeFile(blocked, '# left\r\n\r\n  bob  \r\nalice # on leave\r\nEve Smith\r\n');
+  const troubles: unknown[] = [];
+  const proxy = await satellite(
+    {
+      ...behindFront,
+      auth: { header: 'X-User', blocked, users: { 'Eve Smith': 'eve', alice: 'alice', bob: 'bob' } },
+    },
+    { log: (entry) => entry.event === 'auth-file' && troubles.push(entry.message) },
+  );
+  const said = (lines: string) =>
+    `${blocked}: line ${lines} blocks nobody: it is not a name; a comment needs a line of its own`;
+  expect(troubles).toEqual([said('4')]);
+  const token = await issue(proxy.port);
+  const access = { jupyterToken: JUPYTER_TOKEN, owner: 'alice', sharedWith: ['bob', 'eve'] };
+  await api(proxy.port, 'PUT', `/tokens/${token}/access`, access);
+  const seenBy = async (user: string) =>
+    (await ask(proxy.port, { from: '127.0.0.1', host: siteHost(token), headers: { 'X-User': user } })).status;
+  expect([await seenBy('alice'), await seenBy('bob')]).toEqual([200, 403]);
+  expect(troubles).toEqual([said('4')]);
+  await writeFile(blocked, 'alice\nbob # too\neve smith\n');
+  expect([await seenBy('alice'), await seenBy('bob')]).toEqual([403, 200]);
+  expect(troubles).toEqual([said('4'), said('2, 3')]);
+});
+
 describe('between proxy and notebook', () => {
   /** What a notebook hears of a request of alice's. */
   async function heard(path: string, headers: Record<string, string> = {}) {

@@ -93,7 +93,9 @@ export class Auth {
     this.#store = store;
     this.accesses = new Accesses(store, this.#keys);
     this.#signIns = new SignIns(store, this.#keys);
-    this.#isBlocked = blockedUsers(auth.blocked, (message) => log({ event: 'auth-file', message }));
+    this.#isBlocked = blockedUsers(auth.blocked, auth.users, (message) =>
+      log({ event: 'auth-file', message }),
+    );
     this.#users = new Users({
       config: auth,
       keys: this.#keys,

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { setImmediate } from 'node:timers/promises';
 import * as z from 'zod';
 import { NotYoursError } from '../auth/access.ts';
+import { isAccount } from '../auth/account.ts';
 import { readBody } from '../body.ts';
 import { comesFromPage } from '../gate/browser.ts';
 import type { Client } from '../gate/client.ts';
@@ -60,8 +61,7 @@ const jobId = z.union([z.string(), z.int()]).transform((given, context) => {
 
 const WRONG_PORT = `must be an integer between ${MIN_PORT} and ${MAX_PORT}`;
 
-/** As systems name them, and as providers do. */
-const account = z.string().regex(/^[\x21-\x7e]{1,200}$/, 'is not the name of an account');
+const account = z.string().refine(isAccount, 'is not the name of an account');
 const MAX_SHARED = 1000;
 const jupyterToken = z
   .string()
