@@ -6,6 +6,7 @@ import type { Agent, IncomingMessage, RequestOptions, request } from 'node:http'
 import type { AgentOptions } from 'node:https';
 import { isIP, type Socket } from 'node:net';
 import { ConfigurationError, ProxyError } from '../errors.ts';
+import { fileProblem, systemWords } from '../file-system.ts';
 import { nextTurn } from '../interruption.ts';
 import { shown } from '../values.ts';
 
@@ -485,7 +486,7 @@ function trusted(caFile: string | undefined): { ca?: Buffer } {
     return { ca: readFileSync(caFile) };
   } catch (error) {
     throw new ConfigurationError(
-      `The proxy's certificate authority ${caFile} can't be read: ${(error as Error).message}.`,
+      `The proxy's certificate authority ${caFile} can't be read: ${fileProblem(caFile) ?? systemWords(error)}.`,
       'Check proxy.caFile in the configuration.',
     );
   }
@@ -518,6 +519,7 @@ function shownLine(text: string): string {
 }
 
 const noTls = 'it does not speak TLS';
+const noHttp = 'what answers there does not speak HTTP';
 
 const transportProblems: Record<string, string> = {
   ECONNREFUSED: 'it refuses connections',
@@ -542,10 +544,10 @@ function isNameProblem(error: unknown): boolean {
   return ['ENOTFOUND', 'EAI_AGAIN'].includes(String((error as { code?: unknown }).code));
 }
 
-/** What to do where something answers that is not trusted, or speaks no TLS; undefined where it's neither. Continued. */
+/** What to do where something answers that is not trusted, or speaks no HTTPS; undefined where it's neither. Continued. */
 export function trustAdvice(error: unknown, caFile: string | undefined): string | undefined {
   const code = String((error as { code?: unknown }).code ?? '');
-  if (transportProblem({ code }) === noTls)
+  if ([noTls, noHttp].includes(transportProblem({ code })))
     return 'Check the port in proxy.endpoint ("start-jupyter systems" shows which file it comes from): HTTPS must be spoken there';
   if (!isCertificateProblem(code)) return undefined;
   if (/EXPIRED|NOT_YET_VALID/.test(code))
@@ -566,6 +568,8 @@ export function transportProblem(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
   const known = transportProblems[code];
   if (known !== undefined) return known;
+  // What Node's parser of HTTP complains of; an answer that only breaks off has a code of this kind, too.
+  if (/^HPE_(?!INVALID_EOF)/.test(code)) return noHttp;
   return isCertificateProblem(code)
     ? `its certificate is not trusted (${message.replace(/; if the root CA is installed.*$/s, '')})`
     : shown(message);

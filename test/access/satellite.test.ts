@@ -363,6 +363,22 @@ describe('a proxy that is none', () => {
     expect(hint).toMatch(/^Check the port in proxy\.endpoint .*; nothing was submitted or left behind\.$/);
   });
 
+  it('because something else answers there is said without the words of a parser', async () => {
+    const server = createTcpServer((socket) => socket.end('SSH-2.0-OpenSSH_9.2\r\n'));
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    onTestFinished(() => void server.close());
+    const { port } = server.address() as AddressInfo;
+    const client = new SatelliteClient({
+      manageUrl: `http://manage.sites.test:${port}`,
+      connectTo: '127.0.0.1',
+    });
+    onTestFinished(() => client.close());
+    const { message, hint } = await refusal(client.issueToken());
+    expect(message).toMatch(/can't be reached: what answers there does not speak HTTP\.$/);
+    expect(hint).toMatch(/^Check the port in proxy\.endpoint /);
+  });
+
   it('because its certificate is not trusted comes with what to do about that', async () => {
     const state = path.join(temporaryDirectory(), 'state.sqlite');
     const satellite = await ourSatellite({ tls: { selfSigned: true }, state });
@@ -389,7 +405,12 @@ describe('a proxy that is none', () => {
 it('refuses a certificate authority that is not there', () => {
   expect(
     () => new SatelliteClient({ manageUrl: 'https://manage.sites.test', caFile: '/nowhere/ca.pem' }),
-  ).toThrow(ConfigurationError);
+  ).toThrow(
+    new ConfigurationError(
+      "The proxy's certificate authority /nowhere/ca.pem can't be read: does not exist.",
+      'Check proxy.caFile in the configuration.',
+    ),
+  );
 });
 
 describe('who answers', () => {
