@@ -48,14 +48,3 @@ export function firstWord(token: string): string {
 export function shortToken(token: string): string {
   return `${firstWord(token)}-…`;
 }
-
-/** A request's path as it may be logged: no query (it carries secrets), tokens shortened. */
-export function loggablePath(url: string): string {
-  // Another form than a path holds a host, and may hold a password.
-  if (!url.startsWith('/')) return '(not a path)';
-  const end = url.search(/[?#]/);
-  const path = end < 0 ? url : url.slice(0, end);
-  // Most have no hyphens at all.
-  if (!path.includes('-') && !path.includes('%')) return path;
-  return path.replace(/([a-z]{1,9})(?:(?:-|%2d)[a-z]{1,9}){2,5}/gi, '$1-…');
-}

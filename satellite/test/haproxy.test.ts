@@ -103,7 +103,7 @@ describe('a site', () => {
     const { entries, log, when } = journal();
     const { port } = await satellite({ limits: { unknownNamesPerMinute: 100 } }, { log });
     const token = await redeemed(port, (await echoing()).port);
-    const path = '/lab/tree/one-two-three?token=s3cret';
+    const path = '/lab/tree/one-two-three/four%252dfive%2Dsix?token=s3cret';
     expect((await visit(port, token, { path })).body).toBe(`the notebook ${path}`);
     const first = await when(({ path }) => String(path).startsWith('/lab'));
     expect(first).not.toHaveProperty('haproxy');
@@ -114,7 +114,7 @@ describe('a site', () => {
       bySelf = entries.find(({ haproxy }) => haproxy !== undefined);
     }
     expect({ ...bySelf, ms: 0, haproxy: undefined }).toEqual({ ...first, ms: 0, haproxy: undefined });
-    expect(bySelf).toMatchObject({ path: '/lab/tree/one-…', haproxy: '--' });
+    expect(bySelf).toMatchObject({ path: '/lab/tree/one-…/four-…', haproxy: '--' });
     expect(JSON.stringify(entries)).not.toMatch(new RegExp(`s3cret|${token}`));
     // Others are still to be looked at.
     const before = entries.length;

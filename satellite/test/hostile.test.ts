@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { LogEntry } from '../src/index.ts';
 import { StoreError } from '../src/index.ts';
-import { loggablePath } from '../src/log.ts';
+import { loggablePath } from '../src/loggable-path.ts';
 import {
   api,
   ask,
@@ -377,6 +377,30 @@ describe('the log', () => {
     expect(await client.ended()).toMatch(/^HTTP\/1\.1 400 /);
     expect(await logged.promise).toMatchObject({ event: 'unreadable', client: OUTSIDE });
     expect(JSON.stringify(entries)).not.toMatch(/secret/);
+  });
+
+  test.each([
+    ['/api/v1/tokens/reopen%252dpout%252dunwarlike', '/api/v1/tokens/reopen-…'],
+    ['/%72eopen%25252Dpout%2%64unwarlike/lab?x', '/reopen-…/lab'],
+    ['/Reopen.pout.Unwarlike', '/Reopen-…'],
+    ['/x/reopen_pout_unwarlike.html', '/x/reopen-….html'],
+    ['/reopen%20pout+unwarlike/', '/reopen-…/'],
+    ['/reopen%E2%80%90pout%e2%80%93unwarlike', '/reopen-…'],
+    ['/lab.reopen.pout.unwarlike.lab', '/lab.reopen-….lab'],
+    ['/a-b-c-d-e-reopen-pout-unwarlike', '/a-…'],
+    [`/reopen%${'25'.repeat(9)}2dpout`, '(encoded too often)'],
+  ])('has no token spelled in another way: %s', (path, logged) => {
+    expect(loggablePath(path)).toBe(logged);
+  });
+
+  test.each([
+    '/static/reopen.pout.js',
+    '/lab/tree/reopen/pout/unwarlike%2Freopen',
+    '/files/the%20data%20of%20spring%20%28final%29.ipynb',
+    '/api/kernels/3fa85f64-5717-4562-b3fc-2c963f66afa6/channels',
+    '/a%2fb%3Fc%23d%0A%ff%zz%',
+  ])('has other paths as they are: %s', (path) => {
+    expect(loggablePath(path)).toBe(path);
   });
 
   test('has no token in any case of letters, and no password', async () => {

@@ -3,7 +3,8 @@ import type { Passed } from '../dataplane/node/lane/lane.ts';
 import type { Client } from '../gate/client.ts';
 import type { Destination } from '../gate/destination.ts';
 import type { Refusal } from '../gate/hygiene.ts';
-import { type Log, loggablePath, shortToken } from '../log.ts';
+import { type Log, shortToken } from '../log.ts';
+import { loggablePath } from '../loggable-path.ts';
 import type { RequestKind, Traffic } from '../operation/traffic.ts';
 
 /** What a request turned out to be, once it has passed the gate. */

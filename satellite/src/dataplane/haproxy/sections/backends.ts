@@ -2,7 +2,7 @@ import type { HaproxyPlan } from '../configuration.ts';
 import { DEFAULTS, PAGES, SATELLITE, TABLES, WEBSOCKETS } from '../names.ts';
 import { errorFile, milliseconds } from './fragments.ts';
 
-const SHORT_PATH = 'path,regsub("([a-z]{1,9})((-|%2d)[a-z]{1,9}){2,5}","\\1-…",gi)';
+const SHORT_PATH = 'path,regsub("([a-z]{1,9})((-|%(25)*2d)[a-z]{1,9}){2,}","\\1-…",gi)';
 
 const toSatellite = ({ files }: HaproxyPlan): string =>
   `server satellite unix@${files.satellite} send-proxy-v2 proxy-v2-options ssl,authority`;
@@ -32,7 +32,7 @@ export function notebooksSection(plan: HaproxyPlan, name: string): string {
   return `backend ${name} from ${DEFAULTS}
   http-request set-log-level err
   http-request set-var(txn.path) path
-  http-request set-var(txn.path) '${SHORT_PATH}' if { path -m sub -- - %2d %2D }
+  http-request set-var(txn.path) '${SHORT_PATH}' if { path -m sub -- - 2d 2D }
   http-request track-sc2 var(txn.id) table ${isSockets ? TABLES.sockets : TABLES.requests}
   http-request return status 503 content-type text/plain hdr Retry-After 1 string "${tooMany}\\n" if { sc2_conn_cur gt ${most} }
   http-request set-dst var(txn.site),field(2,@)
