@@ -145,6 +145,8 @@ function ending(
     release();
     visitors.prober.close();
     (haproxy ?? own).close();
+    // Its socket must be gone before the folder is a successor's.
+    void unlisten();
     await haproxy?.end();
     const all = [unlisten(), ...(metrics ? [closed(metrics)] : [])];
     visitors.connections.close();

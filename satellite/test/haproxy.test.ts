@@ -22,7 +22,7 @@ import { Traffic } from '../src/operation/traffic.ts';
 import { selfSignedCertificate } from '../src/tls.ts';
 import { echoing, folder, isDirect, isEvent, journal, pidIn, runtimeIn, tunnel } from './behind-haproxy.ts';
 import { haproxyIs } from './differences.ts';
-import { run, satelliteCommand, serve } from './integration/program.ts';
+import { outcome, run, satelliteCommand, serve, serveArguments } from './integration/program.ts';
 import {
   api,
   ask,
@@ -536,6 +536,42 @@ describe('HAProxy', () => {
     expect((await stat(join(directory, 'satellite.sock'))).mode & 0o777).toBe(0o600);
     program.kill();
     await once(program, 'exit');
+  });
+
+  test('is no second satellite’s while the first one runs, and at once when that is killed', async () => {
+    const directory = await folder();
+    const where = ['--state', ':memory:', '--engine', 'haproxy', '--haproxy-directory', directory];
+    const same = ['--listen', '127.0.0.1:0', ...where];
+    const first = await serve(...same);
+    cleanup(() =>
+      pidIn(directory).then(
+        (pid) => process.kill(pid, 'SIGKILL'),
+        () => undefined,
+      ),
+    );
+    const { port } = first;
+    const token = await redeemed(port, (await echoing()).port);
+    await isDirect(directory, port, token);
+    const [open, pid] = [await tunnel(port, token), await pidIn(directory)];
+    for (const args of [same, [...same, '--http2', 'false']]) {
+      const { code, lines } = await outcome(...serveArguments, ...args);
+      expect([code, lines.at(-1)]).toEqual([
+        3,
+        `satellite: haproxy.directory: another satellite uses ${directory}; stop that one, or give this one a folder of its own`,
+      ]);
+    }
+    await open.send('still open').until(/still open/);
+    expect((await ask(port)).status).toBe(200);
+    expect((await stat(join(directory, 'lock'))).mode & 0o777).toBe(0o600);
+
+    first.child.kill('SIGKILL');
+    // Not "close": HAProxy goes on writing where its satellite did.
+    await once(first.child, 'exit');
+    const next = await serve(...same);
+    expect(await next.child.logged('haproxy-found')).toMatchObject({ pid });
+    const ended = once(next.child, 'close');
+    next.child.kill();
+    expect(await ended).toEqual([0, null]);
   });
 
   test('of another configuration is ended for one of this', async () => {

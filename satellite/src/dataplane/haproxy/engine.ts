@@ -13,6 +13,7 @@ import { type Account, accountOf, letIn } from './account.ts';
 import { AttachedHaproxy } from './attached.ts';
 import { haproxyConfiguration, settingsOf } from './configuration.ts';
 import { fileNames, namedForHaproxy, writeOwn } from './files.ts';
+import { FolderLock } from './lock.ts';
 import { HaproxyLog, type WriteLines } from './log.ts';
 import { backends } from './names.ts';
 import { type Address, checkProgram, type Haproxy, HaproxyProcess, LISTENER_FD, LOG_FD } from './process.ts';
@@ -58,6 +59,7 @@ export class HaproxyEngine implements Engine {
   /** Which HAProxy it is, where we run it. */
   readonly #version: string | undefined;
   readonly #files: ReturnType<typeof fileNames>;
+  readonly #lock: FolderLock;
   readonly #log: HaproxyLog;
   readonly #runtime: RuntimeApi;
   readonly #sites: HaproxySites;
@@ -72,7 +74,7 @@ export class HaproxyEngine implements Engine {
   #handsOver = false;
   #isClosed = false;
 
-  /** Throws a ConfigError where HAProxy is missing or too old, or its folder can't be used. */
+  /** Throws a ConfigError where HAProxy is missing or too old, or its folder can't be used or is another satellite's. */
   constructor(options: HaproxyEngineOptions) {
     this.#options = options;
     const { config, traffic, log, logLines } = options;
@@ -89,13 +91,14 @@ export class HaproxyEngine implements Engine {
     // One that is started by root lives in a jail with nothing but what it has to reach.
     const jail = socket === undefined && this.#account ? fileNames(path.join(this.#folder, 'jail')) : files;
     this.#files = { ...jail, sites: files.sites, certificate: files.certificate };
-    this.#makeFolders();
-    this.#log = new HaproxyLog(log, logLines);
-    this.#runtime = new RuntimeApi(socket ?? this.#file('runtime.sock'));
     if (Buffer.byteLength(this.#files.satellite) > MAX_PATH)
       throw new ConfigError(
         `haproxy.directory: ${this.#folder} is too long a path for a socket; write a shorter one, such as /run/satellite`,
       );
+    this.#makeFolders();
+    this.#lock = new FolderLock(this.#folder);
+    this.#log = new HaproxyLog(log, logLines);
+    this.#runtime = new RuntimeApi(socket ?? this.#file('runtime.sock'));
     this.#sites = new HaproxySites({
       runtime: this.#runtime,
       map: files.sites,
@@ -286,6 +289,7 @@ ${haproxyConfiguration({
     await this.#haproxy?.close();
     await this.#log.close(!this.#isAttached);
     if (this.#isOurs) rmSync(this.#folder, { recursive: true, force: true });
+    this.#lock.release();
   }
 
   /** Is HAProxy somebody else's to run? */
