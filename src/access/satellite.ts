@@ -480,7 +480,8 @@ class Unfinished extends Error {
   }
 }
 
-function trusted(caFile: string | undefined): { ca?: Buffer } {
+/** What a proxy's certificate is held against, where that isn't what the machine trusts. */
+export function trusted(caFile: string | undefined): { ca?: Buffer } {
   if (caFile === undefined) return {};
   try {
     return { ca: readFileSync(caFile) };

@@ -1,7 +1,6 @@
 /** The Satellite proxy: from its name to a token, which is given back. */
 import { type LookupAddress, lookup } from 'node:dns';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
 import net from 'node:net';
 import tls, { type PeerCertificate } from 'node:tls';
 import { satelliteAddress } from '../access/open.ts';
@@ -12,6 +11,7 @@ import {
   SatelliteClient,
   transportProblem,
   trustAdvice,
+  trusted,
 } from '../access/satellite.ts';
 import { PersonError } from '../errors.ts';
 import type { ProxyAddress } from '../systems/system.ts';
@@ -90,6 +90,7 @@ async function certificateStep(proxy: ProxyAddress): Promise<Finding[]> {
   try {
     answer = await peerCertificate(proxy);
   } catch (error) {
+    if (error instanceof PersonError) return [complained(title, error)];
     const advice = trustAdvice(error, proxy.caFile);
     const found = advice === undefined ? shown((error as Error).message, 160) : transportProblem(error);
     return [
@@ -122,7 +123,6 @@ async function peerCertificate(
   proxy: ProxyAddress,
 ): Promise<{ certificate: PeerCertificate; problem: string | undefined }> {
   const { host, port } = hostAndPort(proxy);
-  const ca = proxy.caFile === undefined ? {} : { ca: readFileSync(proxy.caFile) };
   // Looked at whether it is trusted or not: why it isn't is what is asked here. Nothing is sent.
   const socket = tls.connect({
     host,
@@ -131,7 +131,7 @@ async function peerCertificate(
     lookup,
     timeout,
     rejectUnauthorized: false,
-    ...ca,
+    ...trusted(proxy.caFile),
   });
   socket.once('timeout', () => socket.destroy(new Error('it does not answer')));
   try {

@@ -294,6 +294,14 @@ describe('the proxy', () => {
     expect({ exitCode, failed }).toEqual({ exitCode: 4, failed: ['Proxy: Connection'] });
   });
 
+  it('is told in words where the file of its authority is not there', async () => {
+    describeSite({ proxy: { endpoint: satellite.endpoint, caFile: '/nowhere/ca.pem' } });
+    const { findings } = await report();
+    expect(findings.get('Proxy: Certificate')?.found).toBe(
+      "The proxy's certificate authority /nowhere/ca.pem can't be read: does not exist.",
+    );
+  });
+
   it('is 4 where its authority is unknown, until the advice is followed', async () => {
     describeSite({ proxy: { endpoint: satellite.endpoint } });
     const { exitCode, failed, findings } = await report();
