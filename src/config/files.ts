@@ -224,9 +224,27 @@ function unreadable(file: string, why: string): ConfigurationError {
 }
 
 function validated(file: string, config: unknown, schema: z.ZodMiniType): LoadedFile {
+  const unnameable = prototypeKey(config);
+  if (unnameable !== undefined)
+    throw new ConfigurationError(`${file}: "${shown(unnameable)}" is not a setting.`);
   const parsed = schema.safeParse(config ?? {}, { reportInput: true });
   if (!parsed.success) throw complaint(file, schema, parsed.error);
   return { path: file, content: parsed.data as ConfigFile };
+}
+
+/**
+ * Where a file has a key "__proto__": Zod's records pass over it without a word.
+ * @param seen against aliases that lead back to themselves
+ */
+function prototypeKey(value: unknown, seen = new Set<unknown>()): string | undefined {
+  if (typeof value !== 'object' || value === null || seen.has(value)) return undefined;
+  seen.add(value);
+  for (const [key, inner] of Object.entries(value)) {
+    if (key === '__proto__') return key;
+    const below = prototypeKey(inner, seen);
+    if (below !== undefined) return `${key}.${below}`;
+  }
+  return undefined;
 }
 
 function complaint(file: string, schema: z.ZodMiniType, error: z.core.$ZodError): ConfigurationError {

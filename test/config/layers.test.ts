@@ -469,6 +469,18 @@ describe('a value in a file', () => {
     expect(error.message).not.toMatch(/Invalid/);
   });
 
+  test.each([
+    ['__proto__: { partition: debug }', '__proto__'],
+    ['systems: { "__proto__": { scheduler: slurm } }', 'systems.__proto__'],
+    [
+      'systems: { test: { partitions: { "__proto__": { maxTime: 1h } } } }',
+      'systems.test.partitions.__proto__',
+    ],
+  ])('%s, which names nothing, is refused', async (text, key) => {
+    write(place.user, text);
+    expect((await complaint()).message).toBe(`${place.user}: "${key}" is not a setting.`);
+  });
+
   test.each(['info: true', 'json: true', 'dryRun: true', 'config: x.yaml', 'lab: true', 'notebook: true'])(
     '%s is for the command line only',
     async (text) => {
