@@ -244,6 +244,20 @@ describe('around the recordings', () => {
     expect((await call(`/tokenjobstate.cgi?token=${token}`)).body).toBe('D');
   });
 
+  test.each([
+    ['', "Missing 'jobid' parameter"],
+    ['-rf', "'jobid' parameter isn't a job id"],
+    ['4711%3Bls', "'jobid' parameter isn't a job id"],
+    ['%20', "'jobid' parameter isn't a job id"],
+  ])(
+    'a jobid that is none is refused, and not called missing where it is there: "%s"',
+    async (id, message) => {
+      const { token, call } = await newWorld();
+      expect((await call(`/linktoken.cgi?token=${token}&jobid=${id}`)).body).toBe(`Oops! ${message}\n`);
+      expect((await call(`/linktoken.cgi?token=${token}&jobid=4711`)).body).toMatch(/^Success!/);
+    },
+  );
+
   test('the management paths do not exist elsewhere', async () => {
     const { port, token } = await newWorld();
     const onSite = await ask(port, { host: `${token}.${DOMAIN}`, path: '/getlink.cgi' });

@@ -108,8 +108,10 @@ async function linktoken({ management, request, query, client }: Call): Promise<
   if (request.method !== 'GET') return oops('Only GET method is supported');
   const given = query.get('token');
   if (!given) return oops("Missing 'token' parameter");
-  const jobId = jobIdFrom(query.get('jobid') ?? '');
-  if (jobId === undefined) return oops("Missing 'jobid' parameter");
+  const givenId = query.get('jobid');
+  if (!givenId) return oops("Missing 'jobid' parameter");
+  const jobId = jobIdFrom(givenId);
+  if (jobId === undefined) return oops("'jobid' parameter isn't a job id");
   const refusal = refuseOutsider(management, client, 'from within the cluster');
   if (refusal) return refusal;
   const token = tokenFrom(given);
