@@ -2,8 +2,9 @@ import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { createServer as createSecureServer, type Server as SecureServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Address } from './addresses.ts';
-import type { Limits, SatelliteConfig } from './config.ts';
+import { ConfigError, type Limits, type SatelliteConfig } from './config.ts';
 import { BACKLOG } from './gate/limits.ts';
+import { loopFaults } from './gate/routes.ts';
 import type { HandedSockets } from './operation/systemd.ts';
 import type { Parts } from './parts.ts';
 import { tlsOptions } from './tls.ts';
@@ -23,11 +24,11 @@ export interface Listeners {
 
 /**
  * Has everything listen, on `sockets` where they are handed over; what visitors come in by is the last, so that nothing arrives
- * before whoever awaits this has set its listeners, unless he waits for something else first. Rejects with the system's error
+ * before whoever awaits this has set its listeners, unless he waits for something else first. Tells `addresses`. Rejects with the system's error
  * or a ConfigError, and then nothing listens.
  */
 export async function openListeners(parts: Parts, sockets: HandedSockets): Promise<Listeners> {
-  const { config, haproxy } = parts;
+  const { config, haproxy, addresses } = parts;
   const server = visitorsServer(parts);
   const redirectFrom = sockets.http ?? config.redirectHttpFrom;
   const redirector = redirectFrom === undefined ? undefined : createServer(serverOptions(config.limits));
@@ -40,12 +41,17 @@ export async function openListeners(parts: Parts, sockets: HandedSockets): Promi
     await haproxy?.start(sockets.https ?? config.listen);
     if (haproxy) await haproxy.listen(server);
     else await listen(server, sockets.https ?? config.listen);
+    const address = haproxy?.address ?? addressOf(server);
+    addresses.set(address, ...[redirector, metrics].filter((one) => one !== undefined).map(addressOf));
+    // Only now: sockets that are handed over may be elsewhere than the configuration says.
+    const loops = loopFaults(config.routes, addresses.isOwn);
+    if (loops.length > 0) throw new ConfigError(loops.join('\n'));
+    return { server, redirector, servers, metrics, address };
   } catch (error) {
     await haproxy?.end();
     for (const one of metrics ? [...servers, metrics] : servers) one.close();
     throw error;
   }
-  return { server, redirector, servers, metrics, address: haproxy?.address ?? addressOf(server) };
 }
 
 /** Where a server listens that does. */

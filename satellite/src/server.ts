@@ -62,8 +62,7 @@ export async function startSatellite(
     throw error;
   }
   // From here to where visitors are let in nothing may be awaited: they would find nobody.
-  const { address, redirector, metrics } = listeners;
-  addresses.set(address, ...[redirector, metrics].filter((one) => one !== undefined).map(addressOf));
+  const { address, metrics } = listeners;
   if (input.haproxy !== undefined && haproxy === undefined)
     log({ event: 'haproxy-unused', message: 'haproxy: counts for nothing without engine: haproxy' });
   const openFiles = descriptorLimit();

@@ -16,6 +16,7 @@ import {
   lastAnswer,
   listenOn,
   NODE1,
+  NODE2,
   notebook,
   OUTSIDE,
   redeemed,
@@ -246,6 +247,32 @@ test.each([
 ])('routes that can not be are refused: %j', (routes, fault) => {
   const config = { domain: DOMAIN, tls: 'off', routes };
   expect(() => parseConfig(config)).toThrow(fault);
+});
+
+test.each([
+  ['127.0.0.1', '127.0.0.1'],
+  ['127.0.0.1', 'localhost'],
+  ['127.0.0.1', 'hub.localhost'],
+  ['127.0.0.1', '0.0.0.0'],
+  ['127.0.0.1', '[::ffff:127.0.0.1]'],
+  ['0.0.0.0', NODE1],
+])(
+  'a proxy on %s refuses a route to %s that leads to itself, and lets go of its port',
+  async (host, name) => {
+    const port = await freePort(host);
+    const start = (to: string) =>
+      satellite({ listen: `${host}:${port}`, routes: { [HUB]: 'http://10.0.0.1', [`${HUB}/jhub`]: to } });
+    await expect(start(`http://${name}:${port}`)).rejects.toThrow(
+      new RegExp(`^routes\\.hub\\.example\\.test/jhub: http://\\S+:${port} is this proxy itself; write`),
+    );
+    await start(`http://${NODE2}:${(port % 1000) + 1}`);
+  },
+);
+
+test('a route to another listener of the proxy leads to itself, too', async () => {
+  const port = await freePort('127.0.0.1');
+  const routes = { [HUB]: `http://127.0.0.1:${port}` };
+  await expect(satellite({ metricsListen: `127.0.0.1:${port}`, routes })).rejects.toThrow(ConfigError);
 });
 
 test('the name on which people sign in is taken where there is one', () => {

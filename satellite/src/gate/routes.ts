@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { SIGN_IN_LABEL } from '../auth/label.ts';
 import { tokenPattern } from '../tokens/words.ts';
 import { decideHost } from './host.ts';
+import { normalizeAddress } from './networks.ts';
 
 /** A fixed site: what is asked of a host name, or below a path of it, goes to one other server. */
 export interface Route {
@@ -55,6 +56,33 @@ export const routesSchema = z
       return [];
     }),
   );
+
+/** Where a fixed site is served. */
+export function serverOf({ to }: Route): { readonly host: string; readonly port: number } {
+  const port = Number(to.port) || (to.protocol === 'https:' ? 443 : 80);
+  return { host: to.hostname.replace(/^\[|\]$/g, ''), port };
+}
+
+/** What is wrong with routes of a proxy that listens where `isOwn` says, one line a fault. */
+export function loopFaults(
+  routes: readonly Route[],
+  isOwn: (host: string, port: number) => boolean,
+): string[] {
+  return routes.flatMap((route) => {
+    const { host, port } = serverOf(route);
+    if (!addressesOf(host).some((address) => isOwn(address, port))) return [];
+    const { host: name, path, to } = route;
+    return [`routes.${name}${path}: ${to.origin} is this proxy itself; write where the site is served`];
+  });
+}
+
+/** What is connected to, as far as that is certain without asking anybody. */
+function addressesOf(host: string): readonly string[] {
+  // RFC 6761 section 6.3. The unspecified address is this host itself (Linux).
+  if (/(^|\.)localhost\.?$/.test(host)) return ['127.0.0.1', '::1'];
+  if (host === '0.0.0.0' || host === '::') return [host, '127.0.0.1', '::1'];
+  return [normalizeAddress(host) ?? host];
+}
 
 /** What is wrong with routes beside the names that are taken already, one line a fault. */
 export function routeFaults(

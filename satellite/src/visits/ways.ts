@@ -5,7 +5,7 @@ import { framedEdits } from '../dataplane/framed.ts';
 import { fileFault } from '../file-fault.ts';
 import type { Destination } from '../gate/destination.ts';
 import type { DirectAddresses, DirectHost } from '../gate/direct.ts';
-import type { Route } from '../gate/routes.ts';
+import { type Route, serverOf } from '../gate/routes.ts';
 import { readRegular } from '../regular-file.ts';
 
 /** Where something is that isn't a session: a fixed site, or a host that is named directly. */
@@ -46,13 +46,14 @@ export class Ways {
   }
 }
 
-function targetOf({ host: name, path, to, caFile }: Route): Target {
-  const host = to.hostname.replace(/^\[|\]$/g, '');
+function targetOf(route: Route): Target {
+  const { host: name, path, to, caFile } = route;
+  const { host, port } = serverOf(route);
   const secure = to.protocol === 'https:';
   return {
     token: `route:${name}${path}`,
     host,
-    port: Number(to.port) || (secure ? 443 : 80),
+    port,
     // RFC 6066 section 3: addresses are no server names. The certificate is compared with the host then.
     ...(secure && {
       tls: {
