@@ -330,6 +330,13 @@ function checkResources(spec: LaunchSpec, settings: Settings): void {
     if (partition === undefined) continue;
     const { maxTime, maxGpus } = partition;
     if (maxTime !== undefined && resources.timeLimit !== undefined && resources.timeLimit > maxTime) {
+      if (!isTyped(settings, 'partition') && !isTyped(settings, 'time'))
+        refuse(
+          settings,
+          'partition',
+          `"${name}" allows ${formatDuration(maxTime)} at most, and the time of ${formatDuration(resources.timeLimit)} (${settings.time?.origin}) is more`,
+          `Write "time: ${Math.floor(maxTime / 60)}" there; for this once, type -t ${Math.floor(maxTime / 60)}, or another partition.`,
+        );
       throw new UsageError(
         `The partition "${name}" allows ${formatDuration(maxTime)} at most, and ${formatDuration(resources.timeLimit)} (${settings.time?.origin}) is more.`,
         `Write -t ${Math.floor(maxTime / 60)}, or choose another partition.`,

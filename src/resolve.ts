@@ -1,6 +1,6 @@
 /** From the command line to settings with their origins, and the system that they are for. */
 
-import { type FoundFile, loadFiles } from './config/files.ts';
+import { builtInFile, type FoundFile, loadFiles } from './config/files.ts';
 import {
   environmentLayers,
   fileLayer,
@@ -49,13 +49,16 @@ export async function resolve(
   // Before anything is refused that the other system may have: a profile, partitions.
   if (facts.isNameWithheld() && !quiet?.value) sayNameWithheld(system);
   const entry = systems.get(system.name);
-  const defaults: Layer = {
-    origin: defaultsOrigin(system),
-    values: (entry?.defaults ?? {}) as OptionValues,
-  };
+  const defaults = files.map(({ path, content }): Layer => {
+    const of = defaultsOrigin(system);
+    return {
+      origin: path === builtInFile ? of : `${of} (${path})`,
+      values: (content.systems?.[system.name]?.defaults ?? {}) as OptionValues,
+    };
+  });
   const chosen = profile === undefined ? [] : [profileLayer(entry?.profiles ?? {}, profile, system)];
   return {
-    settings: mergeLayers([builtIn, defaults, ...lower, ...chosen, ...upper]),
+    settings: mergeLayers([builtIn, ...defaults, ...lower, ...chosen, ...upper]),
     system,
     files: files.map((file) => file.path),
   };
@@ -83,7 +86,8 @@ function defaultsOrigin({ name }: System): string {
 
 /** Whether a setting is what holds where nobody says anything: built in, or one of the system's defaults. */
 export function isDefault({ origin }: Setting, system: System): boolean {
-  return origin === builtIn.origin || origin === defaultsOrigin(system);
+  const ofSystem = defaultsOrigin(system);
+  return origin === builtIn.origin || origin === ofSystem || origin.startsWith(`${ofSystem} (`);
 }
 
 /** The settings of a profile. They go before those of files, and what is typed beside it goes before them. */

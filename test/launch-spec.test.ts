@@ -93,6 +93,17 @@ describe('the limits of a partition', () => {
     expect(error.hint).toContain('-t 10');
   });
 
+  it('hold for a time and a partition of files: a mistake in them, with the one of each named', () => {
+    const error = refusal({}, cluster, { partition: 'debug', time: 10_800 });
+    expect(error).toBeInstanceOf(ConfigurationError);
+    expect(error.message).toBe(
+      '/home/a/config.yaml: partition: "debug" allows 30m at most, and the time of 3h (/home/a/config.yaml) is more.',
+    );
+    expect(error.hint).toContain('"time: 30"');
+    for (const typed of [{ partition: 'debug' }, { time: 10_800 }])
+      expect(refusal(typed, cluster, { partition: 'debug', time: 10_800 })).toBeInstanceOf(UsageError);
+  });
+
   it('hold for GPUs', () => {
     expect(spec({ partition: 'gpu-shared', gpu: { count: 3 } }).resources.gpu).toEqual({ count: 3 });
     const error = refusal({ partition: 'gpu-shared', gpu: { count: 4 } });

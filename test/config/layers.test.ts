@@ -89,7 +89,7 @@ describe('the layers', () => {
       place.site,
       'systems: { test: { scheduler: slurm, proxy: { endpoint: sites.test }, defaults: { partition: defaults } } }\n',
     );
-    expect(await partition()).toEqual({ value: 'defaults', origin: 'defaults of test' });
+    expect(await partition()).toEqual({ value: 'defaults', origin: `defaults of test (${place.site})` });
     write(place.site, 'systems: { test: { scheduler: slurm, proxy: { endpoint: sites.test } } }\n');
     expect(await partition()).toBeUndefined();
   });
@@ -479,6 +479,17 @@ describe('a value in a file', () => {
   ])('%s, which names nothing, is refused', async (text, key) => {
     write(place.user, text);
     expect((await complaint()).message).toBe(`${place.user}: "${key}" is not a setting.`);
+  });
+
+  it('the file whose defaults ask for more than their partition allows is named', async () => {
+    write(
+      place.user,
+      'systems: { test: { defaults: { time: 3h, partition: debug }, partitions: { debug: { maxTime: 30m } } } }',
+    );
+    const { settings, system } = await settled();
+    const refused = () => launchSpec(settings, system, '/');
+    expect(refused).toThrow(ConfigurationError);
+    expect(refused).toThrow(`defaults of test (${place.user}): partition: "debug" allows 30m at most`);
   });
 
   test.each(['info: true', 'json: true', 'dryRun: true', 'config: x.yaml', 'lab: true', 'notebook: true'])(

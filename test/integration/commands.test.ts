@@ -170,7 +170,7 @@ describe('--info', () => {
     expect(ran.stdout).toMatch(/^system +test \(Test\) +scheduler: slurm$/m);
     expect(ran.stdout).toMatch(/^time +2h +-t, --time$/m);
     expect(ran.stdout).toMatch(/^memory +8192 MiB +START_JUPYTER_MEMORY$/m);
-    expect(ran.stdout).toMatch(/^partition +compute +defaults of test$/m);
+    expect(ran.stdout).toMatch(/^partition +compute +defaults of test \(\/.+\)$/m);
     expect(ran.stdout).toMatch(/^account +not set$/m);
   });
 
@@ -183,7 +183,7 @@ describe('--info', () => {
     expect(system).toMatchObject({ name: 'test', scheduler: 'slurm' });
     expect(settings).toMatchObject({
       time: { value: 7200, origin: '-t, --time' },
-      partition: { value: 'compute', origin: 'defaults of test' },
+      partition: { value: 'compute', origin: expect.stringMatching(/^defaults of test \(\/.+\)$/) },
       account: null,
     });
   });
