@@ -61,11 +61,19 @@ describe('the address of a database', () => {
     ['postgresql://me:secret@localhost:x,127.0.0.1/satellite', /is not an address/],
     ['postgresql://me:secret@localhost/satellite?host=/a,/b,/c&port=1,2', /one for each host/],
     ['postgresql://me:secret@localhost/satellite?target_session_attrs=standby', /is read-write/],
+    ['postgresql://me:50%-secret@localhost/satellite', /% in it that begins no code.*write %25/],
     ['mysql://me:secret@localhost/satellite', /is no file/],
   ])('%s is refused, and says nothing of a password', (state, message) => {
     expect(parsed(state)).toThrow(ConfigError);
     expect(parsed(state)).toThrow(message);
-    expect(parsed(state)).not.toThrow(/secret@|:secret/);
+    expect(parsed(state)).not.toThrow(/secret@|:secret|-secret/);
+  });
+
+  test('with a certificate that is not there is refused by its name', () => {
+    const state = 'postgresql://db.example.edu/satellite?sslmode=verify-full&sslrootcert=/none/ca.pem';
+    expect(() => clientConfigs(state)).toThrow(
+      "sslrootcert: /none/ca.pem can't be read: there is no such file",
+    );
   });
 
   test('has no password where it may be logged', () => {

@@ -1,5 +1,7 @@
 import { userInfo } from 'node:os';
+import { getCACertificates } from 'node:tls';
 import type { ClientConfig } from 'pg';
+import { fileFault } from '../file-fault.ts';
 import { readRegular } from '../regular-file.ts';
 import { passwordFrom } from './passfile.ts';
 
@@ -65,14 +67,23 @@ export function databaseName(state: string): string {
   return `postgresql://${at}/${database}`;
 }
 
-/** How to connect to each of its servers. Throws the system's error where a file of certificates can't be read. */
+/** How to connect to each of its servers. Throws an error for people where a file of certificates can't be read. */
 export function clientConfigs(state: string): ClientConfig[] {
   const { servers, parameters, password, user, database } = parse(state);
   const file = (name: string): string | undefined => {
     const path = parameters.get(name);
-    return path === null ? undefined : readRegular(path).toString();
+    if (path === null) return undefined;
+    try {
+      return readRegular(path).toString();
+    } catch (error) {
+      throw new Error(`${name}: ${path} can't be read: ${fileFault(error)}`);
+    }
   };
-  const tls = { ca: file('sslrootcert'), cert: file('sslcert'), key: file('sslkey') };
+  const ssl = parameters.get('sslmode') === 'verify-full' && {
+    ca: file('sslrootcert') ?? authorities(),
+    cert: file('sslcert'),
+    key: file('sslkey'),
+  };
   return servers.map((server) => {
     const place = { ...server, user, database };
     return {
@@ -80,11 +91,17 @@ export function clientConfigs(state: string): ClientConfig[] {
       // Asked for only if the server wants one.
       password:
         password ?? ((() => passwordFrom(parameters.get('passfile'), place)) as () => Promise<string>),
-      ssl: parameters.get('sslmode') === 'verify-full' ? tls : false,
+      ssl,
       application_name: 'satellite',
       keepAlive: true,
     };
   });
+}
+
+/** The system's, and those of NODE_EXTRA_CA_CERTS; undefined for Node's own where the system has none, as in a container. */
+function authorities(): string[] | undefined {
+  const system = getCACertificates('system');
+  return system.length === 0 ? undefined : [...system, ...getCACertificates('extra')];
 }
 
 /** Throws a RangeError that says what to write instead. */
@@ -96,7 +113,7 @@ function parse(state: string): Place {
   if (other !== undefined)
     throw new RangeError(`${other} is not a parameter of its address; there are ${[...known].join(', ')}`);
   const servers = serversIn(state, parameters);
-  const database = decodeURIComponent(url.pathname.slice(1));
+  const database = decoded(url.pathname.slice(1));
   if (database === '' || servers.some(({ host }) => host === ''))
     throw new RangeError(
       'needs a host and a database: postgresql://HOST/DATABASE or postgresql:///DATABASE?host=/run/postgresql',
@@ -113,9 +130,9 @@ function parse(state: string): Place {
     throw new RangeError('target_session_attrs is read-write; satellites write, whatever it says');
   return {
     servers,
-    user: parameters.get('user') ?? (decodeURIComponent(url.username) || userInfo().username),
+    user: parameters.get('user') ?? (decoded(url.username) || userInfo().username),
     database,
-    password: url.password === '' ? undefined : decodeURIComponent(url.password),
+    password: url.password === '' ? undefined : decoded(url.password),
     parameters,
   };
 }
@@ -131,11 +148,20 @@ function serversIn(state: string, parameters: URLSearchParams): Server[] {
   const given = text.split(',').map((one) => {
     const url = URL.parse(`postgresql://${one}`);
     if (url === null) throw new RangeError(NO_ADDRESS);
-    return { host: decodeURIComponent(url.hostname).replace(/^\[|\]$/g, ''), port: url.port };
+    return { host: decoded(url.hostname).replace(/^\[|\]$/g, ''), port: url.port };
   });
   const hosts = parameters.get('host')?.split(',') ?? given.map(({ host }) => host);
   const ports = parameters.get('port')?.split(',') ?? given.map(({ port }) => port);
   if (ports.length > 1 && ports.length !== hosts.length)
     throw new RangeError('has more than one port, but not one for each host');
   return hosts.map((host, i) => ({ host, port: Number(ports[i] ?? ports[0]) || 5432 }));
+}
+
+/** Throws a RangeError that repeats nothing of it: it may be a password. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    throw new RangeError('has a % in it that begins no code such as %40; write %25 for the sign itself');
+  }
 }

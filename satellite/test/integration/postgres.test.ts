@@ -812,8 +812,19 @@ describe.skipIf(leftOut)(`a state in PostgreSQL${leftOut ? ` (left out: ${obstac
     expect(await failure(at('localhost'))).toMatch(/the server wants a password.*passfile/);
     await write(password);
     expect(await failure(at('127.0.0.1'))).toMatch(/altnames|not in the cert/i);
-    expect(await failure(at('localhost', ''))).toMatch(/self.signed/);
+    const untrusted = await failure(at('localhost', ''));
+    expect(untrusted).toMatch(/self.signed.*sslrootcert=FILE/);
+    expect(untrusted).not.toMatch(/Node/);
+    expect(await failure(at('localhost', `&sslrootcert=${passfile}.none`))).toMatch(
+      /sslrootcert: .*\.none can't be read: there is no such file\.$/,
+    );
     expect((await api((await start(at('localhost'))).port, 'POST', '/tokens')).status).toBe(201);
+    // As if the system knew its authority.
+    const serve = [...satelliteCommand, ...serveArguments, '--listen', '127.0.0.1:0'];
+    await run([...serve, '--state', at('localhost', ''), '--status-socket', `${passfile}.system`], {
+      ...process.env,
+      SSL_CERT_FILE: server.certificate,
+    }).logged('listening');
     expect(`${said} ${wrong}`).not.toMatch(new RegExp(`${password}|not-the-password`));
   });
 
