@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { chmod, chown, readdir, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { createServer as createHttpServer } from 'node:http';
 import { connect as connectHttp2 } from 'node:http2';
-import { createServer, type Socket } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -724,6 +724,19 @@ describe('HAProxy', () => {
     for (const client of [visitor, page]) client.socket.destroy();
     await stopped;
     expect(() => process.kill(pid, 0)).toThrow('ESRCH');
+  });
+
+  test('of somebody else that writes to our log holds up no end', async () => {
+    const directory = await folder();
+    const { entries, log, when } = journal();
+    const proxy = await satellite({ haproxy: { directory } }, { log });
+    const file = join(directory, process.getuid?.() === 0 ? 'jail/log.sock' : 'log.sock');
+    const other = connect(file).on('error', () => undefined);
+    cleanup(() => other.destroy());
+    other.write('{"event":"of another one"}\n');
+    await when(isEvent('of another one'));
+    await proxy.stop();
+    expect(entries.at(-1)).toMatchObject({ event: 'stopped' });
   });
 
   test('leaves nothing behind', async () => {

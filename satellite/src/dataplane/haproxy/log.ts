@@ -29,6 +29,9 @@ const PIPE: Keeper = { room: 96 * 1024, longestMs: WAIT_MS };
 /** While the socket is full they stay in HAProxy's own buffer, where the oldest give way to the newest at last. */
 const RING: Keeper = { room: RING_SIZE / 4, longestMs: LONG_WAIT_MS };
 
+/** For how long what a HAProxy that is over has sent may still be read, in milliseconds. */
+const LAST_MS = 1000;
+
 const NEWLINE = 10;
 
 /** Bytes that wait no longer: as many as Node reads at once. */
@@ -68,13 +71,20 @@ export class HaproxyLog {
     for (const read of this.#sources.values()) read();
   }
 
-  /** Takes in what has been sent. It ends by itself once HAProxy has; `isOver` is false for one that goes on. */
+  /**
+   * Takes in what has been sent. It ends by itself once HAProxy has; `isOver` is false for one that goes on. Nobody else is waited
+   * for: another HAProxy may have come here, which ends when it likes.
+   */
   async close(isOver: boolean): Promise<void> {
     const closed = once(this.#server, 'close');
     this.#server.close();
     this.hurry();
-    if (!isOver) for (const socket of this.#sources.keys()) setTimeout(() => socket.destroy(), 3 * WAIT_MS);
+    const cut = (): void => {
+      for (const socket of this.#sources.keys()) socket.destroy();
+    };
+    const timer = setTimeout(cut, isOver ? LAST_MS : 3 * WAIT_MS);
     await closed;
+    clearTimeout(timer);
   }
 
   /** Reads from HAProxy's end of a pipe. */
