@@ -282,6 +282,8 @@ const kinds: Readonly<Record<string, string>> = {
 };
 
 function inWords(issue: z.core.$ZodIssue): string {
+  // A key with nothing behind it, or "~".
+  if (issue.input === null) return 'is empty; give it a value, or leave the key out';
   if (issue.code === 'invalid_type')
     return issue.input === undefined ? 'is missing' : `must be ${kinds[issue.expected] ?? issue.expected}`;
   if (issue.code === 'invalid_value') return `must be ${issue.values.join(' or ')}`;

@@ -481,6 +481,21 @@ describe('a value in a file', () => {
     expect((await complaint()).message).toBe(`${place.user}: "${key}" is not a setting.`);
   });
 
+  test.each([
+    ['time: null', 'time'],
+    ['partition:', 'partition'],
+    ['gpu: ~', 'gpu'],
+    ['here:', 'here'],
+    ['module:', 'module'],
+    ['systems: { test: { defaults: { time: } } }', 'systems.test.defaults.time'],
+    ['systems: { test: { title: } }', 'systems.test.title'],
+  ])('%s is told to be empty', async (text, key) => {
+    write(place.user, text);
+    expect((await complaint()).message).toMatch(
+      `${place.user}: ${key}: is empty; give it a value, or leave the key out`,
+    );
+  });
+
   it('the file whose defaults ask for more than their partition allows is named', async () => {
     write(
       place.user,
