@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { HaproxyLog } from '../src/dataplane/haproxy/log.ts';
+import type { LogEntry } from '../src/index.ts';
 
 interface Reader {
   readonly log: HaproxyLog;
@@ -12,12 +13,15 @@ interface Reader {
   readonly haproxy: Socket;
   /** What has been handed on, piece by piece. */
   readonly pieces: string[];
+  /** What has been logged beside that. */
+  readonly entries: LogEntry[];
 }
 
 async function reader(as: 'ring' | 'pipe' = 'ring'): Promise<Reader> {
   const pieces: string[] = [];
+  const entries: LogEntry[] = [];
   const log = new HaproxyLog(
-    () => undefined,
+    (entry) => entries.push(entry),
     (lines) => pieces.push(lines.toString()),
   );
   const folder = mkdtempSync(path.join(tmpdir(), 'satellite-test-'));
@@ -30,7 +34,7 @@ async function reader(as: 'ring' | 'pipe' = 'ring'): Promise<Reader> {
   const haproxy = connect(path.join(folder, 'log.sock'));
   onTestFinished(() => void haproxy.destroy());
   await once(haproxy, 'connect');
-  return { log, haproxy, pieces };
+  return { log, haproxy, pieces, entries };
 }
 
 /** For how long lines wait, one wait after the other, in milliseconds, while so many bytes of them come in each. */
@@ -38,7 +42,7 @@ async function* waits({ haproxy }: Reader, bytesInMs: number): AsyncGenerator<nu
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
   onTestFinished(() => void vi.useRealTimers());
   const begun = vi.spyOn(globalThis, 'setTimeout');
-  const line = `${'x'.repeat(99)}\n`;
+  const line = `{${'x'.repeat(98)}\n`;
   haproxy.write(line);
   for (;;) {
     while (vi.getTimerCount() === 0) await new Promise((resolve) => setImmediate(resolve));
@@ -73,6 +77,24 @@ test("HAProxy's lines are handed on whole and in their order, however they arriv
   expect(pieces.filter((piece) => !piece.endsWith('\n'))).toEqual([]);
 });
 
+test("HAProxy's own words become JSON between the requests; whether it reaches satellite is told elsewhere", async () => {
+  const { log, haproxy, pieces, entries } = await reader();
+  haproxy.end(`Server satellite/satellite is DOWN, reason: Socket error.
+backend satellite has no server available!
+{"number":1}
+{"number":2}
+Proxy satellite-visitors reached "process" FD limit.
+{"number":3}
+Server other/one is DOWN.
+`);
+  await log.close(true);
+  expect(pieces.join('')).toBe('{"number":1}\n{"number":2}\n{"number":3}\n');
+  expect(entries).toEqual([
+    { event: 'haproxy', message: 'Proxy satellite-visitors reached "process" FD limit.' },
+    { event: 'haproxy', message: 'Server other/one is DOWN.' },
+  ]);
+});
+
 test('HAProxy goes on when satellite ends: what it has said by then is in the log', async () => {
   const { log, haproxy, pieces } = await reader();
   await new Promise((resolve) => haproxy.write('{"number":1}\n{"number":2}\n{"num', resolve));
@@ -84,7 +106,7 @@ test('the more HAProxy has to say the sooner it is read again: what does not fit
   const { log, haproxy, pieces } = await reader();
   const timers = vi.spyOn(globalThis, 'setTimeout');
   onTestFinished(() => timers.mockRestore());
-  const line = `${'x'.repeat(1023)}\n`;
+  const line = `{${'x'.repeat(1022)}\n`;
   const many = 32 * 1024;
   for (let i = 0; i < many; i += 1) if (!haproxy.write(line)) await once(haproxy, 'drain');
   haproxy.end();

@@ -34,6 +34,12 @@ const LAST_MS = 1000;
 
 const NEWLINE = 10;
 
+/** What lines about requests begin with; HAProxy's own words go without. */
+const BRACE = '{'.charCodeAt(0);
+
+/** Whether it reaches us, of which it tells whoever has started it as well: not so at each start, until we listen. */
+const ABOUT_US = /^(?:Server|backend) satellite\b/;
+
 /** Bytes that wait no longer: as many as Node reads at once. */
 const ENOUGH = 64 * 1024;
 
@@ -119,13 +125,27 @@ export class HaproxyLog {
       const all = rest.length === 0 ? piece : Buffer.concat([rest, piece]);
       const end = all.lastIndexOf(NEWLINE) + 1;
       rest = all.subarray(end);
-      if (end > 0) this.#write(all.subarray(0, end));
+      if (end > 0) this.#sort(all.subarray(0, end));
     };
     socket.on('readable', () => {
       if (socket.readableLength >= ENOUGH || socket.readableLength === 0) hand();
       else timer ??= setTimeout(hand, wait());
     });
     this.#sources.set(socket, hand);
+  }
+
+  /** Whole lines: those about requests are handed on as they are, many at once. */
+  #sort(lines: Buffer): void {
+    let from = 0;
+    for (let at = 0, next = 0; at < lines.length; at = next) {
+      next = lines.indexOf(NEWLINE, at) + 1;
+      if (lines[at] === BRACE) continue;
+      if (from < at) this.#write(lines.subarray(from, at));
+      from = next;
+      const message = lines.toString('utf8', at, next).trimEnd();
+      if (!ABOUT_US.test(message)) this.#log({ event: 'haproxy', message });
+    }
+    if (from < lines.length) this.#write(lines.subarray(from));
   }
 
   #parse(lines: Buffer): void {
