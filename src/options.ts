@@ -17,6 +17,7 @@ import {
   parseModules,
   parseName,
   parsePath,
+  parseScratchDirectory,
   parseServer,
   parseVariable,
   shown,
@@ -368,7 +369,7 @@ export const options = {
     argument: 'DIR',
     group: 'Environment',
     help: 'where the job keeps temporary files; {user} and {job} are replaced',
-    read: typed(parsePath),
+    read: typed(parseScratchDirectory),
   },
 
   batchScript: {

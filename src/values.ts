@@ -258,6 +258,14 @@ export function parsePath(text: string): string {
   return text;
 }
 
+/** A path in which the job replaces two names; any other in braces would name a directory as it is. */
+export function parseScratchDirectory(text: string): string {
+  const unknown = /\{(?!(?:user|job)\})\w+\}/.exec(text)?.[0];
+  if (unknown !== undefined)
+    throw new InvalidValue(`${shown(unknown)} is not replaced; only {user} and {job} are`);
+  return parsePath(text);
+}
+
 /** Somebody's text on one line, without characters that a terminal would obey or hide. */
 export function printable(text: string): string {
   return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '�');

@@ -11,6 +11,7 @@ import {
   parseModules,
   parseName,
   parsePath,
+  parseScratchDirectory,
   parseVariable,
   shown,
 } from '../src/values.ts';
@@ -382,6 +383,15 @@ describe('a path', () => {
 
   test.each(['', 'a\0b', 'x'.repeat(5000)])('%j is refused', (text) => {
     complaint(() => parsePath(text));
+  });
+});
+
+describe('a scratch directory', () => {
+  it.each(['/scratch/{user}/job_{job}', 'relative', '/a b'])('may be %s', (text) => {
+    expect(parseScratchDirectory(text)).toBe(text);
+  });
+  it.each(['rel/{foo}', '/scratch/{USER}'])('%s holds what nobody replaces', (text) => {
+    expect(() => parseScratchDirectory(text)).toThrow('only {user} and {job} are');
   });
 });
 
