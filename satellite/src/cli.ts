@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { Argument, Command, InvalidArgumentError, Option } from 'commander';
 import packageJson from '../package.json' with { type: 'json' };
-import { ConfigError, parseConfig, parseDuration } from './config.ts';
-import { isPasswordIn, readConfigFile } from './config-file.ts';
+import { ConfigError, parseDuration } from './config.ts';
+import { isPasswordIn, parseConfigFile, readConfigFile } from './config-file.ts';
 import { configOptions } from './config-options.ts';
 import { haproxyPart } from './dataplane/haproxy/attached.ts';
 import { EXIT, fail } from './exit.ts';
@@ -95,7 +95,7 @@ program
   .requiredOption('--config <file>', "the proxy's configuration file (YAML or JSON)")
   .option('--json', 'as JSON')
   .action(async ({ config, json }: { config: string; json?: true }) => {
-    const checked = parseConfig(readConfigFile(config));
+    const checked = parseConfigFile(config);
     const { sites, state } = await askStatus(checked).catch((error: Error) =>
       fail(EXIT.proxy, unanswered(checked.state, error)),
     );
@@ -139,7 +139,7 @@ program
   .description('print what a HAProxy that somebody else runs needs in its configuration (haproxy.socket)')
   .requiredOption('--config <file>', "the proxy's configuration file (YAML or JSON)")
   .action(({ config }: { config: string }) => {
-    const checked = parseConfig(readConfigFile(config));
+    const checked = parseConfigFile(config);
     if (checked.haproxy.socket === undefined)
       throw new ConfigError('haproxy.socket: is needed; without it satellite starts a HAProxy of its own');
     process.stdout.write(haproxyPart(checked).text);
@@ -151,7 +151,7 @@ program
   .argument('<file>', "the original's state.sqlite")
   .requiredOption('--config <file>', "the proxy's configuration file (YAML or JSON)")
   .action(async (file: string, { config }: { config: string }) => {
-    const done = await importOriginal(file, parseConfig(readConfigFile(config)));
+    const done = await importOriginal(file, parseConfigFile(config));
     for (const line of done.leftOut) process.stderr.write(`satellite: left out ${line}.\n`);
     process.stdout.write(
       `Imported ${done.mapped} sites, ${done.pending} waiting tokens and ${done.jobs} jobs; left out ${done.leftOut.length}.\n`,
@@ -170,7 +170,7 @@ program
       throw new ConfigError('everybody on this host can read a password here; put it into a passfile');
     const fault = isDatabase(from) ? databaseFault(from) : existsSync(from) ? undefined : 'is not there';
     if (fault !== undefined) throw new ConfigError(`${isDatabase(from) ? 'the address' : from} ${fault}`);
-    const done = await copyState(from, parseConfig(readConfigFile(config)).state, logToStderr);
+    const done = await copyState(from, parseConfigFile(config).state, logToStderr);
     process.stdout.write(
       `Copied ${done.tokens} tokens, ${done.jobs} jobs and ${done.secrets} sealed entries.\n`,
     );

@@ -4,9 +4,10 @@ import {
   configSchema,
   haproxySchema,
   limitsSchema,
+  parseConfig,
   type SatelliteConfigInput,
 } from './config.ts';
-import { isPasswordIn, readConfigFile } from './config-file.ts';
+import { isPasswordIn, namingFile, readConfigFile } from './config-file.ts';
 
 const kebab = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
@@ -61,10 +62,32 @@ export function configOptions(): Option[] {
   });
 }
 
-/** What the command line says over what its configuration file says. Throws a ConfigError. */
-export function layersOf(given: Record<string, unknown>): SatelliteConfigInput {
-  const { config: file, tls, tlsCert, tlsKey, helpLink, ...rest } = given;
-  const fromFile = typeof file === 'string' ? readConfigFile(file) : {};
+/**
+ * What the command line says over what its configuration file says, checked. Throws a ConfigError, which names the file where
+ * no option has a word in what is wrong.
+ */
+export function layersOf({ config: file, ...given }: Record<string, unknown>): SatelliteConfigInput {
+  if (typeof file !== 'string') return checked(layered(given, {}));
+  const fromFile = readConfigFile(file);
+  const layers = layered(given, fromFile);
+  // `--tls-cert` arrives as `tlsCert`.
+  const isOption = (key: string): boolean => Object.keys(given).some((option) => option.startsWith(key));
+  return namingFile(
+    file,
+    (key) => Object.hasOwn(fromFile, key) && !isOption(key),
+    () => checked(layers),
+  );
+}
+
+function checked(layers: SatelliteConfigInput): SatelliteConfigInput {
+  parseConfig(layers);
+  return layers;
+}
+
+function layered(
+  { tls, tlsCert, tlsKey, helpLink, ...rest }: Record<string, unknown>,
+  fromFile: Record<string, unknown>,
+): SatelliteConfigInput {
   const options = splitGroups(rest, fromFile);
   if (isPasswordIn(options.state))
     throw new ConfigError(

@@ -245,9 +245,29 @@ describe('satellite serve', () => {
       'listen: "nowhere" is not an address to listen on; write HOST:PORT, such as 0.0.0.0:443',
       'tokenTtl: "soon" is not a duration; write it as 49h, 90m or 1d12h',
     ]) {
-      expect(text).toContain(`satellite: ${fault}`);
+      expect(text).toContain(`satellite: ${file}: ${fault}`);
     }
     expect(text).not.toMatch(/\bat .*\.ts:\d+/);
+  });
+
+  test('a mistake in a configuration file names it; one of an option does not', async () => {
+    const file = join(await scratch(), 'satellite.yaml');
+    await writeFile(
+      file,
+      `domain: ${DOMAIN}\ntls: off\nstate: ':memory:'\nlimits: { headerTimes: 1s }\nhsts: no\n`,
+    );
+    const inFile = [
+      `satellite: ${file}: limits.headerTimes: is not a known key; did you mean headerTime?`,
+      expect.stringContaining(`satellite: ${file}: hsts: is a duration`),
+    ];
+    expect(await outcome('status', '--config', file)).toEqual({ code: 3, lines: inFile });
+    expect(await outcome('serve', '--config', file)).toEqual({ code: 3, lines: inFile });
+    const given = await outcome('serve', '--config', file, '--hsts', 'never', '--token-ttl', 'soon');
+    expect(given.lines).toEqual([
+      inFile[0],
+      expect.stringMatching(/^satellite: hsts: is a duration/),
+      expect.stringMatching(/^satellite: tokenTtl: "soon" is not/),
+    ]);
   });
 
   test('--help knows every key of the configuration', async () => {
