@@ -382,6 +382,9 @@ describe('HAProxy', () => {
     process.kill(await pidIn(directory), 'SIGSTOP');
     await when(isEvent('haproxy-unreachable'));
     expect(await health()).toBe(503);
+    expect((await when(isEvent('haproxy-ended'))).message).toMatch(
+      /^it did not answer as it should for [1-9]\d* s and was ended; it is started again$/,
+    );
     await when(isEvent('haproxy-started'));
     await expect.poll(health).toBe(200);
     expect((await visit(port, token)).body).toBe('the notebook /');

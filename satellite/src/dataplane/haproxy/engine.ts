@@ -68,8 +68,8 @@ export class HaproxyEngine implements Engine {
   #isUp = false;
   #isStale = false;
   #isTelling = false;
-  /** It runs, and does not do what it is told. */
-  #isDeaf = false;
+  /** Since when it runs and does not do what it is told. */
+  #deafSince: number | undefined;
   /** It is told nothing, since it has another configuration, and visitors come in through it. */
   #handsOver = false;
   #isClosed = false;
@@ -231,7 +231,7 @@ ${haproxyConfiguration({
 
   /** Why nobody should be sent here, in words for people; undefined if nothing is wrong. */
   get trouble(): string | undefined {
-    if (this.#handsOver || (this.#isUp && !this.#isDeaf)) return undefined;
+    if (this.#handsOver || (this.#isUp && this.#deafSince === undefined)) return undefined;
     return 'HAProxy does not answer, or leads nobody here; see the log.';
   }
 
@@ -346,16 +346,18 @@ ${haproxyConfiguration({
       this.#isStale = false;
       try {
         await this.#sites.reconcile();
-        this.#isDeaf = false;
+        this.#deafSince = undefined;
       } catch (error) {
         this.#isStale = true;
-        this.#isDeaf = true;
+        this.#deafSince ??= performance.now();
         this.#options.log({ event: 'haproxy-unreachable', message: (error as Error).message });
         await pause(RETRY_MS, undefined, { ref: false });
       }
     }
     this.#isTelling = false;
-    if (this.#isWanted) this.#haproxy?.giveUp();
+    if (!this.#isWanted) return;
+    const seconds = Math.round((performance.now() - (this.#deafSince ?? 0)) / 1000);
+    this.#haproxy?.giveUp(`it did not answer as it should for ${seconds} s and was ended`);
   }
 
   get #isWanted(): boolean {
@@ -364,7 +366,7 @@ ${haproxyConfiguration({
 
   #lost(error: Error): void {
     if (this.#isClosed || !this.#isUp) return;
-    this.#isDeaf = true;
+    this.#deafSince ??= performance.now();
     this.#options.log({ event: 'haproxy-unreachable', message: error.message });
     void this.#tellAll();
   }

@@ -65,8 +65,8 @@ export interface Haproxy {
   drain(grace: number): Promise<void>;
   /** Ends it, with everything that is open. */
   close(): Promise<void>;
-  /** It doesn't take in what it is told. */
-  giveUp(): void;
+  /** It doesn't take in what it is told; `why` is for the log. */
+  giveUp(why: string): void;
 }
 
 /** An address to bind, or the descriptor of a socket that is bound already. */
@@ -129,6 +129,8 @@ export class HaproxyProcess implements Haproxy {
   readonly #at: Place;
   #running: Running | undefined;
   isFound = false;
+  /** Why it was ended by us, to be started again. */
+  #givenUp: string | undefined;
   #isStopping = false;
 
   private constructor(options: ProcessOptions, at: Place) {
@@ -179,8 +181,10 @@ export class HaproxyProcess implements Haproxy {
   }
 
   /** That is no way to go on: somebody's site must be able to end. */
-  giveUp(): void {
-    if (this.#running) signal(this.#running.pid, 'SIGKILL');
+  giveUp(why: string): void {
+    if (!this.#running) return;
+    this.#givenUp = why;
+    signal(this.#running.pid, 'SIGKILL');
   }
 
   /** One that goes on serving after the satellite that started it was killed, if it is what we would start. */
@@ -256,7 +260,9 @@ export class HaproxyProcess implements Haproxy {
     onUp();
     for (;;) {
       const since = performance.now();
-      const how = await running.over;
+      const ended = await running.over;
+      const how = this.#givenUp ?? ended;
+      this.#givenUp = undefined;
       if (this.#isStopping) return;
       onDown();
       if (performance.now() - since > STEADY_MS) rest = FIRST_PAUSE_MS;
