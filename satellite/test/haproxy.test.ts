@@ -20,6 +20,7 @@ import { ConfigError } from '../src/index.ts';
 import { askStatus } from '../src/operation/status.ts';
 import { Traffic } from '../src/operation/traffic.ts';
 import { selfSignedCertificate } from '../src/tls.ts';
+import { isAlive } from './alive.ts';
 import { echoing, folder, isDirect, isEvent, journal, pidIn, runtimeIn, tunnel } from './behind-haproxy.ts';
 import { haproxyIs } from './differences.ts';
 import { outcome, run, satelliteCommand, serve, serveArguments } from './integration/program.ts';
@@ -741,6 +742,53 @@ describe('HAProxy', () => {
     await proxy.stop();
     expect(entries.at(-1)).toMatchObject({ event: 'stopped' });
   });
+
+  test.each(['in order', 'while it starts again', 'taken over'])(
+    'that is ended (%s) leaves no private key and no socket',
+    async (how) => {
+      const [directory, files] = [await folder(), await scratch()];
+      const [program, started] = [join(files, 'program'), join(files, 'started')];
+      const script = `[ "$1" = -v ] || echo $$ >>${started}; exec haproxy "$@"`;
+      await writeFile(program, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+      const pids = async () => (await readFile(started, 'utf8')).trim().split('\n').map(Number);
+      cleanup(async () => {
+        for (const pid of await pids()) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
+      });
+      const same = [
+        '--domain',
+        DOMAIN,
+        '--tls',
+        'selfSigned',
+        '--listen',
+        '127.0.0.1:0',
+        '--state',
+        ':memory:',
+      ];
+      const more = ['--engine', 'haproxy', '--haproxy-directory', directory, '--haproxy-program', program];
+      const start = async () => {
+        const child = run([...satelliteCommand, 'serve', ...same, ...more]);
+        await child.logged('listening');
+        return child;
+      };
+      let child = await start();
+      expect(await readFile(join(directory, 'certificate-0.pem'), 'utf8')).toContain('PRIVATE KEY');
+      if (how === 'taken over') {
+        child.kill('SIGKILL');
+        await once(child, 'exit');
+        child = await start();
+      }
+      if (how === 'while it starts again') {
+        process.kill(await pidIn(directory), 'SIGKILL');
+        while ((await pids()).length < 2) await pause(1);
+      }
+      const ended = once(child, 'close');
+      child.kill();
+      expect(await ended).toEqual([0, null]);
+      expect((await pids()).filter(isAlive)).toEqual([]);
+      const left = await readdir(directory, { recursive: true });
+      expect(left.filter((name) => /\.(?:sock|pem)/.test(name))).toEqual([]);
+    },
+  );
 
   test('leaves nothing behind', async () => {
     vi.stubEnv('TMPDIR', await folder());

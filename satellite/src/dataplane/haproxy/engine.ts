@@ -12,7 +12,7 @@ import type { Engine } from '../engine.ts';
 import { type Account, accountOf, letIn } from './account.ts';
 import { AttachedHaproxy } from './attached.ts';
 import { haproxyConfiguration, settingsOf } from './configuration.ts';
-import { fileNames, namedForHaproxy, writeOwn } from './files.ts';
+import { fileNames, namedForHaproxy, removeCertificates, writeOwn } from './files.ts';
 import { FolderLock } from './lock.ts';
 import { HaproxyLog, type WriteLines } from './log.ts';
 import { backends } from './names.ts';
@@ -68,6 +68,8 @@ export class HaproxyEngine implements Engine {
   #isUp = false;
   #isStale = false;
   #isTelling = false;
+  /** No HAProxy but ours has what is in the folder. */
+  #hasFolder = false;
   /** Since when it runs and does not do what it is told. */
   #deafSince: number | undefined;
   /** It is told nothing, since it has another configuration, and visitors come in through it. */
@@ -134,6 +136,7 @@ export class HaproxyEngine implements Engine {
             },
             isTold: async () => this.#isTelling || (await this.#sites.isTold()),
           });
+    this.#hasFolder = !this.#isAttached;
   }
 
   /** Where, how, and with what configuration one of ours is started. */
@@ -163,7 +166,10 @@ ${haproxyConfiguration({
   ],
 })}`;
     return {
-      writeFiles: () => this.#writeFiles(),
+      writeFiles: () => {
+        this.#hasFolder = true;
+        this.#writeFiles();
+      },
       onLog: (lines: Socket) => this.#log.takePipe(lines),
       program,
       version: this.#version as string,
@@ -257,6 +263,7 @@ ${haproxyConfiguration({
     const earlier = this.#renewal;
     this.#renewal = (async () => {
       await earlier.catch(() => undefined);
+      if (this.#isClosed) return;
       writeOwn(file, joined(pem));
       if (!this.#isUp) return;
       await this.#runtime.ask(`set ssl cert ${file}`, joined(pem));
@@ -288,8 +295,24 @@ ${haproxyConfiguration({
   async end(): Promise<void> {
     await this.#haproxy?.close();
     await this.#log.close(!this.#isAttached);
+    if (this.#hasFolder) this.#clear();
     if (this.#isOurs) rmSync(this.#folder, { recursive: true, force: true });
     this.#lock.release();
+  }
+
+  /** Nobody is to find a private key, or a socket that nobody listens on, where HAProxy is over. */
+  #clear(): void {
+    if (!existsSync(this.#folder)) return;
+    try {
+      removeCertificates(this.#folder);
+      for (const socket of [this.#file('runtime.sock'), this.#files.lines, this.#files.pause])
+        rmSync(socket, { force: true });
+    } catch (error) {
+      this.#options.log({
+        event: 'haproxy-left',
+        message: `what HAProxy has had is still in ${this.#folder}, with the private key: ${(error as Error).message}`,
+      });
+    }
   }
 
   /** Is HAProxy somebody else's to run? */

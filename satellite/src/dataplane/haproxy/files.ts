@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { ConfigError } from '../../config.ts';
 import type { Account } from './account.ts';
@@ -35,6 +35,12 @@ export function namedForHaproxy(
     files: { satellite: seen(satellite), log: seen(log), lines: seen(lines), pause: seen(pause), sites },
     bound: { lines: bound(lines), pause: bound(pause) },
   };
+}
+
+/** All that are in a folder: there may have been more of them when it was last used. */
+export function removeCertificates(folder: string): void {
+  for (const name of readdirSync(folder))
+    if (/^certificate-\d+\.pem$/.test(name)) rmSync(path.join(folder, name));
 }
 
 /** Writes a file that nobody but us may read. Throws a ConfigError where that can't be done. */

@@ -148,7 +148,8 @@ export class HaproxyProcess implements Haproxy {
     const made = new HaproxyProcess(options, at);
     const found = await made.#adopt();
     made.isFound = found !== undefined;
-    made.#running = found ?? (await made.#launch(at));
+    if (found) made.#running = found;
+    else await made.#launch(at);
     return made;
   }
 
@@ -210,12 +211,17 @@ export class HaproxyProcess implements Haproxy {
     return undefined;
   }
 
+  /** It is the one that is running as soon as it has begun, so that an end finds it also while it starts. */
   async #launch(at: Place): Promise<Running> {
     const { program, version, file, note, configuration, writeFiles, runtime, log, onLog } = this.#options;
     const description = this.#description;
     writeFiles();
     writeOwn(file, configuration(description));
     const listener = typeof at === 'number' ? undefined : await listenOn(at);
+    if (this.#isStopping) {
+      listener?.close();
+      throw new ConfigError('haproxy: it is not needed any more');
+    }
     const { since, until, option } = KEEP_BUFFERS;
     const keep = compareVersions(version, since) >= 0 && compareVersions(version, until) < 0 ? [option] : [];
     const child = spawn(program, ['-db', ...keep, '-f', file], {
@@ -232,6 +238,8 @@ export class HaproxyProcess implements Haproxy {
       (error: Error) => error.message,
     );
     const complaints: string[] = [];
+    const running = { pid: child.pid as number, address, over };
+    this.#running = running;
     let isUp = false;
     createInterface(child.stderr as Readable).on('line', (text) => {
       if (IDLE_TALK.test(text)) return;
@@ -247,9 +255,10 @@ export class HaproxyProcess implements Haproxy {
       if (!info.includes(`description: ${description}`)) continue;
       isUp = true;
       writeOwn(note, JSON.stringify({ written: description, address }));
-      return { pid: child.pid as number, address, over };
+      return running;
     }
     child.kill('SIGKILL');
+    await over;
     throw new ConfigError(complaint(complaints, 'it does not answer on its runtime socket'));
   }
 
@@ -275,14 +284,11 @@ export class HaproxyProcess implements Haproxy {
           running = await this.#launch(at);
           break;
         } catch (error) {
+          if (this.#isStopping) return;
           log({ event: 'haproxy-unusable', message: (error as Error).message });
         }
       }
-      this.#running = running;
-      if (this.#isStopping) {
-        signal(running.pid, 'SIGTERM');
-        return;
-      }
+      if (this.#isStopping) return;
       log({ event: 'haproxy-started', pid: running.pid });
       onUp();
     }
