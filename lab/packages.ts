@@ -56,6 +56,7 @@ export async function installTools(say: Say): Promise<void> {
     'bsdutils',
     'curl',
     'environment-modules',
+    'fish',
     'groff-base',
     'jupyter-notebook',
     'libfaketime',
@@ -70,6 +71,7 @@ export async function installTools(say: Say): Promise<void> {
     'shellcheck',
     'systemd-container',
     'wget',
+    'zsh',
   ];
   await installPackages(tools, 'the tests', say);
   await unpackLmod(say);

@@ -164,12 +164,12 @@ describe(`on PBS${note}`, () => {
   });
 
   test.each([
-    [['-q', 'nosuchqueue'], 'it knows no such queue (Unknown queue)'],
-    [['-l', 'select=banana'], 'it can not read what is asked for (Illegal attribute'],
-    [['-l', 'select=1:ncpus=1:nosuch=3'], 'it knows no such resource (Unknown resource: nosuch)'],
-    [['-q', 'debug', '-l', 'walltime=02:00:00'], 'it asks for more than the queue or the server allows (Job'],
+    [['--', '-q', 'nosuchqueue'], 'it knows no such queue (Unknown queue)'],
+    [['--', '-l', 'select=banana'], 'it can not read what is asked for (Illegal attribute'],
+    [['--', '-l', 'select=1:ncpus=1:nosuch=3'], 'it knows no such resource (Unknown resource: nosuch)'],
+    [['-t', '2h', '--', '-q', 'debug'], 'it asks for more than the queue or the server allows (Job'],
   ])('what qsub refuses leaves nothing: %j', async (options, words) => {
-    const { exitCode, stdout, stderr } = await call('--', ...options);
+    const { exitCode, stdout, stderr } = await call(...options);
     expect({ exitCode, stdout }).toEqual({ exitCode: 5, stdout: '' });
     const [line = '', ...more] = stderr
       .trimEnd()

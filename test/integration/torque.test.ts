@@ -77,13 +77,13 @@ describe(`on Torque${note}`, () => {
   });
 
   test.each([
-    [['-q', 'nosuchqueue'], 'it knows no such queue (Unknown queue MSG=cannot locate queue)'],
+    [['--', '-q', 'nosuchqueue'], 'it knows no such queue (Unknown queue MSG=cannot locate queue)'],
     [
-      ['-q', 'debug', '-l', 'walltime=02:00:00'],
+      ['-t', '2h', '--', '-q', 'debug'],
       'it asks for more than the queue or the server allows (Job exceeds queue resource limits',
     ],
   ])('what qsub refuses leaves nothing: %j', async (options, words) => {
-    const { exitCode, stdout, stderr } = await call('--', ...options);
+    const { exitCode, stdout, stderr } = await call(...options);
     expect({ exitCode, stdout }).toEqual({ exitCode: 5, stdout: '' });
     expect(stderr).toContain(`Torque refuses the job: ${words}`);
     expect(readdirSync(cluster.home.sessions)).toEqual([]);

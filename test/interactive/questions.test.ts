@@ -1,4 +1,6 @@
-import { describe, expect, it, test } from 'vitest';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { beforeAll, describe, expect, it, test, vi } from 'vitest';
 import { mergeLayers } from '../../src/config/layers.ts';
 import { type Asked, factsFrom, whatIsMissing } from '../../src/interactive/facts.ts';
 import { withLast } from '../../src/interactive/interview.ts';
@@ -13,8 +15,22 @@ import {
 import type { LaunchSpec } from '../../src/launch-spec.ts';
 import type { OptionValues } from '../../src/options.ts';
 import { capacityOf } from '../../src/schedulers/capacity.ts';
+import { schedulers } from '../../src/schedulers/registry.ts';
 import type { System } from '../../src/systems/system.ts';
+import { temporaryDirectory } from '../support/directories.ts';
 import { plainLaunch } from '../support/launch-spec.ts';
+
+/** A login node of every scheduler: what is asked must not depend on this machine. */
+beforeAll(() => {
+  const bin = temporaryDirectory();
+  for (const scheduler of ['slurm', 'pbs', 'sge'] as const)
+    for (const command of schedulers[scheduler].commands)
+      writeFileSync(path.join(bin, command), '', { mode: 0o755 });
+  vi.stubEnv('PATH', bin);
+  return () => {
+    vi.unstubAllEnvs();
+  };
+});
 
 const gib = 1024;
 const small = {
