@@ -4,7 +4,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { makeIssuedCertificate } from '../../../satellite/test/certificate.ts';
 import { type Browser, openBrowser } from './browser.ts';
 import {
@@ -149,6 +149,27 @@ describe.each([
       /cannot access '\/nowhere'.*\n\/usr$/,
     );
   });
+});
+
+test('JupyterLab is used on after requests of its own failed', async () => {
+  const jupyter = await startJupyterLab();
+  onTestFinished(() => jupyter.stop());
+  const site = await openTestSite(certificate);
+  onTestFinished(() => site.close());
+  site.goLive(jupyter.socket);
+  const browser = await openBrowser({ caFile: certificate.ca, hostMap });
+  onTestFinished(() => browser.close());
+  const tab = await browser.newPage();
+  await tab.goto(siteUrl(site, jupyter));
+  const page = new JupyterLabPage(tab);
+  await page.waitUntilReady();
+
+  await tab.route('**/api/**', (route) => route.abort('connectionreset'));
+  await tab.locator('.jp-Dialog', { hasText: 'Server Connection Error' }).waitFor();
+  await tab.unroute('**/api/**');
+
+  await page.closeConnectionErrors();
+  expect(await page.runCell('7*6')).toBe('42');
 });
 
 describe('certificates are verified', () => {

@@ -100,7 +100,8 @@ export class JupyterLabPage implements JupyterPage {
   /** From now on closes, as a person would, what Lab says where one of its own requests met a connection that broke. */
   async closeConnectionErrors(): Promise<void> {
     const dialog = this.#frame.locator('.jp-Dialog', { hasText: 'Server Connection Error' });
-    await this.page.addLocatorHandler(dialog, () => dialog.locator('.jp-mod-accept').click());
+    // Its only button: "Dismiss", which accepts, in Lab 4.0, and "Close", which rejects, in 4.6.
+    await this.page.addLocatorHandler(dialog, () => dialog.locator('button.jp-Dialog-button').click());
   }
 
   /**
