@@ -5,6 +5,7 @@ import {
   haproxySchema,
   limitsSchema,
   parseConfig,
+  type SatelliteConfig,
   type SatelliteConfigInput,
 } from './config.ts';
 import { isPasswordIn, namingFile, readConfigFile } from './config-file.ts';
@@ -66,8 +67,8 @@ export function configOptions(): Option[] {
  * What the command line says over what its configuration file says, checked. Throws a ConfigError, which names the file where
  * no option has a word in what is wrong.
  */
-export function layersOf({ config: file, ...given }: Record<string, unknown>): SatelliteConfigInput {
-  if (typeof file !== 'string') return checked(layered(given, {}));
+export function configOf({ config: file, ...given }: Record<string, unknown>): SatelliteConfig {
+  if (typeof file !== 'string') return parseConfig(layered(given, {}));
   const fromFile = readConfigFile(file);
   const layers = layered(given, fromFile);
   // `--tls-cert` arrives as `tlsCert`.
@@ -75,13 +76,8 @@ export function layersOf({ config: file, ...given }: Record<string, unknown>): S
   return namingFile(
     file,
     (key) => Object.hasOwn(fromFile, key) && !isOption(key),
-    () => checked(layers),
+    () => parseConfig(layers),
   );
-}
-
-function checked(layers: SatelliteConfigInput): SatelliteConfigInput {
-  parseConfig(layers);
-  return layers;
 }
 
 function layered(

@@ -1,9 +1,9 @@
-import { ConfigError, parseConfig } from './config.ts';
-import { layersOf } from './config-options.ts';
+import { ConfigError } from './config.ts';
+import { configOf } from './config-options.ts';
 import { EXIT, fail } from './exit.ts';
 import { linesToStderr, logToStderr } from './log.ts';
 import { notifySystemd, takeHandedSockets } from './operation/systemd.ts';
-import { startSatellite } from './server.ts';
+import { startChecked } from './server.ts';
 
 /** From the end of the grace to the end of the process. */
 const STOP_MARGIN_MS = 5000;
@@ -21,10 +21,9 @@ export async function serve(given: Record<string, unknown>): Promise<void> {
   process.on('SIGUSR1', () => undefined);
   // Until there is something to read again: it must not end a proxy that is about to serve.
   process.on('SIGHUP', () => undefined);
-  const layers = layersOf(given);
-  const { stopDelay, stopGrace } = parseConfig(layers);
+  const config = configOf(given);
   const sockets = takeHandedSockets();
-  const satellite = await startSatellite(layers, {
+  const satellite = await startChecked(config, {
     log: logToStderr,
     logLines: linesToStderr,
     sockets,
@@ -44,7 +43,7 @@ export async function serve(given: Record<string, unknown>): Promise<void> {
   const stop = (): void => {
     if (!isStopping) {
       // Whatever TimeoutStopSec= says, delay and grace are granted.
-      const patience = (stopDelay + stopGrace + STOP_MARGIN_MS) * 1000;
+      const patience = (config.stopDelay + config.stopGrace + STOP_MARGIN_MS) * 1000;
       notifySystemd(['STOPPING=1', `EXTEND_TIMEOUT_USEC=${patience}`], logToStderr);
     }
     const ended = isStopping ? satellite.close() : satellite.stop();

@@ -1,7 +1,8 @@
 import type { Server as SecureServer } from 'node:https';
 import { setTimeout as pause } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import type { Address } from './addresses.ts';
-import { parseConfig, type SatelliteConfigInput } from './config.ts';
+import { haproxySchema, parseConfig, type SatelliteConfig, type SatelliteConfigInput } from './config.ts';
 import type { Pem } from './dataplane/haproxy/engine.ts';
 import { descriptorLimit } from './gate/limits.ts';
 import { addressOf, closed, type Listeners, openListeners } from './listeners.ts';
@@ -48,10 +49,16 @@ export interface StartOptions {
  */
 export async function startSatellite(
   input: SatelliteConfigInput,
-  options: StartOptions = {},
+  options?: StartOptions,
 ): Promise<Satellite> {
-  const config = parseConfig(input);
-  const { log = () => undefined, sockets = {}, logLines } = options;
+  return await startChecked(parseConfig(input), options);
+}
+
+/** The same with a configuration that is checked and complete already. */
+export async function startChecked(
+  config: SatelliteConfig,
+  { log = () => undefined, sockets = {}, logLines }: StartOptions = {},
+): Promise<Satellite> {
   const parts = await openParts(config, log, logLines);
   const { addresses, registry, traffic, health, haproxy } = parts;
   let listeners: Listeners;
@@ -63,7 +70,7 @@ export async function startSatellite(
   }
   // From here to where visitors are let in nothing may be awaited: they would find nobody.
   const { address, metrics } = listeners;
-  if (input.haproxy !== undefined && haproxy === undefined)
+  if (haproxy === undefined && !isDeepStrictEqual(config.haproxy, haproxySchema.parse({})))
     log({ event: 'haproxy-unused', message: 'haproxy: counts for nothing without engine: haproxy' });
   const openFiles = descriptorLimit();
   const visitors = letVisitorsIn(parts, listeners, openFiles);
