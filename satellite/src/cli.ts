@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { Argument, Command, InvalidArgumentError, Option } from 'commander';
 import packageJson from '../package.json' with { type: 'json' };
 import { ConfigError, parseDuration } from './config.ts';
-import { isPasswordIn, parseConfigFile, readConfigFile } from './config-file.ts';
+import { isPasswordIn, namingFile, parseConfigFile, readConfigFile } from './config-file.ts';
 import { configOptions } from './config-options.ts';
 import { haproxyPart } from './dataplane/haproxy/attached.ts';
 import { EXIT, fail } from './exit.ts';
@@ -131,7 +131,11 @@ program
   )
   .action((name: FrontProgram, { config, ...options }: FrontOptions & { config?: string }) => {
     const given = config === undefined ? {} : readConfigFile(config);
-    process.stdout.write(fronts[name](planFront(name, given, options)));
+    const plan = () => planFront(name, given, options);
+    // What begins with no key is about another option.
+    const isItsKey = (key: string): boolean =>
+      key !== '' && !(key === 'domain' && options.domain !== undefined);
+    process.stdout.write(fronts[name](config === undefined ? plan() : namingFile(config, isItsKey, plan)));
   });
 
 program

@@ -262,6 +262,13 @@ describe('satellite serve', () => {
     ];
     expect(await outcome('status', '--config', file)).toEqual({ code: 3, lines: inFile });
     expect(await outcome('serve', '--config', file)).toEqual({ code: 3, lines: inFile });
+    expect(await outcome('front', 'nginx', '--config', file)).toEqual({ code: 3, lines: inFile });
+    const front = await outcome('front', 'nginx', '--config', file, '--domain', '10.0.0.1');
+    expect(front.lines).toEqual([
+      inFile[0],
+      expect.stringMatching(/^satellite: domain: is an address/),
+      inFile[1],
+    ]);
     const given = await outcome('serve', '--config', file, '--hsts', 'never', '--token-ttl', 'soon');
     expect(given.lines).toEqual([
       inFile[0],
