@@ -19,13 +19,14 @@ export function interruption(): AbortSignal {
  * @param grace milliseconds after that in which what is under way may still come to its own end
  */
 export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal, grace = 0): Promise<T> {
-  signal.throwIfAborted();
+  if (grace === 0) signal.throwIfAborted();
   return new Promise((resolve, reject) => {
     let timer: NodeJS.Timeout | undefined;
     const abort = () => {
       timer = setTimeout(() => reject(signal.reason), grace);
     };
-    signal.addEventListener('abort', abort, { once: true });
+    if (signal.aborted) abort();
+    else signal.addEventListener('abort', abort, { once: true });
     promise.then(resolve, reject).finally(() => {
       clearTimeout(timer);
       signal.removeEventListener('abort', abort);

@@ -6,7 +6,7 @@ import { pause, unlessAborted } from '../interruption.ts';
 import { checkWithScheduler } from '../preflight.ts';
 import { endCommands } from '../schedulers/command.ts';
 import { type SubmittingScheduler, schedulers } from '../schedulers/registry.ts';
-import type { JobScript, SubmitOutcome } from '../schedulers/scheduler.ts';
+import type { JobScript, Scheduler, SubmitOutcome } from '../schedulers/scheduler.ts';
 import { endSession } from '../sessions/end-session.ts';
 import {
   isReady,
@@ -22,6 +22,7 @@ import {
   readSecrets,
   type SessionEvent,
   type SessionSecrets,
+  sessionFiles,
   writeRecord,
 } from '../sessions/store.ts';
 import { describe } from '../ui/describe.ts';
@@ -31,8 +32,12 @@ import { presentSession } from './print-session.ts';
 
 /** Milliseconds after an interruption in which the scheduler may say which job it has taken, so that it can be cancelled. */
 const submitGrace = 10_000;
+/** … and in which it may then say whether one is in its queue. */
+const lookPatience = 10_000;
+/** … and in which the proxy may still take the number. */
+const linkGrace = 2000;
 /** Of one whose number nobody has heard: without its secrets it ends at once. */
-const endsByItself = 'A job that was taken all the same ends by itself';
+const endsByItself = 'A job that was taken all the same ends by itself when it begins';
 
 /** @returns the exit code */
 export async function launchJob(launch: Launch, schedulerArguments: readonly string[]): Promise<number> {
@@ -60,8 +65,11 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
   progress.status(`Submitting the job to ${scheduler.title}`);
   script.resolve(prepared.script);
   const submitted = unlessAborted(submission.promise, interrupted, submitGrace);
-  const outcome = await submitted.catch((error: unknown) => {
+  const outcome = await submitted.catch(async (error: unknown): Promise<SubmitOutcome> => {
     if (!interrupted.aborted) throw error;
+    await endCommands();
+    const jobId = await unheardJob(scheduler, prepared.record);
+    if (jobId !== undefined) return { kind: 'submitted', jobId };
     throw new InterruptedError(`Interrupted before ${scheduler.title} had answered. ${endsByItself}.`);
   });
   if (outcome.kind === 'rejected')
@@ -86,6 +94,7 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
   undo.move();
   try {
     writeRecord(record, { flush: false });
+    interrupted.throwIfAborted();
     const wait = settings.wait?.value || undefined;
     // A tunnel's command can't be told before Jupyter is somewhere.
     const isShownNow = wait === undefined && client !== undefined;
@@ -114,12 +123,28 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
       : error instanceof PersonError
         ? error.message
         : 'The launch did not work out.';
-    const report = sessionReport(await endSession(record, reason));
+    const report = sessionReport(await endJob(record, reason));
     if (error instanceof PersonError) error.report = report;
     throw error;
   } finally {
     await client?.close();
     await endCommands();
+  }
+}
+
+/** The job that a scheduler has taken without having said so. */
+async function unheardJob(scheduler: Scheduler, { id }: SessionRecord): Promise<string | undefined> {
+  const jobs = await scheduler.jobsByLog?.(lookPatience);
+  return jobs?.get(sessionFiles(id).log);
+}
+
+/** @throws SchedulerError, with the session that is left, where it can't be ended */
+async function endJob(record: SessionRecord, reason: string): Promise<Observation> {
+  try {
+    return await endSession(record, reason);
+  } catch (error) {
+    if (error instanceof PersonError) error.report = sessionReport(await observeFiles(record));
+    throw error;
   }
 }
 
@@ -135,11 +160,11 @@ async function presentSubmitted(launch: Launch, record: SessionRecord): Promise<
   );
 }
 
-/** Without the link the waiting page knows less; that is no reason to give the job up. */
+/** Without the link the waiting page knows less; that is no reason to give the job up, or to wait once it is to end. */
 async function linkJob(
   client: SatelliteClient,
   { id, jobId, cluster }: SessionRecord,
-  { progress }: Launch,
+  { progress, interrupted }: Launch,
 ): Promise<void> {
   const token = readSecrets(id)?.proxyToken;
   if (jobId === null || token === undefined) return;
@@ -149,10 +174,10 @@ async function linkJob(
     return;
   }
   try {
-    await client.linkJob(token, jobId);
+    await unlessAborted(client.linkJob(token, jobId), interrupted, linkGrace);
   } catch (error) {
     if (!(error instanceof PersonError)) throw error;
-    progress.note(`The waiting page will not show the queue: ${error.message}`);
+    if (!interrupted.aborted) progress.note(`The waiting page will not show the queue: ${error.message}`);
   }
 }
 

@@ -206,8 +206,11 @@ export interface Scheduler {
   submit(script: Promise<JobScript>, extraArguments: readonly string[]): Promise<SubmitOutcome>;
   /** The clusters that these arguments send a job to; undefined where they leave it at this one. Slurm's alone have names. */
   clusters?(schedulerArguments: readonly string[]): string | undefined;
-  /** This user's jobs in the queue, by the path of their log; undefined while it can't be reached. */
-  jobsByLog?(): Promise<ReadonlyMap<string, string> | undefined>;
+  /**
+   * This user's jobs in the queue, by the path of their log; undefined while it can't be reached.
+   * @param patience milliseconds
+   */
+  jobsByLog?(patience?: number): Promise<ReadonlyMap<string, string> | undefined>;
   /** Reports on several jobs of one cluster with as few commands as the scheduler needs. */
   jobs(jobIds: readonly string[], cluster?: string): Promise<ReadonlyMap<string, JobReport>>;
   cancel(jobId: string, cluster?: string): Promise<CancelOutcome>;

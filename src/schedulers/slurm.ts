@@ -146,8 +146,8 @@ async function jobs(jobIds: readonly string[], cluster?: string): Promise<Readon
 }
 
 /** Widths, since a field is cut to twenty characters without one; no path is longer (MAXPATHLEN in slurmctld). */
-async function jobsByLog(): Promise<ReadonlyMap<string, string> | undefined> {
-  const output = await run('squeue', ['--noheader', ...mine(), '--Format=JobID:20,StdOut:4096']);
+async function jobsByLog(patience?: number): Promise<ReadonlyMap<string, string> | undefined> {
+  const output = await run('squeue', ['--noheader', ...mine(), '--Format=JobID:20,StdOut:4096'], patience);
   if (output.exitCode !== 0 || unreachablePattern.test(output.stderr)) return undefined;
   return new Map(
     lines(output.stdout).flatMap((line): [string, string][] => {

@@ -11,6 +11,8 @@ import { readEvents, requestStop } from './store.ts';
 
 /** Slurm gives a job 30 s between TERM and KILL by default; sites give more. */
 const patience = 90_000;
+/** Milliseconds for what the page says: the job goes on meanwhile. */
+const announcePatience = 3000;
 
 /**
  * Cancels a session's job and waits until it is gone, so that what the job cleans up is cleaned up.
@@ -84,7 +86,11 @@ async function withItsJob(record: SessionRecord): Promise<SessionRecord> {
  */
 async function announceEnd(record: SessionRecord, reason: string): Promise<void> {
   if (readEvents(record.id).length > 0) return;
-  await withProxy(record, (client, token) => client.reportPhase(token, 'ended', reason));
+  await withProxy(
+    record,
+    (client, token) => client.reportPhase(token, 'ended', reason),
+    AbortSignal.timeout(announcePatience),
+  );
 }
 
 async function cancel(record: SessionRecord): Promise<void> {
@@ -97,10 +103,13 @@ async function cancel(record: SessionRecord): Promise<void> {
   if (outcome.kind === 'unreachable')
     throw new SchedulerError(
       `The scheduler can't be reached: ${outcome.message}.`,
-      'The job was not stopped. Try again in a minute.',
+      `The job was not stopped. Try again in a minute: start-jupyter stop ${record.id}`,
     );
   if (outcome.kind === 'refused')
-    throw new SchedulerError(`The scheduler refuses to stop job ${record.jobId}: ${outcome.message}.`);
+    throw new SchedulerError(
+      `The scheduler refuses to stop job ${record.jobId}: ${outcome.message}.`,
+      `It goes on. To try again: start-jupyter stop ${record.id}`,
+    );
 }
 
 function tellProcess(pid: number): void {

@@ -1,6 +1,6 @@
 /** What a launch does with its proxy: before the scheduler has let it, and once that has taken its job. */
 import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import type { RequestListener, ServerResponse } from 'node:http';
 import https from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -304,7 +304,10 @@ describe('sbatch is begun while the proxy thinks', () => {
 describe('an interruption ends a launch, whoever does not answer', () => {
   it.each([
     ['sinfo', 'Interrupted; nothing was left running.'],
-    ['sbatch', 'Interrupted before Slurm had answered. A job that was taken all the same ends by itself.'],
+    [
+      'sbatch',
+      'Interrupted before Slurm had answered. A job that was taken all the same ends by itself when it begins.',
+    ],
   ])('%s', async (name, said) => {
     const { commands, on } = await cluster((request, response) => {
       response
@@ -346,6 +349,147 @@ describe('an interruption ends a launch, whoever does not answer', () => {
       stderr: 'start-jupyter: Interrupted; nothing was left running.\n',
     });
     expect(sessionsIn(on.home)).toEqual([]);
+  });
+});
+
+/** Makes a stub wait, once it has read its input and been written down as called, until it is let go. */
+function held(commands: string, name: string): { readonly begun: () => boolean; readonly letGo: () => void } {
+  const [begun, go] = [path.join(commands, `${name}.begun`), path.join(commands, `${name}.go`)];
+  renameSync(path.join(commands, name), path.join(commands, `${name}.free`));
+  symlinkSync(`${name}.answer`, path.join(commands, `${name}.free.answer`));
+  if (existsSync(path.join(commands, `${name}.after`)))
+    symlinkSync(`${name}.after`, path.join(commands, `${name}.free.after`));
+  writeFileSync(
+    path.join(commands, name),
+    `#!/bin/sh\ncat >/dev/null\necho >'${begun}'\nuntil [ -e '${go}' ]; do sleep 0.05; done\nexec "$0.free" "$@"\n`,
+    { mode: 0o755 },
+  );
+  return { begun: () => existsSync(begun), letGo: () => writeFileSync(go, '') };
+}
+
+describe('a launch that is interrupted ends its job and gives its link back, however often it is told', () => {
+  const link = JSON.stringify({ token: 'one-two-three', site: 'https://one-two-three.sites.localhost/' });
+
+  /** A cluster whose job 3 waits in the queue until it is cancelled, and what its proxy was asked. */
+  async function queueing(answer: (asked: string) => Promise<void> = async () => {}) {
+    const asked: string[] = [];
+    const made = await cluster(async (request, response) => {
+      const what = `${request.method} ${request.url?.replace('/api/v1/tokens', '')}`;
+      asked.push(what);
+      await answer(what);
+      response
+        .writeHead(request.method === 'POST' ? 201 : 200, { 'content-type': 'application/json' })
+        .end(link);
+    });
+    made.stubs.add('sbatch', { stdout: '3\n' });
+    made.stubs.add('squeue', { stdout: '3|PENDING|Resources|N/A|N/A|\n' });
+    made.stubs.after('scancel', 'squeue', recording('slurm-22.05/squeue-unknown'));
+    made.stubs.add('sacct', recording('slurm-22.05/sacct-cancelled-running'));
+    return { ...made, asked };
+  }
+
+  /** In a process group of its own, all of which gets what a terminal sends. */
+  function inForeground(args: readonly string[], on: Awaited<ReturnType<typeof cluster>>['on']) {
+    const running = start([program, ...args], { ...on, program: 'setsid' });
+    return { running, send: (signal: NodeJS.Signals) => process.kill(-(running.pid as number), signal) };
+  }
+
+  it.each([[['SIGINT', 'SIGINT']], [['SIGTERM']], [['SIGHUP', 'SIGINT', 'SIGTERM']]] as const)(
+    'while sbatch runs, and again while scancel does: %j',
+    async (signals) => {
+      const { commands, stubs, asked, on } = await queueing();
+      const sbatch = held(commands, 'sbatch');
+      const scancel = held(commands, 'scancel');
+      const { running, send } = inForeground(['--json'], on);
+      await expect.poll(sbatch.begun).toBe(true);
+      for (const signal of signals) send(signal);
+      sbatch.letGo();
+      await expect.poll(scancel.begun).toBe(true);
+      for (const signal of signals) send(signal);
+      scancel.letGo();
+      const { exitCode, stdout } = await running;
+      expect({ exitCode, ...JSON.parse(stdout) }).toMatchObject({ exitCode: 130, jobId: '3', url: null });
+      expect(stubs.calls()).toContain('scancel 3');
+      expect(asked.at(-1)).toBe('DELETE /one-two-three');
+    },
+  );
+
+  it('while the proxy is told of the job, and does not answer', async () => {
+    const told = Promise.withResolvers<void>();
+    const { stubs, asked, on } = await queueing(async (what) => {
+      if (!what.endsWith('/job')) return;
+      told.resolve();
+      await new Promise(() => {});
+    });
+    const { running, send } = inForeground(['--wait', '--json'], on);
+    await told.promise;
+    send('SIGINT');
+    const { exitCode, stderr } = await running;
+    expect(exitCode).toBe(130);
+    // It has not been waited for until it was given up.
+    expect(stderr).not.toContain('will not show the queue');
+    expect(stubs.calls()).toContain('scancel 3');
+    expect(asked.at(-1)).toBe('DELETE /one-two-three');
+  });
+
+  it('while the proxy is told of the end, and does not answer before the job is cancelled', async () => {
+    const told = Promise.withResolvers<void>();
+    const cancelled = Promise.withResolvers<void>();
+    const { commands, stubs, asked, on } = await queueing(async (what) => {
+      if (!what.endsWith('/phase')) return;
+      told.resolve();
+      await cancelled.promise;
+    });
+    const sbatch = held(commands, 'sbatch');
+    const { running, send } = inForeground(['--json'], on);
+    await expect.poll(sbatch.begun).toBe(true);
+    send('SIGINT');
+    sbatch.letGo();
+    await told.promise;
+    send('SIGINT');
+    // Less than the client would wait for an answer.
+    await expect.poll(() => stubs.calls(), { timeout: 10_000 }).toContain('scancel 3');
+    cancelled.resolve();
+    expect((await running).exitCode).toBe(130);
+    expect(asked.at(-1)).toBe('DELETE /one-two-three');
+  });
+
+  it('also the job of an sbatch that has not told its number', async () => {
+    const { commands, stubs, asked, on } = await queueing();
+    writeFileSync(
+      path.join(commands, 'sbatch'),
+      `#!/bin/sh
+log=$(sed -n 's/^#SBATCH --output=//p')
+echo "3                   $log" >>'${path.join(commands, 'squeue.answer/stdout')}'
+echo >'${path.join(commands, 'taken')}'
+exec sleep 1000
+`,
+    );
+    const { running, send } = inForeground(['--quiet'], on);
+    await expect.poll(() => existsSync(path.join(commands, 'taken'))).toBe(true);
+    send('SIGINT');
+    send('SIGINT');
+    const { exitCode, stderr } = await running;
+    expect({ exitCode, stderr }).toEqual({
+      exitCode: 130,
+      stderr: 'start-jupyter: Interrupted; nothing was left running.\n',
+    });
+    expect(stubs.calls()).toContain('scancel 3');
+    expect(asked.at(-1)).toBe('DELETE /one-two-three');
+  });
+
+  it('or says which job it leaves, and how to end that, where the scheduler does not take its end', async () => {
+    const { commands, stubs, on } = await queueing();
+    stubs.add('scancel', { stderr: 'scancel: error: Unable to contact slurm controller', exitCode: 1 });
+    const sbatch = held(commands, 'sbatch');
+    const { running, send } = inForeground(['--json'], on);
+    await expect.poll(sbatch.begun).toBe(true);
+    send('SIGINT');
+    sbatch.letGo();
+    const { exitCode, stdout, stderr } = await running;
+    const [id] = sessionsIn(on.home);
+    expect({ exitCode, ...JSON.parse(stdout) }).toMatchObject({ exitCode: 5, id, jobId: '3' });
+    expect(stderr).toContain(`start-jupyter stop ${id}`);
   });
 });
 
