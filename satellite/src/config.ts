@@ -44,6 +44,14 @@ const LONGEST_TIMER_DAYS = 24;
 /** What is longer is a slip of the pen, and calendars end somewhere. */
 const LONGEST_DAYS = 3650;
 
+/**
+ * The header of a request holds its request line, and of such a line 8000 bytes should be taken (RFC 9112 section 3). Cookies
+ * of all the notebooks of a host come on top.
+ */
+const LEAST_HEADER_SIZE = 8192;
+/** A TLS handshake around the world takes two thirds of it. */
+const LEAST_TIME_S = 1;
+
 const durationUpTo = (days: number) =>
   z.string('must be a duration, such as 49h, 90m or 1d12h').transform((text, context) => {
     const milliseconds = parseDuration(text);
@@ -54,6 +62,13 @@ const durationUpTo = (days: number) =>
     return z.NEVER;
   });
 const duration = durationUpTo(LONGEST_TIMER_DAYS);
+
+/** A time in which somebody has to do something. */
+const timeFor = (time: typeof duration) =>
+  time.refine((milliseconds) => milliseconds >= LEAST_TIME_S * 1000, {
+    error: `is too short; write ${LEAST_TIME_S}s at least`,
+  });
+const time = timeFor(duration);
 
 const domain = z
   .string()
@@ -66,6 +81,11 @@ const domain = z
   .refine((text) => !/(^|\.)(\d+|0x[\da-f]*)$/.test(text), {
     error: 'is an address, below which there are no names; write a domain name, such as hpc.example.org',
   });
+
+/** Of those who are told from the rest of the world. */
+const insiders = networks.refine(({ isEverybody }) => !isEverybody, {
+  error: 'would let in everybody there is (/0); write the networks of the cluster, such as 10.21.0.0/16',
+});
 
 const amount = z.coerce
   .number({ error: 'is not a number' })
@@ -83,16 +103,21 @@ export const limitsSchema = z.strictObject({
   webSocketsPerSite: amount.default(500).describe('WebSockets open at a time to one site'),
   tokensPerMinute: amount.default(1200).describe('tokens issued to one address'),
   unknownNamesPerMinute: amount.default(120).describe('names that do not exist, tried from one address'),
-  headerTime: duration
+  headerTime: time
     .default(20_000)
     .describe('for the header of a request, a body to management, a TLS handshake'),
-  headerSize: amount.default(65_536).describe('bytes in the header of a request'),
-  idleTime: duration.default(65_000).describe('until a connection without a request is closed'),
-  stallTime: duration
+  headerSize: amount
+    .refine((bytes) => bytes >= LEAST_HEADER_SIZE, {
+      error: `is too small; write ${LEAST_HEADER_SIZE} at least`,
+    })
+    .default(65_536)
+    .describe('bytes in the header of a request'),
+  idleTime: time.default(65_000).describe('until a connection without a request is closed'),
+  stallTime: time
     .default(3_600_000)
     .describe('until a request is given up in which nothing moves, either way'),
-  connectTime: duration.default(10_000).describe('to connect to a notebook'),
-  answerTime: duration.default(1_800_000).describe('from a whole request to the beginning of its answer'),
+  connectTime: time.default(10_000).describe('to connect to a notebook'),
+  answerTime: time.default(1_800_000).describe('from a whole request to the beginning of its answer'),
 });
 
 /** Durations in milliseconds. */
@@ -157,7 +182,7 @@ const authSchema = z
       .optional()
       .describe('keys of cookies and of what is sealed in the state; made as STATE.key if left out'),
     blocked: file.optional().describe('file of users who may not come in, one a line'),
-    signInTime: duration.default(12 * 3600_000).describe('how long a sign-in lasts'),
+    signInTime: time.default(12 * 3600_000).describe('how long a sign-in lasts'),
   })
   .refine(({ htpasswd, header, oidc }) => [htpasswd, header, oidc].filter(Boolean).length === 1, {
     error: 'needs one of htpasswd, header and oidc, and only one',
@@ -222,13 +247,13 @@ export const configSchema = z
       .default(365 * DAY_MS)
       .describe('how long browsers insist on HTTPS after a visit, or off; only with certificate files'),
     http2: flag.default(true).describe('speak HTTP/2 to browsers, too (true or false); only with TLS'),
-    internalNetworks: networks
+    internalNetworks: insiders
       .default(() => new Networks([]))
       .describe('who may get, link, redeem and destroy tokens, and where sites may point'),
     sitePorts: ports
       .default([MIN_PORT, MAX_PORT])
       .describe('which ports sites may point to, such as 20000-29999'),
-    jobStateNetworks: networks.default(() => new Networks([])).describe('who may post job states'),
+    jobStateNetworks: insiders.default(() => new Networks([])).describe('who may post job states'),
     trustedProxies: networks.default(() => new Networks([])).describe('whose X-Forwarded-For is believed'),
     proxyProtocol: networks
       .default(() => new Networks([]))
@@ -278,7 +303,7 @@ export const configSchema = z
     directHosts: directHostsSchema
       .default([])
       .describe('who may be visited as HOST-PORT.DOMAIN (only in a configuration file)'),
-    tokenTtl: durationUpTo(LONGEST_DAYS)
+    tokenTtl: timeFor(durationUpTo(LONGEST_DAYS))
       .default(49 * 3600_000)
       .describe('how long a token lives while nobody reports its job'),
   })

@@ -74,6 +74,38 @@ test.each([
   expect(faults(keys)).toEqual(expected);
 });
 
+test.each([
+  ...['headerTime', 'idleTime', 'stallTime', 'connectTime', 'answerTime'].map(
+    (key) => [`limits.${key}`, (value: string) => ({ limits: { [key]: value } }), '999ms', '1s'] as const,
+  ),
+  ['tokenTtl', (value: string) => ({ tokenTtl: value }), '5ms', '1s'] as const,
+  [
+    'auth.signInTime',
+    (signInTime: string) => ({ trustedProxies: ['192.0.2.1'], auth: { header: 'X-User', signInTime } }),
+    '5ms',
+    '1s',
+  ] as const,
+])('%s is refused where nobody could do anything in it', (name, keys, tooShort, least) => {
+  expect(faults(keys(tooShort))).toEqual([`${name}: is too short; write ${least} at least`]);
+  expect(faults(keys(least))).toEqual([]);
+});
+
+test('a header has room for the longest line that the standard wants taken', () => {
+  for (const headerSize of [1, '8191'])
+    expect(faults({ limits: { headerSize } })).toEqual([
+      'limits.headerSize: is too small; write 8192 at least',
+    ]);
+  expect(faults({ limits: { headerSize: 8192 } })).toEqual([]);
+});
+
+test.each(['internalNetworks', 'jobStateNetworks'])('%s that everybody is in tell nobody apart', (key) => {
+  for (const everybody of ['0.0.0.0/0', '::/0'])
+    expect(faults({ [key]: ['10.21.0.0/16', everybody] })).toEqual([
+      `${key}: would let in everybody there is (/0); write the networks of the cluster, such as 10.21.0.0/16`,
+    ]);
+  expect(faults({ [key]: ['10.0.0.0/8'] })).toEqual([]);
+});
+
 test.each(['10.0.0.1', '10.0.0.1.', 'sites.10', '0x7f000001'])('the domain %s is an address', (domain) => {
   expect(faults({ domain })).toEqual([
     'domain: is an address, below which there are no names; write a domain name, such as hpc.example.org',

@@ -550,7 +550,7 @@ describe.each(protocols)('%s', (protocol) => {
         protocol,
       );
       expect((await visit(breaking.port, breaking.token, { headers: page })).status).toBe(502);
-      const silent = await liveRaw(() => undefined, { answerTime: '300ms' }, protocol);
+      const silent = await liveRaw(() => undefined, { answerTime: '1s' }, protocol);
       expect((await visit(silent.port, silent.token)).status).toBe(504);
     });
 

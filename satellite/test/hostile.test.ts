@@ -281,11 +281,11 @@ describe('a notebook', () => {
               socket.write(
                 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nlate',
               );
-            }, 600),
+            }, 1500),
           );
         }),
       );
-      const proxy = await satellite({ limits: { connectTime: '400ms' } });
+      const proxy = await satellite({ limits: { connectTime: '1s' } });
       return { port: proxy.port, token: await redeemed(proxy.port, target) };
     })();
     const client = await wire(port);

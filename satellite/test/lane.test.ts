@@ -4,7 +4,7 @@ import { createServer as createSecureServer } from 'node:https';
 import { createServer as createTcpServer, type Socket } from 'node:net';
 import { setTimeout as pause, setImmediate as turn } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import { limitsSchema } from '../src/config.ts';
+import { type Limits, limitsSchema } from '../src/config.ts';
 import type { Failure } from '../src/dataplane/engine.ts';
 import { type Door, Lane, type Passed } from '../src/dataplane/node/lane/lane.ts';
 import { Traffic } from '../src/operation/traffic.ts';
@@ -37,7 +37,7 @@ interface Started {
 /** A lane to one site, `site.test`, which points to a port of NODE1. */
 async function start(
   target: number,
-  limits: Record<string, unknown> = {},
+  limits: Partial<Limits> = {},
   hsts?: string,
   isSecure = false,
 ): Promise<Started> {
@@ -65,7 +65,7 @@ async function start(
     ? createSecureServer({ ...options, ...selfSignedCertificate('site.test', undefined) }, elsewhere)
     : createServer(options, elsewhere);
   server.on('upgrade', (_request, socket) => socket.end('HTTP/1.1 400 elsewhere\r\n\r\n'));
-  const lane = new Lane(server, door, limitsSchema.parse(limits), traffic, hsts);
+  const lane = new Lane(server, door, { ...limitsSchema.parse({}), ...limits }, traffic, hsts);
   cleanup(() => {
     lane.close();
     server.closeAllConnections();
@@ -506,10 +506,10 @@ describe('a body that is under way when the notebook is lost', () => {
 describe('limits', () => {
   test('a connection that says nothing, and one that says no more', async () => {
     const target = await saying('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
-    const { port, server } = await start(target, { headerTime: '80ms' });
+    const { port, server } = await start(target, { headerTime: 80 });
     const unread = once(server, 'clientError');
     const silent = await visitor(port);
-    const other = await start(target, { idleTime: '80ms' });
+    const other = await start(target, { idleTime: 80 });
     const used = (await visitor(other.port)).send(GET);
     await used.until(/ok$/);
     expect((await unread)[0]).toMatchObject({ code: 'ERR_HTTP_REQUEST_TIMEOUT' });
@@ -519,12 +519,12 @@ describe('limits', () => {
   });
 
   test('a body that stands still, and an answer that doesn’t come', async () => {
-    const { port } = await start(await raw(() => undefined), { stallTime: '80ms' });
+    const { port } = await start(await raw(() => undefined), { stallTime: 80 });
     const stalled = (await visitor(port)).send(
       'POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 9\r\n\r\nx',
     );
     await stalled.ended();
-    const other = await start(await raw(() => undefined), { answerTime: '80ms' });
+    const other = await start(await raw(() => undefined), { answerTime: 80 });
     await (await visitor(other.port)).send(GET).until(/elsewhere: timeout GET/);
   });
 
@@ -536,7 +536,7 @@ describe('limits', () => {
         notebook = socket;
         socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n');
       }),
-      { stallTime: '1s' },
+      { stallTime: 1000 },
     );
     const events = (await visitor(port)).send(GET);
     await events.until(/\r\n\r\n$/);

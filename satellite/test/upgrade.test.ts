@@ -145,7 +145,7 @@ describe('a WebSocket', () => {
   test.each(['client', 'upstream'] as const)(
     'is not kept for long where only the %s ends it',
     async (side) => {
-      const site = await live({ limits: { stallTime: '300ms', webSocketsPerSite: 1 } });
+      const site = await live({ limits: { stallTime: '1s', webSocketsPerSite: 1 } });
       const ends = await spliced(site);
       ends[side].socket.end();
       // There is room for another one.

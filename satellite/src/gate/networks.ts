@@ -48,6 +48,11 @@ export class Networks {
     return this.#ranges.length === 0;
   }
 
+  /** Is every address of IPv4, or of IPv6, in it? */
+  get isEverybody(): boolean {
+    return this.#ranges.some(([, bits]) => bits === 0);
+  }
+
   contains(address: string): boolean {
     const normalized = normalizeAddress(address);
     if (normalized === undefined) return false;
