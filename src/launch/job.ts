@@ -29,6 +29,7 @@ import { describe } from '../ui/describe.ts';
 import { formatDuration } from '../values.ts';
 import { type Launch, prepareSession, siteAnswers, untilReported, visitorHasCome } from './launch.ts';
 import { presentSession } from './print-session.ts';
+import { aboutOptions } from './refusal.ts';
 
 /** Milliseconds after an interruption in which the scheduler may say which job it has taken, so that it can be cancelled. */
 const submitGrace = 10_000;
@@ -75,7 +76,7 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
   if (outcome.kind === 'rejected')
     throw new SchedulerError(
       `${scheduler.title} refuses the job: ${outcome.message}.`,
-      'Nothing was submitted. "--dry-run" shows the script with its directives.',
+      `${aboutOptions(outcome.about ?? [], settings, schedulerArguments)}Nothing was submitted. "--dry-run" shows the script with its directives.`,
     );
   if (outcome.kind === 'unclear')
     throw new SchedulerError(

@@ -18,7 +18,12 @@ export type SubmitOutcome =
       /** Where the job was sent to another cluster, or to one by name: every later question about it goes there. */
       readonly cluster?: string;
     }
-  | { readonly kind: 'rejected'; readonly message: string }
+  | {
+      readonly kind: 'rejected';
+      readonly message: string;
+      /** The options that it may be about, where that is known. */
+      readonly about?: readonly OptionKey[] | undefined;
+    }
   /** It ended well and named no job: perhaps it has taken one. */
   | { readonly kind: 'unclear'; readonly message: string }
   | { readonly kind: 'unreachable'; readonly message: string };

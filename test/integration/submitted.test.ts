@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { execa } from 'execa';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished, test } from 'vitest';
 import { makeCertificate } from '../../satellite/test/certificate.ts';
 import { freshHome, type Home, temporaryDirectory } from '../support/directories.ts';
 import { program, run, runInto, slurmPrograms, start, usualPrograms } from '../support/program.ts';
@@ -149,6 +149,41 @@ describe('a launch that is refused prints what it knew with --json, and null for
       state: 'failed',
       reason: expect.stringContaining('Invalid account'),
     });
+  });
+
+  test.each([
+    [
+      'Requested node configuration is not available',
+      ['--gpu', 'v100:9', '-C', 'a&b'],
+      "It may be about --gpu=v100:9, '--constraint=a&b'. Nothing",
+    ],
+    [
+      'Requested node configuration is not available',
+      ['-c', '4', '--', '--mincpus=99'],
+      'It may be about --cpus=4, what stands after "--". Nothing',
+    ],
+    [
+      'Requested time limit is invalid (missing or exceeds some limit)',
+      [],
+      'It may be about --time=30m (built in). Nothing',
+    ],
+    [
+      'Invalid qos specification',
+      [],
+      'It may be about what was left out: --account, --partition, --qos. Nothing',
+    ],
+    ['Something that nobody knows', [], '  Nothing was submitted.'],
+  ])('by the scheduler (%s) for what %j asks', async (said, args, hint) => {
+    const { stubs, on } = await cluster((request, response) => {
+      response
+        .writeHead(request.method === 'POST' ? 201 : 200, { 'content-type': 'application/json' })
+        .end(JSON.stringify({ token: 'one-two-three', site: 'https://one-two-three.sites.localhost/' }));
+    });
+    stubs.add('sbatch', { stderr: `sbatch: error: Batch job submission failed: ${said}`, exitCode: 1 });
+    const { exitCode, stderr } = await start(args, on);
+    expect(exitCode).toBe(5);
+    expect(stderr).toContain(`Slurm refuses the job: ${said}.`);
+    expect(stderr).toContain(hint);
   });
 
   it('by a proxy that has a problem, and whose page nobody has to read', async () => {

@@ -40,7 +40,32 @@ describe('sbatch', () => {
     ['sbatch-bad-directive', 'Requested node configuration is not available'],
     ['sbatch-clusters-unknown', "No cluster 'other' known by database"],
   ])("%s is rejected in Slurm's own words", (name, message) => {
-    expect(parseSubmit(slurm(name))).toEqual({ kind: 'rejected', message });
+    expect(parseSubmit(slurm(name))).toMatchObject({ kind: 'rejected', message });
+  });
+
+  test.each([
+    ['Requested node configuration is not available', ['gpu', 'cpus', 'memory', 'nodes', 'constraint']],
+    ['Invalid generic resource (gres) specification', ['gpu', 'gres']],
+    ['Memory specification can not be satisfied', ['memory']],
+    ['Node count specification invalid', ['nodes']],
+    ['More processors requested than permitted', ['nodes', 'cpus']],
+    ['Invalid feature specification', ['constraint']],
+    ['Requested time limit is invalid (missing or exceeds some limit)', ['time']],
+    ['Invalid qos specification', ['qos']],
+    ['Invalid account or account/partition combination specified', ['account', 'partition']],
+    [
+      "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)",
+      ['qos', 'time', 'nodes', 'memory'],
+    ],
+    ["User's group not permitted to use this partition", ['partition']],
+    ['Requested reservation is invalid', ['reservation']],
+    ['Access/permission denied', ['account', 'partition']],
+  ])('"%s" is about options', (said, options) => {
+    const stderr = `sbatch: error: Batch job submission failed: ${said}\n`;
+    expect(parseSubmit({ stdout: '', stderr, exitCode: 1 })).toMatchObject({
+      message: said,
+      about: expect.arrayContaining(options),
+    });
   });
 
   test.each([

@@ -2,6 +2,7 @@
 import { type CommandOutput, lines, withoutJob } from '../command.ts';
 import { type CancelOutcome, endedByItself, type JobReport, type SubmitOutcome } from '../scheduler.ts';
 import { complaint, epoch, unreachablePattern } from './command.ts';
+import { aboutOf } from './refusals.ts';
 
 /**
  * The job id is the last line's first field, after login banners; `;cluster` follows where one was named. A site's wrapper
@@ -17,7 +18,7 @@ export function parseSubmit(output: CommandOutput): SubmitOutcome {
   if (output.exitCode === 0) return { kind: 'unclear', message: withoutJob('sbatch', output, message) };
   return unreachablePattern.test(output.stderr) || output.exitCode === undefined
     ? { kind: 'unreachable', message }
-    : { kind: 'rejected', message };
+    : { kind: 'rejected', message, about: aboutOf(message) };
 }
 
 export function parseQueue(
