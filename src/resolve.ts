@@ -18,6 +18,7 @@ import { suggestion } from './nearest.ts';
 import { type OptionKey, type OptionValues, optionKeys } from './options.ts';
 import { findSystem, machineFacts } from './systems/detect.ts';
 import type { System } from './systems/system.ts';
+import { createProgress } from './ui/progress.ts';
 import { printable, shown } from './values.ts';
 
 export interface Resolved {
@@ -45,7 +46,8 @@ export async function resolve(
   const systems = mergeSystems(files);
   const { system: named, profile, quiet } = mergeLayers([...lower, ...upper]);
   const facts = machineFacts(process.env, { offline });
-  const system = await findSystem(systems, named, facts);
+  const isTold = !quiet?.value && !typed.json;
+  const system = await tellingWait(findSystem(systems, named, facts), isTold);
   // Before anything is refused that the other system may have: a profile, partitions.
   if (facts.isNameWithheld() && !quiet?.value) sayNameWithheld(system);
   const entry = systems.get(system.name);
@@ -62,6 +64,22 @@ export async function resolve(
     system,
     files: files.map((file) => file.path),
   };
+}
+
+/** Milliseconds after which people wonder. */
+const longWait = 2000;
+
+/** Tells a person at a terminal what takes so long; mostly nobody is asked, or answers at once. */
+async function tellingWait<T>(system: Promise<T>, isTold: boolean): Promise<T> {
+  if (!isTold || !process.stderr.isTTY) return await system;
+  const progress = createProgress(process.stderr, false);
+  const timer = setTimeout(() => progress.status('Asking Slurm for its name'), longWait);
+  try {
+    return await system;
+  } finally {
+    clearTimeout(timer);
+    progress.end();
+  }
 }
 
 /** Login nodes of a configless Slurm (`enable_configless` in slurm.conf(5)) have no file that tells the cluster's name. */

@@ -8,6 +8,7 @@ import { freshHome, type Home, temporaryDirectory } from '../support/directories
 import { run, slurmPrograms, usualPrograms } from '../support/program.ts';
 import { recording } from '../support/recordings.ts';
 import { type Stubs, stubCommands } from '../support/stubs.ts';
+import { onTerminal } from '../support/terminal.ts';
 
 let home: Home;
 let site: string;
@@ -176,6 +177,21 @@ describe('a system that Slurm alone knows the name of', () => {
     stubs.add('sbatch', {});
     expect((await call(['--dry-run'])).stderr).toMatch(note);
     expect(stubs.calls()).toEqual([]);
+  });
+
+  it('is waited for by a person who is told what for', async () => {
+    const answer = path.join(temporaryDirectory(), 'answer');
+    const env = { START_JUPYTER_SITE_CONFIG: site, SLURM_CONF: '/nowhere/slurm.conf', ANSWER: answer };
+    writeFileSync(
+      path.join(stubs.directory, 'scontrol'),
+      '#!/bin/sh\nuntil [ -e "$ANSWER" ]; do sleep 0.05; done\necho "ClusterName = testc"\n',
+      { mode: 0o755 },
+    );
+    const searchPath = [stubs.directory, usualPrograms({ without: slurmPrograms })].join(':');
+    const terminal = onTerminal(['--info'], { home, path: searchPath, env });
+    await terminal.answer('Asking Slurm for its name');
+    writeFileSync(answer, '');
+    expect((await terminal.ended).exitCode).toBe(0);
   });
 
   it('is named also where a refusal comes from having missed it', async () => {
