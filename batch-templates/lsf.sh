@@ -18,7 +18,7 @@ trap 'end_on_signal TERM' TERM INT USR2
 trap 'warn_of_time_limit' USR1
 watch_time_limit
 
-begin "LSF job ${LSB_JOBID:-?} on $(hostname)"
+begin "LSF job ${LSB_JOBID:-?} on $(hostname)" "${LSB_JOBID-}"
 prepare_environment
 choose_address
 start_jupyter

@@ -19,7 +19,7 @@ trap 'end_on_signal INT' INT
 trap 'warn_of_time_limit' USR1
 watch_time_limit
 
-begin "PBS job ${PBS_JOBID:-?} on $(hostname)"
+begin "PBS job ${PBS_JOBID:-?} on $(hostname)" "${PBS_JOBID-}"
 prepare_environment
 choose_address
 start_jupyter

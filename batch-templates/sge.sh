@@ -29,7 +29,7 @@ trap 'end_on_signal INT' INT
 trap on_usr1 USR1
 watch_time_limit
 
-begin "Grid Engine job ${JOB_ID:-?} on $(hostname)"
+begin "Grid Engine job ${JOB_ID:-?} on $(hostname)" "${JOB_ID-}"
 prepare_environment
 choose_address
 start_jupyter

@@ -22,7 +22,7 @@ trap 'end_on_signal INT' INT
 trap 'warn_of_time_limit' USR1
 watch_time_limit
 
-begin "Torque job ${PBS_JOBID:-?} on $(hostname)"
+begin "Torque job ${PBS_JOBID:-?} on $(hostname)" "${PBS_JOBID-}"
 leave_a_survivor
 prepare_environment
 choose_address

@@ -33,10 +33,12 @@ phase() {
   tell_proxy "$@"
 }
 
+# begin WORDS [JOB]: JOB is its id, where the scheduler could not find it by its log for a launch that never heard of it.
 begin() {
   # Directives of somebody's own may send the output elsewhere.
   [[ /proc/self/fd/1 -ef $session_dir/job.log ]] || exec >>"$session_dir/job.log" 2>&1
   say "start-jupyter session $session_id: $1"
+  [[ -z ${2-} ]] || printf '%s\n' "$2" 2>/dev/null >"$session_dir/job-id"
   local problem
   read_secrets
   choose_http_tool

@@ -9,6 +9,7 @@ import { type SubmittingScheduler, schedulers } from '../schedulers/registry.ts'
 import type { JobScript, Scheduler, SubmitOutcome } from '../schedulers/scheduler.ts';
 import { endSession } from '../sessions/end-session.ts';
 import {
+  endsByItself,
   isReady,
   type Observation,
   observeFiles,
@@ -37,8 +38,6 @@ const submitGrace = 10_000;
 const lookPatience = 10_000;
 /** … and in which the proxy may still take the number. */
 const linkGrace = 2000;
-/** Of one whose number nobody has heard: without its secrets it ends at once. */
-const endsByItself = 'A job that was taken all the same ends by itself when it begins';
 
 /** @returns the exit code */
 export async function launchJob(launch: Launch, schedulerArguments: readonly string[]): Promise<number> {

@@ -71,13 +71,17 @@ export async function endSession(written: SessionRecord, reason: string): Promis
 /** Nothing can be cancelled while the launch that made the session has not heard of its job. */
 async function withItsJob(record: SessionRecord): Promise<SessionRecord> {
   if (record.scheduler === 'none' || record.jobId !== null) return record;
-  const { record: seen } = await observeSession(record);
-  if (seen.jobId === null && seen.outcome === null)
+  const seen = await observeSession(record);
+  if (seen.record.jobId !== null || isOver(seen.state)) return seen.record;
+  if (seen.phase === undefined)
     throw new SchedulerError(
       `Session ${record.id} has no job yet: its launch is submitting it, or was ended while it did.`,
       'Try again in a few minutes.',
     );
-  return seen;
+  throw new SchedulerError(
+    `The job of session ${record.id} runs, and its launch was ended before it had heard which one that is.`,
+    `"start-jupyter logs ${record.id}" tells at its beginning; end it with "${schedulers[record.scheduler].commands.at(-1)}".`,
+  );
 }
 
 /**

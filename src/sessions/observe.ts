@@ -7,6 +7,7 @@ import { localProcess } from './local-process.ts';
 import { withProxy } from './proxy.ts';
 import { isOver, type SessionRecord, type SessionReport, type SessionState } from './session.ts';
 import {
+  notedJobId,
   readEvents,
   readSecrets,
   removeRuntime,
@@ -59,20 +60,24 @@ export function observeFiles(record: SessionRecord): Promise<Observation> {
 /** How long a launch may take from its record to its job's id: what a scheduler is given to answer, and some. */
 const submissionSeconds = 300;
 
+/** What becomes of a job that nobody knows of: without its session's secrets it ends at once. */
+export const endsByItself = 'A job that was taken all the same ends by itself when it begins';
+
 /**
  * A launch that was killed in the moment of its submission has left a session without a job's id. Where there is a job all the
- * same, it is found by its log (not if its script has directives of its own, which may name another); where there is none after a
- * while, there never will be.
+ * same, Slurm finds it by its log (not if its script has directives of its own, which may name another); with the others it
+ * says itself which it is, once it runs. Where nothing is heard of one for a while, nobody waits for it.
  */
-async function withTheirJobs(records: readonly SessionRecord[]): Promise<SessionRecord[]> {
-  const unfinished = records.filter(
-    ({ jobId, local, scheduler, outcome, host }) =>
-      jobId === null && local === null && scheduler !== 'none' && outcome === null && host === os.hostname(),
-  );
+async function withTheirJobs(written: readonly SessionRecord[]): Promise<SessionRecord[]> {
+  const records = written.map((record) => {
+    const jobId = isWithoutJob(record) ? notedJobId(record.id) : undefined;
+    return jobId === undefined ? record : withJob(record, jobId);
+  });
+  const unfinished = records.filter((record) => isWithoutJob(record) && record.host === os.hostname());
   const queues = new Map(
     await Promise.all(
       [...new Set(unfinished.map(({ scheduler }) => scheduler as SubmittingScheduler))].map(
-        async (name) => [name, await schedulers[name].jobsByLog?.()] as const,
+        async (name) => [name, await queueByLog(name)] as const,
       ),
     ),
   );
@@ -80,21 +85,43 @@ async function withTheirJobs(records: readonly SessionRecord[]): Promise<Session
     records.map(async (record) => {
       const queue = unfinished.includes(record) && queues.get(record.scheduler as SubmittingScheduler);
       if (!queue) return record;
-      const jobId = queue.get(sessionFiles(record.id).log);
-      if (jobId !== undefined) {
-        const found = { ...record, jobId };
-        writeRecord(found);
-        return found;
-      }
+      const jobId = queue.jobs.get(sessionFiles(record.id).log);
+      if (jobId !== undefined) return withJob(record, jobId);
       const isRecent = Date.now() - Date.parse(record.submittedAt) < submissionSeconds * 1000;
-      if (isRecent || reportedOutcome(record.id) !== undefined) return record;
-      const reason = 'The launch was ended before it had submitted the job.';
+      if (isRecent || readEvents(record.id).length > 0) return record;
+      const reason = queue.isWhole
+        ? 'The launch was ended before it had submitted the job.'
+        : `The launch was ended before it had heard of a job. ${endsByItself}.`;
       return settle(
         record,
         await closeAtProxy(record, { state: 'failed', reason, at: new Date().toISOString() }),
       );
     }),
   );
+}
+
+function isWithoutJob({ jobId, local, scheduler, outcome }: SessionRecord): boolean {
+  return jobId === null && local === null && scheduler !== 'none' && outcome === null;
+}
+
+function withJob(record: SessionRecord, jobId: string): SessionRecord {
+  const found = { ...record, jobId };
+  writeRecord(found);
+  return found;
+}
+
+interface QueueByLog {
+  readonly jobs: ReadonlyMap<string, string>;
+  /** A job that is not among them is not in the queue. */
+  readonly isWhole: boolean;
+}
+
+/** Undefined while the scheduler can't be reached. */
+async function queueByLog(name: SubmittingScheduler): Promise<QueueByLog | undefined> {
+  const scheduler = schedulers[name];
+  if (scheduler.jobsByLog === undefined) return { jobs: new Map(), isWhole: false };
+  const jobs = await scheduler.jobsByLog();
+  return jobs && { jobs, isWhole: true };
 }
 
 /** By session: job ids are unique in one cluster only. */
@@ -110,7 +137,9 @@ async function jobReports(
       const jobIds = group.map(({ jobId }) => jobId).filter((jobId) => jobId !== null);
       const byJob = await schedulers[scheduler].jobs(jobIds, cluster);
       for (const record of group) {
-        const report = record.jobId === null ? undefined : byJob.get(record.jobId);
+        // One that has begun and never said which it is, too, is not waited for for ever.
+        const withoutId: JobReport | undefined = isLongOver(record) ? { kind: 'unknown' } : undefined;
+        const report = record.jobId === null ? withoutId : byJob.get(record.jobId);
         if (report !== undefined)
           reports.set(record.id, report.kind === 'unknown' ? unknownHere(record) : report);
       }
@@ -122,9 +151,12 @@ async function jobReports(
 /** Several clusters may share a home: only where a job was submitted does it mean something that nobody knows it. */
 function unknownHere(record: SessionRecord): JobReport | Elsewhere {
   const { host = os.hostname() } = record;
+  return host === os.hostname() || isLongOver(record) ? { kind: 'unknown' } : { kind: 'elsewhere', host };
+}
+
+function isLongOver(record: SessionRecord): boolean {
   const limit = limitReachedAt(record);
-  const isLongOver = limit !== undefined && Date.now() - limit.getTime() > 24 * 3600_000;
-  return host === os.hostname() || isLongOver ? { kind: 'unknown' } : { kind: 'elsewhere', host };
+  return limit !== undefined && Date.now() - limit.getTime() > 24 * 3600_000;
 }
 
 async function observeOne(record: SessionRecord, job: Observation['job']): Promise<Observation> {

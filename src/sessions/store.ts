@@ -4,6 +4,7 @@
  *   session.json  the record, replaced as a whole
  *   job.sh        the script as submitted
  *   job.log       what it says
+ *   job-id        the job's own word for which it is, for a launch that was killed before it had written it into the record
  *   events        how far it has come: lines of time, phase, reason, appended by the job
  *   secrets/      the two tokens, the site, whether its proxy asks who visits, where a tunnel has to end; removed by
  *                 whoever sees the session end first
@@ -256,6 +257,18 @@ export function requestStop(id: string, reason: string): void {
 export function stopReason(id: string): string | undefined {
   try {
     return readFileSync(sessionFiles(id).stopRequested, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** The id of the job that has begun for a session, as the job itself has noted it; not with Slurm. */
+export function notedJobId(id: string): string | undefined {
+  try {
+    const noted = readFileSync(path.join(sessionFiles(id).directory, 'job-id'), 'utf8');
+    // Whole, and nothing that a command would take for an option.
+    return /^(\d[\w.[\]-]*)\n$/.exec(noted)?.[1];
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;

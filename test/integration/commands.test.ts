@@ -702,6 +702,43 @@ describe('a launch that was killed while it submitted', () => {
   });
 });
 
+describe('a job that runs and whose launch never heard which it is', () => {
+  const unheard = { jobId: null, host: os.hostname() };
+
+  it.each(['slurm', 'pbs', 'torque', 'sge', 'lsf'] as const)('is a session, with %s', async (scheduler) => {
+    const directory = saveSession(home, 'aaaaaa', {
+      record: { ...unheard, scheduler, timeLimit: null },
+      events: [['ready']],
+    });
+    slurmSays({ squeue: 'squeue-commands' });
+    expect(JSON.parse((await call('status', '--json')).stdout)).toMatchObject({
+      state: 'ready',
+      jobId: null,
+    });
+    expect(existsSync(path.join(directory, 'secrets'))).toBe(true);
+    const stop = await call('stop', 'aaaaaa');
+    expect(stop).toMatchObject({ exitCode: 5, stdout: '' });
+    expect(stop.stderr).toMatch(/start-jupyter logs aaaaaa.*end it with "(?:scancel|qdel|bkill)"/);
+  });
+
+  it('has ended a day after its time limit at the latest', async () => {
+    const directory = saveSession(home, 'aaaaaa', { record: { ...unheard, scheduler: 'pbs' } });
+    writeFileSync(path.join(directory, 'events'), '1700000000\tready\t\n');
+    expect(JSON.parse((await call('status', '--json')).stdout)).toMatchObject({ state: 'ended', url: null });
+    expect(existsSync(path.join(directory, 'secrets'))).toBe(false);
+  });
+
+  it('is not taken for what it can not have written', async () => {
+    const directory = saveSession(home, 'aaaaaa', {
+      record: { ...unheard, scheduler: 'pbs', submittedAt: new Date().toISOString() },
+    });
+    for (const noted of ['', '12.hea', '-W force\n', '12 13\n']) {
+      writeFileSync(path.join(directory, 'job-id'), noted);
+      expect(JSON.parse((await call('status', '--json')).stdout)).toMatchObject({ jobId: null });
+    }
+  });
+});
+
 it('lists hundreds of old sessions with two commands, and with none once they are known to be over', async () => {
   slurmSays({ squeue: 'squeue-unknown', sacct: 'sacct-several' });
   for (let index = 0; index < 300; index++)

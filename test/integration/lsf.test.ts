@@ -7,6 +7,7 @@ import { testWith } from '../support/command.ts';
 import { freshHome, type Home, temporaryDirectory } from '../support/directories.ts';
 import { secretsOf } from '../support/here.ts';
 import { baggage } from '../support/job-report.ts';
+import { age, killsItsCaller } from '../support/killed-launch.ts';
 import { type Lsf, standInForLsf } from '../support/lsf.ts';
 import { allEnded, filesHolding, processesWithHome } from '../support/processes.ts';
 import { type Ran, run, usualPrograms } from '../support/program.ts';
@@ -190,6 +191,45 @@ describe(`on LSF${note}`, () => {
     lsf.set({ down: false });
     expect((await call('stop', report.id)).exitCode).toBe(0);
     await expectNothingLeft(report.url);
+  });
+
+  describe('of a launch that was killed while it submitted', () => {
+    const killed = (...args: string[]) => {
+      const bsub = killsItsCaller(path.join(lsf.commands, 'bsub'));
+      return run(args, { home, path: `${bsub}:${programs()}`, env });
+    };
+
+    test('the job says which it is once it runs, and "stop" ends it', async () => {
+      expect((await killed()).exitCode).toBeUndefined();
+      await untilStatus({ jobId: '101', state: 'ready' });
+      const { id, url } = await status();
+      expect(await call('stop', id)).toMatchObject({ exitCode: 0, stdout: '' });
+      expect(await status()).toMatchObject({ state: 'ended', reason: expect.stringContaining('Stopped') });
+      await expectNothingLeft(url);
+    });
+
+    test('a job that waits is not known: after a while the session is over, and the job ends when it begins', async () => {
+      await killed('--', '-H');
+      const { id, url, state } = await status();
+      expect(state).toBe('submitted');
+      const early = await call('stop', id);
+      expect(early).toMatchObject({
+        exitCode: 5,
+        stderr: expect.stringContaining('Try again in a few minutes'),
+      });
+      age(home);
+      expect((await call('stop', id)).exitCode).toBe(0);
+      expect(await status()).toMatchObject({
+        state: 'failed',
+        reason: expect.stringMatching(
+          /^The launch was ended before it had heard of a job\. .* ends by itself/,
+        ),
+        url: null,
+      });
+      await command('bresume', '101');
+      await expectNothingLeft(url);
+      expect((await call('logs', id)).stdout).toContain("FAILED: The session's tokens can't be read");
+    });
   });
 
   test('what bsub refuses leaves nothing', async () => {
