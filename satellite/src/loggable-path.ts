@@ -8,6 +8,12 @@ const MOST_DECODINGS = 4;
 /** Printable ASCII but `#`, `/` and `?`, which mean something where they stand. */
 const ENCODED = /%(2[0-24-9a-e]|3[0-9a-e]|[4-6][0-9a-f]|7[0-9a-e])/gi;
 
+/** Where a query begins, or what somebody took for one. */
+const QUERY = /[?#;&]/;
+
+/** The same in a path without needless encodings: mail and chat programs make links like `/lab%3Ftoken=…`. */
+const ENCODED_QUERY = /[;&]|%(?:3f|23)/i;
+
 /** At least three words with hyphens, of whatever list: tokens of others can be taken over. */
 const NAME = /([a-z]{1,9})(?:-[a-z]{1,9}){2,}/gi;
 
@@ -21,12 +27,19 @@ const LETTERS = /((?<!%[0-9a-f]?)[a-z]+)/i;
 export function loggablePath(url: string): string {
   // Another form than a path holds a host, and may hold a password.
   if (!url.startsWith('/')) return '(not a path)';
-  const end = url.search(/[?#]/);
-  const path = end < 0 ? url : url.slice(0, end);
-  const plain = path.includes('%') ? decoded(path) : path;
+  const path = before(QUERY, url);
+  const isEncoded = path.includes('%');
+  const plain = isEncoded ? decoded(path) : path;
   if (plain === undefined) return '(encoded too often)';
-  const short = withoutListed(plain.includes('-') ? plain.replace(NAME, '$1-…') : plain);
+  const asked = isEncoded ? before(ENCODED_QUERY, plain) : plain;
+  const short = withoutListed(asked.includes('-') ? asked.replace(NAME, '$1-…') : asked);
   return short === plain ? path : short;
+}
+
+/** The text up to the first match. */
+function before(pattern: RegExp, text: string): string {
+  const end = text.search(pattern);
+  return end < 0 ? text : text.slice(0, end);
 }
 
 /** Without what has been encoded and need not be, also where that was done again and again. */

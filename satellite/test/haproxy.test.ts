@@ -123,6 +123,32 @@ describe('a site', () => {
     expect(await when(({ client }) => client === '127.0.0.77', before)).not.toHaveProperty('haproxy');
   });
 
+  test.each([
+    '%3Ftoken=',
+    '%3ftoken%3D',
+    '%253Ftoken=',
+    '%25253ftoken=',
+    ';token=',
+    '%3Btoken=',
+    '&token=',
+    '%23token=',
+  ])(
+    'has no query in the log, however somebody has written the link: /one-two-three/lab%s…',
+    async (begin) => {
+      const { entries, log } = journal();
+      const { port } = await satellite({ limits: { unknownNamesPerMinute: 100 } }, { log });
+      const token = await redeemed(port, (await echoing()).port);
+      const path = `/one-two-three/lab${begin}s3cret`;
+      let bySelf: LogEntry | undefined;
+      while (bySelf === undefined) {
+        expect((await visit(port, token, { path })).body).toBe(`the notebook ${path}`);
+        bySelf = entries.find(({ haproxy }) => haproxy !== undefined);
+      }
+      expect(bySelf).toMatchObject({ path: '/one-…/lab' });
+      expect(JSON.stringify(entries)).not.toContain('s3cret');
+    },
+  );
+
   test('that needs more than HAProxy does is never told to it', async () => {
     const directory = await folder();
     const { port } = await satellite({

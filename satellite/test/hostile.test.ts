@@ -394,11 +394,27 @@ describe('the log', () => {
   });
 
   test.each([
+    ['/%3Ftoken=SECRET', '/'],
+    ['/lab%3ftoken%3DSECRET', '/lab'],
+    ['/lab%253Ftoken=SECRET', '/lab'],
+    ['/lab%2525%33%46token=SECRET', '/lab'],
+    ['/lab;token=SECRET', '/lab'],
+    ['/lab%3Btoken=SECRET', '/lab'],
+    ['/lab&token=SECRET', '/lab'],
+    ['/lab%2526token=SECRET', '/lab'],
+    ['/lab%23token=SECRET', '/lab'],
+    ['/reopen-pout-unwarlike/lab%3Ftoken=SECRET', '/reopen-…/lab'],
+  ])('has no query, however somebody has written the link: %s', (path, logged) => {
+    expect(loggablePath(path)).toBe(logged);
+  });
+
+  test.each([
     '/static/reopen.pout.js',
     '/lab/tree/reopen/pout/unwarlike%2Freopen',
     '/files/the%20data%20of%20spring%20%28final%29.ipynb',
     '/api/kernels/3fa85f64-5717-4562-b3fc-2c963f66afa6/channels',
-    '/a%2fb%3Fc%23d%0A%ff%zz%',
+    '/a%2fb%0A%ff%zz%',
+    '/lab/tree/year=2024/token%3D3.csv',
   ])('has other paths as they are: %s', (path) => {
     expect(loggablePath(path)).toBe(path);
   });

@@ -2,7 +2,9 @@ import type { HaproxyPlan } from '../configuration.ts';
 import { DEFAULTS, PAGES, SATELLITE, TABLES, WEBSOCKETS } from '../names.ts';
 import { errorFile, milliseconds } from './fragments.ts';
 
-const SHORT_PATH = 'path,regsub("([a-z]{1,9})((-|%(25)*2d)[a-z]{1,9}){2,}","\\1-…",gi)';
+/** What a query begins with, or what somebody took for one, encoded or not: see loggablePath(). */
+const QUERY = '(;|&|%(25)*(3f|23|3b|26)).*';
+const SHORT_PATH = 'var(txn.path),regsub("([a-z]{1,9})((-|%(25)*2d)[a-z]{1,9}){2,}","\\1-…",gi)';
 
 const toSatellite = ({ files }: HaproxyPlan): string =>
   `server satellite unix@${files.satellite} send-proxy-v2 proxy-v2-options ssl,authority`;
@@ -32,6 +34,7 @@ export function notebooksSection(plan: HaproxyPlan, name: string): string {
   return `backend ${name} from ${DEFAULTS}
   http-request set-log-level err
   http-request set-var(txn.path) path
+  http-request set-var(txn.path) 'path,regsub("${QUERY}",,i)' if { path -m sub -- % ; & }
   http-request set-var(txn.path) '${SHORT_PATH}' if { path -m sub -- - 2d 2D }
   http-request track-sc2 var(txn.id) table ${isSockets ? TABLES.sockets : TABLES.requests}
   http-request return status 503 content-type text/plain hdr Retry-After 1 string "${tooMany}\\n" if { sc2_conn_cur gt ${most} }
