@@ -107,7 +107,7 @@ function load(pair: Files): Loaded {
  * Reads files anew as they change, and has `takeOver` see to it that new connections get what is in them, where `index` says
  * which pair it is; open ones go on. A renewal changes several files, and is taken over once, as soon as they belong together.
  * Files that can't be used for longer than that are reported, and the old certificate stays. Returns what looks at once, and
- * what ends the watch.
+ * says also that nothing has changed, and what ends the watch.
  */
 export function followCertificates(
   certificates: Certificates,
@@ -119,10 +119,13 @@ export function followCertificates(
     let isDue = false;
     let turn = Promise.resolve();
     let settling: NodeJS.Timeout | undefined;
-    const takeIn = async (isSettled: boolean): Promise<void> => {
+    const takeIn = async (isSettled: boolean, isAsked: boolean): Promise<void> => {
       try {
         if (certificates.read(pair)) isDue = true;
-        if (!isDue) return;
+        if (!isDue) {
+          if (isAsked) log({ event: 'certificate-unchanged', cert: pair.cert });
+          return;
+        }
         await takeOver(index);
         isDue = false;
         log({ event: 'certificate-reloaded', cert: pair.cert });
@@ -133,9 +136,9 @@ export function followCertificates(
         } else settling = setTimeout(() => look(true), SETTLE_MS).unref();
       }
     };
-    const look = (isSettled: boolean): void => {
+    const look = (isSettled: boolean, isAsked = false): void => {
       clearTimeout(settling);
-      turn = turn.then(() => takeIn(isSettled));
+      turn = turn.then(() => takeIn(isSettled, isAsked));
     };
     const onChange = (): void => look(false);
     // Polling: it sees through the symbolic links that certificate clients swap, and works on any file system.
@@ -145,11 +148,7 @@ export function followCertificates(
       for (const file of [pair.cert, pair.key]) unwatchFile(file, onChange);
       clearTimeout(settling);
     };
-    const reload = (): void => {
-      isDue = true;
-      look(true);
-    };
-    return { reload, stop };
+    return { reload: () => look(true, true), stop };
   });
   return {
     reload: () => {

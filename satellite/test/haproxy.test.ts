@@ -650,10 +650,12 @@ describe('HAProxy', () => {
       return socket.getPeerCertificate().fingerprint256;
     };
     const old = await make();
-    const { log } = journal();
+    const { log, when } = journal();
     const both = join(files, 'both.pem');
     const proxy = await satellite({ tls: { cert: both, key: both } }, { log });
     expect(await shown(proxy.port)).toBe(old);
+    proxy.reload();
+    await when(isEvent('certificate-unchanged'));
     const renewed = await make();
     proxy.reload();
     while ((await shown(proxy.port)) === old) await pause(10);

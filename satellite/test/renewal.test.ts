@@ -108,12 +108,37 @@ test.each([
   expect(said()).toEqual(expected);
 });
 
-test('who asks hears at once, whatever has changed', async () => {
-  const { reload, renew, settle, said } = await followed();
+test('who asks hears at once, whether there is another one or not', async () => {
+  const { pair, reload, renew, changed, settle, said, taken } = await followed();
   reload();
   await settle();
+  expect([said(), taken]).toEqual([['certificate-unchanged'], []]);
   await renew('key');
   reload();
   await settle();
-  expect(said()).toEqual(['certificate-reloaded', 'certificate-unusable']);
+  await renew('cert');
+  reload();
+  await settle();
+  expect(said().slice(1)).toEqual(['certificate-unusable', 'certificate-reloaded']);
+  expect(taken).toEqual([await readFile(pair.cert, 'utf8')]);
+  // Nobody has asked.
+  await changed('cert');
+  await settle(MINUTE);
+  expect(said()).toHaveLength(3);
+});
+
+test('what was not taken over is tried again where somebody asks', async () => {
+  const { renew, reload, settle, said, takeOver } = await followed();
+  takeOver.mockImplementationOnce(() => {
+    throw new Error('not now');
+  });
+  await renew('key');
+  await renew('cert');
+  reload();
+  await settle();
+  reload();
+  await settle();
+  reload();
+  await settle();
+  expect(said()).toEqual(['certificate-unusable', 'certificate-reloaded', 'certificate-unchanged']);
 });

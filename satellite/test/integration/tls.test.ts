@@ -453,10 +453,15 @@ describe('HTTPS', () => {
   });
 
   test('files are read again at once where that is asked for', async () => {
-    const { proxy, port, ca, event } = await start();
+    const { folder, tls, proxy, port, event } = await start();
+    proxy.reload();
+    await event('certificate-unchanged');
+    const second = await certificate(folder, 'second');
+    await copyFile(second.key, tls.key);
+    await copyFile(second.cert, tls.cert);
     proxy.reload();
     await event('certificate-reloaded');
-    await secure(port, ca);
+    await secure(port, await readFile(second.cert));
   });
 
   test('open connections go on over a new certificate, and over files that can not be used', async () => {
