@@ -1,3 +1,6 @@
+import { fstatSync } from 'node:fs';
+import { LineFile } from './line-file.ts';
+
 /** One event, written as one line of JSON. */
 export type LogEntry = { readonly event: string } & Readonly<Record<string, unknown>>;
 export type Log = (entry: LogEntry) => void;
@@ -10,6 +13,8 @@ const MAX_WAITING = 64 * 1024;
 let waiting = '';
 let time = '';
 let timeMs = 0;
+/** Where stderr is a file, whose disk may be full; null where it isn't. */
+let file: LineFile | null | undefined;
 
 /** Writes entries to stderr, one line of JSON each, with the time first (ISO 8601, UTC). Those of a moment go together. */
 export const logToStderr: Log = (entry) => {
@@ -25,7 +30,13 @@ export const logToStderr: Log = (entry) => {
 
 /** Lines that somebody else has written in this form, as they are. */
 export function linesToStderr(lines: Buffer): void {
-  process.stderr.write(lines);
+  file ??= fstatSync(2).isFile() ? new LineFile(lossLine) : null;
+  if (file) file.append(lines);
+  else process.stderr.write(lines);
+}
+
+function lossLine(lines: number): string {
+  return `${JSON.stringify({ time: new Date().toISOString(), event: 'log-lost', lines })}\n`;
 }
 
 // Whatever ends the program: files and pipes are written to at once (Node's "process I/O"), nothing is lost.
@@ -33,9 +44,9 @@ process.on('exit', flush);
 
 function flush(): void {
   if (waiting === '') return;
-  const lines = waiting;
+  const lines = Buffer.from(waiting);
   waiting = '';
-  process.stderr.write(lines);
+  linesToStderr(lines);
 }
 
 /** Enough of a token to follow a session through the log, too little to visit it. */

@@ -64,6 +64,18 @@ class Disk {
     return serve(join(this.#folder, 'state.sqlite'), ['nsenter', ...this.#enter]);
   }
 
+  /** With the log in a file of it, and the state elsewhere. */
+  async serveLogging(state: string): Promise<{ child: Program; port: number }> {
+    const intoLog = ['sh', '-c', 'exec "$@" 2>>"$0/log"', this.#folder];
+    const listening = () => this.sh('grep \'"event":"listening"\' "$1/log" || true');
+    const child = run([
+      ...['nsenter', ...this.#enter, ...intoLog, ...satelliteCommand, ...serveArguments],
+      ...['--listen', '127.0.0.1:0', '--state', state],
+    ]);
+    await expect.poll(listening).not.toBe('');
+    return { child, port: JSON.parse(await listening()).port };
+  }
+
   get #enter(): string[] {
     return ['--mount', `--target=${this.#holder}`, '--'];
   }
@@ -161,6 +173,35 @@ describe.skipIf(!isRoot)(`a disk that gives out${needsRoot}`, () => {
     const redeem = await api(third.port, 'POST', `/tokens/${pending}/redeem`, { port: upstream.port }, NODE1);
     expect(redeem.status).toBe(200);
     expect((await visit(third.port, pending)).body).toBe('the notebook');
+  });
+
+  test('full where the log is: lines are whole again once there is room, and lost ones are counted', async () => {
+    const disk = await Disk.make('mount -t tmpfs -o size=400k,mode=0700 none "$1"');
+    const state = join(await scratch(), 'state.sqlite');
+    const { child, port } = await disk.serveLogging(state);
+    const log = () => disk.sh('cat "$1/log"');
+    const visitLong = () => ask(port, { path: `/${'x'.repeat(1000)}` });
+    await disk.sh(fill);
+    // Up to the end of the last block that it has.
+    do await visitLong();
+    while ((await log()).length % 4096 !== 0);
+    await visitLong();
+    await disk.sh('rm "$1/fill"');
+    await expect
+      .poll(async () => {
+        await visitLong();
+        return await log();
+      })
+      .toContain('"event":"log-lost"');
+    const ended = once(child, 'close');
+    child.kill('SIGTERM');
+    await ended;
+    const lines = (await log()).trimEnd().split('\n');
+    const broken = lines.filter((line) => !line.endsWith('}'));
+    expect(broken.length).toBeLessThan(2);
+    const entries = lines.filter((line) => line.endsWith('}')).map((line) => JSON.parse(line));
+    expect(entries.find(({ event }) => event === 'log-lost').lines).toBeGreaterThan(0);
+    expect(entries.at(-1)).toMatchObject({ event: 'stopped' });
   });
 
   const ext4 = `truncate -s 8M "$1/../$(basename "$1").img"
