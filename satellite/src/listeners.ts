@@ -7,7 +7,7 @@ import { BACKLOG } from './gate/limits.ts';
 import { loopFaults } from './gate/routes.ts';
 import type { HandedSockets } from './operation/systemd.ts';
 import type { Parts } from './parts.ts';
-import { tlsOptions } from './tls.ts';
+import { Certificates, tlsOptions } from './tls.ts';
 
 /** The servers of a proxy, which listen. */
 export interface Listeners {
@@ -110,9 +110,10 @@ function isWebSocket({ headers }: IncomingMessage): boolean {
 }
 
 /** Loaded only where it is wanted: a launcher with a proxy of its own has no use for it. */
-async function openMetrics({ registry, traffic, health, haproxy }: Parts): Promise<Server> {
+async function openMetrics({ registry, traffic, health, haproxy, certificate }: Parts): Promise<Server> {
   const { metricsOf, metricsServer } = await import('./operation/metrics.ts');
-  return metricsServer(metricsOf(registry, traffic), health, async () => haproxy?.countNow());
+  const files = certificate instanceof Certificates ? certificate : undefined;
+  return metricsServer(metricsOf(registry, traffic, files), health, async () => haproxy?.countNow());
 }
 
 /** On an address, or on a socket that is bound already. */

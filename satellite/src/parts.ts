@@ -1,6 +1,7 @@
 import { OwnAddresses } from './addresses.ts';
 import type { Auth, AuthParts } from './auth/auth.ts';
 import { SIGN_IN_LABEL } from './auth/label.ts';
+import { namesToCover } from './certificate-doubt.ts';
 import type { SatelliteConfig } from './config.ts';
 import type { HaproxyEngine, HaproxyEngineOptions } from './dataplane/haproxy/engine.ts';
 import { NodeEngine } from './dataplane/node/engine.ts';
@@ -48,7 +49,7 @@ export async function openParts(
   log: Log,
   logLines: HaproxyEngineOptions['logLines'],
 ): Promise<Parts> {
-  const certificate = openCertificate(config, log);
+  const files = certificateFiles(config);
   const addresses = new OwnAddresses(config);
   const ways = new Ways(config.routes, new DirectAddresses(addresses.isOwn));
   const traffic = new Traffic();
@@ -69,6 +70,9 @@ export async function openParts(
     auth = await openAuth(config, { store, registry, signInUrl, onError, log });
     // What ran out while nobody was looking is over before the first visitor comes.
     await registry.sweep().catch(onError);
+    // Not before the state is ours: beside it there may be another proxy's certificate.
+    const certificate = files ?? selfSigned(config, log);
+    for (const doubt of files?.doubts() ?? []) log(doubt);
     const hsts = hstsOf(config);
     const own = new NodeEngine(config.limits, traffic, hsts);
     haproxy = await openHaproxy(config, { traffic, log, logLines, certificate, own });
@@ -101,9 +105,13 @@ export async function closeState({ auth, registry }: Pick<Parts, 'auth' | 'regis
   await registry.close();
 }
 
-function openCertificate({ tls, domain, state }: SatelliteConfig, log: Log): ServerCertificate | undefined {
+function certificateFiles(config: SatelliteConfig): Certificates | undefined {
+  const { tls } = config;
+  return tls !== 'off' && 'pairs' in tls ? new Certificates(tls.pairs, namesToCover(config)) : undefined;
+}
+
+function selfSigned({ tls, domain, state }: SatelliteConfig, log: Log): ServerCertificate | undefined {
   if (tls === 'off') return undefined;
-  if ('pairs' in tls) return new Certificates(tls.pairs);
   const file = state === ':memory:' || isDatabase(state) ? undefined : `${state}.self-signed.pem`;
   const { fingerprint, ...certificate } = selfSignedCertificate(domain, file);
   log({ event: 'self-signed', fingerprint256: fingerprint });

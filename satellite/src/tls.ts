@@ -2,9 +2,10 @@ import { execFileSync } from 'node:child_process';
 import { constants, createPrivateKey, X509Certificate } from 'node:crypto';
 import { rmSync, unwatchFile, watchFile, writeFileSync } from 'node:fs';
 import { createSecureContext, type SecureContext } from 'node:tls';
+import { doubtAbout } from './certificate-doubt.ts';
 import { ConfigError, type SatelliteConfig } from './config.ts';
 import { fileFault } from './file-fault.ts';
-import type { Log } from './log.ts';
+import type { Log, LogEntry } from './log.ts';
 import { readRegular } from './regular-file.ts';
 
 /** Certificate chain and key files. */
@@ -62,12 +63,17 @@ interface Loaded {
 /** Certificates in files. A handshake gets the first that covers its name, or else the first of all. */
 export class Certificates implements ServerCertificate {
   readonly pairs: readonly Files[];
+  readonly #names: readonly string[];
   readonly #loaded: Loaded[];
   readonly SNICallback: ServerCertificate['SNICallback'];
 
-  /** Throws a ConfigError where a pair can't be used. */
-  constructor(pairs: readonly Files[]) {
+  /**
+   * Throws a ConfigError where a pair can't be used.
+   * @param names for which one of them should be
+   */
+  constructor(pairs: readonly Files[], names: readonly string[]) {
     this.pairs = pairs;
+    this.#names = names;
     this.#loaded = pairs.map(load);
     if (pairs.length > 1)
       this.SNICallback = (name, done) => {
@@ -86,6 +92,23 @@ export class Certificates implements ServerCertificate {
   /** All of them, as they were last read. */
   get all(): readonly { readonly cert: Buffer; readonly key: Buffer }[] {
     return this.#loaded;
+  }
+
+  /** What browsers are going to hold against a pair, for the log; and if none at all is for a name, that. */
+  doubtAbout(pair: Files, names = this.#names): LogEntry | undefined {
+    const leaves = this.#loaded.map(({ leaf }) => leaf);
+    const doubt = doubtAbout(leaves[this.pairs.indexOf(pair)] as X509Certificate, leaves, names);
+    return doubt && { ...doubt, cert: pair.cert };
+  }
+
+  /** The same about all of them, and once about names. */
+  doubts(): LogEntry[] {
+    return this.pairs.flatMap((pair, i) => this.doubtAbout(pair, i === 0 ? this.#names : []) ?? []);
+  }
+
+  /** Until when each is good, in milliseconds since the epoch. */
+  expiries(): (readonly [cert: string, time: number])[] {
+    return this.pairs.map(({ cert }, i) => [cert, (this.#loaded[i] as Loaded).leaf.validToDate.getTime()]);
   }
 
   /** Reads a pair anew, and says whether it is another one. Throws a ConfigError, and then keeps the one it has. */
@@ -119,16 +142,21 @@ export function followCertificates(
     let isDue = false;
     let turn = Promise.resolve();
     let settling: NodeJS.Timeout | undefined;
+    const say = (event: string): void => {
+      log({ event, cert: pair.cert });
+      const doubt = certificates.doubtAbout(pair);
+      if (doubt) log(doubt);
+    };
     const takeIn = async (isSettled: boolean, isAsked: boolean): Promise<void> => {
       try {
         if (certificates.read(pair)) isDue = true;
         if (!isDue) {
-          if (isAsked) log({ event: 'certificate-unchanged', cert: pair.cert });
+          if (isAsked) say('certificate-unchanged');
           return;
         }
         await takeOver(index);
         isDue = false;
-        log({ event: 'certificate-reloaded', cert: pair.cert });
+        say('certificate-reloaded');
       } catch (error) {
         if (isSettled) {
           isDue = true;

@@ -19,6 +19,8 @@ export interface CertificateWishes {
   /** Of its files in the directory, and in its subject. */
   readonly name?: string;
   readonly newKey?: readonly string[];
+  /** For how long it is good. */
+  readonly days?: number;
   /** As openssl.cnf has them: `keyUsage=critical,keyCertSign`. */
   readonly extensions?: readonly string[];
   /** Without one it is its own authority. */
@@ -32,12 +34,12 @@ export const namesBelow = (domain: string): string[] => [`DNS:*.${domain}`, `DNS
 export async function makeCertificate(
   directory: string,
   names: readonly string[],
-  { name = 'site', newKey = ecKey, extensions = [], issuer }: CertificateWishes = {},
+  { name = 'site', newKey = ecKey, days = 60, extensions = [], issuer }: CertificateWishes = {},
 ): Promise<CertificateFiles> {
   const files = { cert: join(directory, `${name}.pem`), key: join(directory, `${name}.key`) };
   const all = [...(names.length > 0 ? [`subjectAltName=${names.join()}`] : []), ...extensions];
   await run('openssl', [
-    ...['req', '-x509', ...newKey, '-nodes', '-days', '60', '-subj', `/CN=${name}`],
+    ...['req', '-x509', ...newKey, '-nodes', '-days', String(days), '-subj', `/CN=${name}`],
     ...['-keyout', files.key, '-out', files.cert],
     ...(issuer === undefined ? [] : ['-CA', issuer.cert, '-CAkey', issuer.key]),
     ...all.flatMap((extension) => ['-addext', extension]),

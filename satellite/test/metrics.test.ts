@@ -1,9 +1,12 @@
+import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
-import { rename } from 'node:fs/promises';
+import { copyFile, readFile, rename } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
+import { makeCertificate, namesBelow } from './certificate.ts';
 import {
   api,
   ask,
+  DOMAIN,
   engine,
   freePort,
   issue,
@@ -41,10 +44,25 @@ async function withMetrics(config = {}) {
       }),
     );
   };
-  return { ...proxy, metricsPort, read };
+  return { ...proxy, metricsPort, read, reload: () => proxy.reload() };
 }
 
 describe('metrics', () => {
+  test('tell when each certificate expires, also after a renewal', async () => {
+    const folder = await scratch();
+    const tls = await makeCertificate(folder, namesBelow(DOMAIN));
+    const next = await makeCertificate(folder, namesBelow(DOMAIN), { name: 'next', days: 90 });
+    const { read, reload } = await withMetrics({ tls });
+    const name = `satellite_certificate_expiry_timestamp_seconds{cert="${tls.cert}"}`;
+    const expiry = async (file: string): Promise<number> =>
+      new X509Certificate(await readFile(file)).validToDate.getTime() / 1000;
+    expect((await read())[name]).toBe(await expiry(tls.cert));
+    await copyFile(next.key, tls.key);
+    await copyFile(next.cert, tls.cert);
+    reload();
+    await expect.poll(async () => (await read())[name]).toBe(await expiry(next.cert));
+  });
+
   test('count tokens, requests, bytes, failures and reports, and name no token', async () => {
     const { port, read, metricsPort } = await withMetrics();
     const upstream = await notebook((request, response) => {

@@ -1,10 +1,13 @@
 /* What is said and done while certificate files change, step by step. That files are watched is in integration/tls.test.ts. */
+import { X509Certificate } from 'node:crypto';
 import { copyFile, readFile, writeFile } from 'node:fs/promises';
 import { beforeEach, expect, test, vi } from 'vitest';
+import { namesToCover } from '../src/certificate-doubt.ts';
+import { parseConfig, type SatelliteConfigInput } from '../src/config.ts';
 import type { LogEntry } from '../src/log.ts';
 import { Certificates, followCertificates } from '../src/tls.ts';
 import { makeCertificate, namesBelow } from './certificate.ts';
-import { cleanup, DOMAIN, scratch } from './support.ts';
+import { cleanup, DOMAIN, satellite, scratch, secureWire } from './support.ts';
 
 /** Those who wait for a change of each file. */
 const watchers = vi.hoisted(() => new Map<string, () => void>());
@@ -15,18 +18,18 @@ vi.mock('node:fs', async (original) => ({
 }));
 
 beforeEach(() => {
-  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] });
   cleanup(() => vi.useRealTimers());
 });
 
+const NAMES = [`manage.${DOMAIN}`, `*.${DOMAIN}`];
+
 /** A pair that is followed, another one to put in its place, and what has been said and taken over. */
-async function followed() {
+async function followed(names = namesBelow(DOMAIN)) {
   const folder = await scratch();
-  const [pair, next] = await Promise.all(
-    ['first', 'next'].map((name) => makeCertificate(folder, namesBelow(DOMAIN), { name })),
-  );
-  if (!pair || !next) throw new Error('none was made');
-  const certificates = new Certificates([pair]);
+  const pair = await makeCertificate(folder, namesBelow(DOMAIN), { name: 'first' });
+  const next = await makeCertificate(folder, names, { name: 'next' });
+  const certificates = new Certificates([pair], NAMES);
   const log: LogEntry[] = [];
   const taken: string[] = [];
   const takeOver = vi.fn(() => {
@@ -49,6 +52,7 @@ async function followed() {
       await settle();
     },
     said: () => log.map(({ event }) => event),
+    doubts: () => log.filter(({ event }) => event === 'certificate-doubtful'),
   };
 }
 
@@ -141,4 +145,86 @@ test('what was not taken over is tried again where somebody asks', async () => {
   reload();
   await settle();
   expect(said()).toEqual(['certificate-unusable', 'certificate-reloaded', 'certificate-unchanged']);
+});
+
+const DAY = 86_400_000;
+
+test.each([
+  ['has expired', 61 * DAY, namesBelow(DOMAIN), /^it has expired on \d{4}-\d\d-\d\dT[\d:.]+Z; /],
+  ['is not valid yet', -DAY, namesBelow(DOMAIN), /^it is not valid before \d{4}-\d\d-\d\dT[\d:.]+Z; /],
+  [
+    'is for other names',
+    0,
+    ['DNS:elsewhere.test', `DNS:manage.${DOMAIN}`],
+    /^it is not for \*\.sites\.test; /,
+  ],
+])('a certificate that %s is taken over, and doubted in the log', async (_what, later, names, message) => {
+  const { pair, renew, reload, settle, doubts, taken } = await followed(names);
+  reload();
+  await settle();
+  expect(doubts()).toEqual([]);
+  vi.setSystemTime(Date.now() + later);
+  await renew('key');
+  await renew('cert');
+  reload();
+  await settle();
+  const cert = await readFile(pair.cert, 'utf8');
+  expect(taken).toEqual([cert]);
+  const { validToDate, subjectAltName } = new X509Certificate(cert);
+  const notAfter = validToDate.toISOString();
+  expect(doubts()).toEqual([
+    {
+      event: 'certificate-doubtful',
+      cert: pair.cert,
+      notAfter,
+      names: subjectAltName,
+      message: expect.stringMatching(message),
+    },
+  ]);
+  // Whoever asks about the same one hears it again.
+  reload();
+  await settle();
+  expect(doubts()).toHaveLength(2);
+});
+
+test('of several certificates one has to be for a name, and each is doubted for its own dates', async () => {
+  const folder = await scratch();
+  const sites = await makeCertificate(folder, namesBelow(DOMAIN), { name: 'sites' });
+  const hub = await makeCertificate(folder, ['DNS:hub.test'], { name: 'hub' });
+  const doubts = (names: string[]) =>
+    new Certificates([hub, sites], names).doubts().map(({ cert, message }) => [cert, message]);
+  expect(doubts([...NAMES, 'hub.test'])).toEqual([]);
+  expect(doubts(['other.test', 'hub.test'])).toEqual([
+    [hub.cert, expect.stringMatching(/^no certificate is for other\.test; /)],
+  ]);
+  vi.setSystemTime(Date.now() + 61 * DAY);
+  expect(doubts(NAMES)).toEqual(
+    [hub, sites].map(({ cert }) => [cert, expect.stringMatching(/^it has expired/)]),
+  );
+});
+
+test.each([
+  [{}, [`manage.${DOMAIN}`, `*.${DOMAIN}`]],
+  [{ siteStyle: 'path' as const }, [`manage.${DOMAIN}`, DOMAIN]],
+  [
+    { routes: { 'hub.test': 'https://127.0.0.1:8000', [`hub.${DOMAIN}`]: 'https://127.0.0.1:8000' } },
+    [`manage.${DOMAIN}`, `*.${DOMAIN}`, 'hub.test'],
+  ],
+])('which names a certificate has to be for with %j', (more, names) => {
+  expect(namesToCover(parseConfig({ domain: DOMAIN, tls: 'off', ...more }))).toEqual(names);
+});
+
+test('a start says what is wrong with a certificate, and serves with it; a self-signed one is as good as any', async () => {
+  const folder = await scratch();
+  const good = await makeCertificate(folder, namesBelow(DOMAIN), { name: 'good' });
+  const foreign = await makeCertificate(folder, ['DNS:elsewhere.test'], { name: 'foreign' });
+  const doubts = async (tls: SatelliteConfigInput['tls']): Promise<unknown[]> => {
+    const log: LogEntry[] = [];
+    const { port } = await satellite({ tls }, { log: (entry) => log.push(entry) });
+    (await secureWire(port, `manage.${DOMAIN}`)).destroy();
+    return log.filter(({ event }) => event === 'certificate-doubtful').map(({ message }) => message);
+  };
+  expect(await doubts(good)).toEqual([]);
+  expect(await doubts({ selfSigned: true })).toEqual([]);
+  expect(await doubts(foreign)).toEqual([expect.stringMatching(/^it is not for manage\.sites\.test, \*\./)]);
 });

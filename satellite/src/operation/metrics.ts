@@ -1,5 +1,6 @@
 import { createServer, type Server } from 'node:http';
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import type { Certificates } from '../tls.ts';
 import type { TokenRegistry } from '../tokens/registry.ts';
 import { type Health, healthReply } from './health.ts';
 import type { Traffic } from './traffic.ts';
@@ -7,7 +8,11 @@ import type { Traffic } from './traffic.ts';
 type Samples = Iterable<readonly [labels: Record<string, string>, value: number]>;
 
 /** The metrics in Prometheus's text format. Labels never hold anything that came from a client. */
-export function metricsOf(tokens: TokenRegistry, traffic: Traffic): Registry {
+export function metricsOf(
+  tokens: TokenRegistry,
+  traffic: Traffic,
+  certificates: Certificates | undefined,
+): Registry {
   const registry = new Registry();
   // The process's own: CPU, memory, file descriptors, event-loop lag.
   collectDefaultMetrics({ register: registry });
@@ -78,6 +83,14 @@ export function metricsOf(tokens: TokenRegistry, traffic: Traffic): Registry {
     [],
     () => one(tokens.reportAge / 1000),
   );
+  if (certificates)
+    add(
+      Gauge,
+      'certificate_expiry_timestamp_seconds',
+      'When a certificate expires, in seconds since the epoch.',
+      ['cert'],
+      () => certificates.expiries().map(([cert, time]) => [{ cert }, time / 1000]),
+    );
   return registry;
 }
 

@@ -394,6 +394,17 @@ describe('HTTPS', () => {
     expect(await serve({ state: ':memory:' })).not.toBe(first);
   });
 
+  test('selfSigned: on a state that another one uses changes and says nothing', async () => {
+    const state = join(await scratch(), 'state.sqlite');
+    await satellite({ state });
+    const log: LogEntry[] = [];
+    await expect(
+      satellite({ tls: { selfSigned: true }, state }, { log: (entry) => log.push(entry) }),
+    ).rejects.toThrow(/Another satellite is using it/);
+    await expect(stat(`${state}.self-signed.pem`)).rejects.toThrow('ENOENT');
+    expect(log).toEqual([]);
+  });
+
   test.each([
     ['of the same kind', ecKey],
     ['of another kind', rsaKey],
