@@ -8,6 +8,7 @@ import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { connect as connectSecure, type TLSSocket } from 'node:tls';
 import { Client } from 'undici';
+import { LabError, lastLines } from '../lab/errors.ts';
 import { cpuOf } from './processes.ts';
 
 export const DOMAIN = 'bench.test';
@@ -224,7 +225,7 @@ async function logged(
     const text = readFileSync(file, 'utf8');
     const lines = text.slice(0, text.lastIndexOf('\n') + 1).split('\n');
     const isOver = child.exitCode !== null || child.signalCode !== null;
-    if (isOver) throw new Error(`the proxy did not start: ${text}`);
+    if (isOver) throw new LabError(`satellite did not start:\n${lastLines(text)}`);
     const entries = lines.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line));
     if (entries.some((entry) => entry.event === event))
       return Object.fromEntries(entries.map((entry) => [entry.event, entry]));

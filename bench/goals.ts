@@ -34,13 +34,25 @@ const goals: readonly Goal[] = [
   { what: "4 at a time: until the browser has Jupyter's page, p95", atMost: 300 },
 ];
 
-/** Those that a run says something about, each as a line. */
-export function compareWithGoals(rows: readonly Row[]): string[] {
-  return goals.flatMap(({ what, atMost, atLeast }) => {
-    const row = rows.find((one) => one.what.endsWith(what));
+/** What a run says about a goal. */
+interface Verdict extends Goal {
+  readonly value: number;
+  readonly unit: string;
+  readonly isMet: boolean;
+}
+
+/** Of those goals that a run says something about. */
+export function compareWithGoals(rows: readonly Row[]): Verdict[] {
+  return goals.flatMap((goal) => {
+    const row = rows.find(({ what }) => what.endsWith(goal.what));
     if (!row) return [];
-    const isMet = row.value <= (atMost ?? Infinity) && row.value >= (atLeast ?? -Infinity);
-    const limit = atMost === undefined ? `at least ${atLeast}` : `at most ${atMost}`;
-    return `${isMet ? 'met:   ' : 'missed:'} ${what} is ${row.value.toPrecision(3)} ${row.unit}, ${limit} wanted`;
+    const { value, unit } = row;
+    const isMet = value <= (goal.atMost ?? Infinity) && value >= (goal.atLeast ?? -Infinity);
+    return { ...goal, value, unit, isMet };
   });
+}
+
+export function inWords({ what, value, unit, atMost, atLeast, isMet }: Verdict): string {
+  const limit = atMost === undefined ? `at least ${atLeast}` : `at most ${atMost}`;
+  return `${isMet ? 'met:   ' : 'missed:'} ${what} is ${value.toPrecision(3)}${unit && ` ${unit}`}, ${limit} wanted`;
 }

@@ -56,6 +56,9 @@ export function openFilesLimit(): number {
   return Number(/^Max open files\s+\S+\s+(\S+)/m.exec(limits)?.[1]);
 }
 
+/** WebSockets: each takes two files, and an eighth of those that there can be is what satellite keeps for the rest of its work. */
+export const heldWith = (files: number): number => Math.floor((files * 7) / 8 / 2) - 100;
+
 /** The last processor for the proxy, the others for what surrounds it. With one alone they share it. */
 const cores = availableParallelism();
 const cpus = { proxy: String(cores - 1), others: cores > 1 ? `0-${cores - 2}` : '0' };

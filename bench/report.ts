@@ -10,6 +10,8 @@ export interface Row extends Partial<Spread> {
   readonly what: string;
   readonly value: number;
   readonly unit: string;
+  /** Where it stands, if in a table. */
+  readonly cell?: { readonly table: string; readonly line: string; readonly column: string };
 }
 
 /** One line of a table. */
@@ -21,11 +23,18 @@ export interface Line {
 /** Collects what a run finds, and says each thing as it is found, so that a long run shows where it is. */
 export class Report {
   readonly rows: Row[] = [];
+  /** Versions of what was measured, by name. */
+  readonly programs: Record<string, string> = {};
   /** Tells people something. */
   readonly say: (line: string) => void;
 
   constructor(say: (line: string) => void) {
     this.say = say;
+  }
+
+  addProgram(name: string, version: string): void {
+    this.programs[name] = version;
+    this.say(`${name} ${version}`);
   }
 
   add(what: string, found: number | Spread, unit: string): void {
@@ -44,7 +53,8 @@ export class Report {
     for (const { name: line, values } of lines) {
       const cells = values.map((spread, i) => {
         const { name = '', unit = '' } = columns[i] ?? {};
-        this.rows.push({ what: `${title}, ${line}: ${name}`, ...spread, unit });
+        const cell = { table: title, line, column: name };
+        this.rows.push({ what: `${title}, ${line}: ${name}`, ...spread, unit, cell });
         return shown(spread.value) + margin(spread);
       });
       text.push([line, ...cells]);

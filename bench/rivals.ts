@@ -3,7 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { installPackages } from '../lab/lab.ts';
 import { startNotebooks } from './bench.ts';
 import { CIPHER, GROUP, installLoad, Visitors } from './load.ts';
-import { cpuOf, memoryOf, openFilesLimit, watchOthers } from './processes.ts';
+import { cpuOf, heldWith, memoryOf, openFilesLimit, watchOthers } from './processes.ts';
 import type { Report } from './report.ts';
 import {
   installFromNpm,
@@ -32,8 +32,6 @@ export interface RivalsSize extends Length {
 /** Sites with WebSockets: as many as it takes that none has more than it may. */
 const SITES_WITH_SOCKETS = 100;
 const KB = 1024;
-/** Each takes two files; an eighth of those that there can be is what satellite keeps for the rest of its work. */
-const heldWith = (files: number): number => Math.floor((files * 7) / 8 / 2) - 100;
 
 /** The parts of this bench, in the order in which they are done. */
 export const rivalBenches = ['1kb', '100kb', 'websockets', 'idle'] as const;
@@ -86,7 +84,7 @@ async function prepare(names: readonly string[], report: Report): Promise<void> 
   await installLoad(report.say);
   await installPackages(['nginx', ...packages], 'the bench', report.say);
   if (chosen.some(({ isOurs, debian }) => !isOurs && debian === undefined)) await installFromNpm(report.say);
-  for (const name of names) report.say(`${name} ${await proxies[name]?.version()}`);
+  for (const name of names) report.addProgram(name, (await proxies[name]?.version()) ?? '');
   report.say(`TLS 1.3 with ${CIPHER} and ${GROUP}; everything on loopback`);
 }
 

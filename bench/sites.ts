@@ -69,7 +69,7 @@ export async function benchSites(size: SitesSize, report: Report, how: Satellite
   report.add('CPU per token redeemed', rest.redeem.cpu, 'µs');
   report.add('event-loop lag meanwhile, p99', lag.p99, 'ms');
   report.add('event-loop lag meanwhile, longest', lag.max, 'ms');
-  report.add('memory per live site', (after.heapUsed - before.heapUsed) / rest.tokens.length, 'B');
+  report.add('heap per live site', (after.heapUsed - before.heapUsed) / rest.tokens.length, 'B');
   report.add('memory of the process, resident', after.rss / 2 ** 20, 'MB');
 
   await manyBusy(proxy, tokens, size, report);

@@ -103,9 +103,7 @@ export function messages(seconds: number): Measure {
 
 /**
  * Each has its turn in every round, and every round begins with another one, so that whatever else the machine does meets
- * all of them; a trial goes without warming up. Adds a table, with ratios of those in `ratiosOf` to each,
- * from the quarter of the rounds in which other programs used least: their use of the caches makes everything dearer, and
- * large programs more than small ones.
+ * all of them; a trial goes without warming up. Adds a table, with ratios of those in `ratiosOf` to each.
  */
 export async function inTurns(
   what: string,
@@ -145,7 +143,8 @@ type Column<T> = readonly [string, string, (turn: T) => number];
 
 /**
  * Adds a table with the median of each figure, and of the ratios in each round of the first figure of those in `ratiosOf`
- * to everybody's.
+ * to everybody's: all of them from the same rounds, the quarter in which other programs used least. Their use of the caches makes
+ * everything dearer, and large programs more than small ones.
  */
 export function compare<T extends { readonly others: number }>(
   what: string,
@@ -155,6 +154,7 @@ export function compare<T extends { readonly others: number }>(
   report: Report,
 ): void {
   const [, , figure] = columns[0];
+  const rounds = quietest([...turns.values()]);
   report.table(
     what,
     [
@@ -164,26 +164,21 @@ export function compare<T extends { readonly others: number }>(
     [...turns].map(([name, own]) => ({
       name,
       values: [
-        ...columns.map(([, , of]) => spread(quietest(own.map((turn) => [of(turn), turn.others])))),
+        ...columns.map(([, , of]) => spread(rounds.map((i) => of(own[i] as T)))),
         ...ratiosOf.map((one) =>
-          spread(
-            quietest(
-              own.map((turn, i) => {
-                const our = turns.get(one)?.[i] as T;
-                return [figure(our) / figure(turn), our.others + turn.others];
-              }),
-            ),
-          ),
+          spread(rounds.map((i) => figure(turns.get(one)?.[i] as T) / figure(own[i] as T))),
         ),
       ],
     })),
   );
 }
 
-/** The values beside which other programs used least. */
-function quietest(values: readonly (readonly [number, number])[]): number[] {
-  const sorted = values.toSorted(([, a], [, b]) => a - b);
-  return sorted.slice(0, Math.ceil(values.length / 4)).map(([value]) => value);
+/** The rounds, by their index, in which other programs used least beside all contestants together. */
+function quietest(turns: readonly (readonly { readonly others: number }[])[]): number[] {
+  const count = turns[0]?.length ?? 0;
+  const others = range(count).map((i) => turns.reduce((sum, own) => sum + (own[i]?.others ?? 0), 0));
+  const sorted = range(count).toSorted((a, b) => (others[a] ?? 0) - (others[b] ?? 0));
+  return sorted.slice(0, Math.ceil(count / 4));
 }
 
 /** The median, and how far the others are from it. */

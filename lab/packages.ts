@@ -147,8 +147,13 @@ export async function installPackages(packages: string[], what: string, say: Say
 
 async function apt(args: string[]): Promise<{ exitCode: number | undefined; all: string }> {
   const env = { DEBIAN_FRONTEND: 'noninteractive' };
-  const { exitCode, all } = await execa('apt-get', args, { env, reject: false, all: true, stdin: 'ignore' });
-  return { exitCode, all };
+  const { exitCode, all, code } = await execa('apt-get', args, {
+    env,
+    reject: false,
+    all: true,
+    stdin: 'ignore',
+  });
+  return { exitCode, all: code === 'ENOENT' ? 'There is no apt-get here.' : all };
 }
 
 async function notInstalled(packages: string[]): Promise<string[]> {

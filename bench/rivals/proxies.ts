@@ -5,6 +5,7 @@ import { connect, createServer } from 'node:net';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { LabError, lastLines } from '../../lab/errors.ts';
 import { makeCertificate, namesBelow } from '../../satellite/test/certificate.ts';
 import {
   DOMAIN,
@@ -230,7 +231,9 @@ async function listening(child: ChildProcess, host: string, port: number, folder
     socket.destroy();
     if (connected) return;
     if (child.exitCode !== null || child.signalCode !== null)
-      throw new Error(`${child.spawnargs.join(' ')}: ${readFileSync(path.join(folder, 'log'), 'utf8')}`);
+      throw new LabError(
+        `${child.spawnargs.join(' ')} has ended:\n${lastLines(readFileSync(path.join(folder, 'log'), 'utf8'))}`,
+      );
     await pause(20);
   }
 }
