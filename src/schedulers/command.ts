@@ -4,13 +4,16 @@ import os from 'node:os';
 import type { Readable, Writable } from 'node:stream';
 import { endProcessGroup } from 'satellite/process-group';
 import { withoutUnaskedOptions } from 'satellite/unasked-options';
+import { systemWords } from '../file-system.ts';
 import { homeDirectory } from '../user-directories.ts';
 
 export interface CommandOutput {
   readonly stdout: string;
   readonly stderr: string;
-  /** Undefined where the command could not be run, did not answer in time, or did not come to an end of it. */
+  /** Undefined where the command could not be run, was ended by a signal, did not answer in time, or did not come to an end of it. */
   readonly exitCode: number | undefined;
+  /** What ended it from outside, though not for want of an answer: `sbatch was ended by SIGSEGV`. */
+  readonly killed?: string;
 }
 
 /** UTF-16 units: more than any cluster's queue. */
@@ -79,7 +82,7 @@ function begin(
 ): StartedCommand {
   const child = started(command, args, env, stdin);
   if (child === undefined)
-    return { finish: async () => ({ stdout: '', stderr: '', exitCode: undefined }), end: async () => {} };
+    return { finish: async () => notRun(command, 'the home directory is a file'), end: async () => {} };
   // Who ends without having read it has said why.
   child.stdin?.on('error', () => {});
   let ending: Promise<void> | undefined;
@@ -101,20 +104,19 @@ function begin(
       if (isTooMuch) void end();
       else said[name] += text;
     });
-  const exited = exitCodeOf(child);
+  const exited = endOf(child);
   void exited.then(() => running.delete(end));
   const finish = async (input?: string, timeout = 30_000): Promise<CommandOutput> => {
     const timer = setTimeout(end, timeout);
     child.stdin?.end(input);
-    const exitCode = await exited;
+    const { exitCode, signal, error } = await exited;
     clearTimeout(timer);
     await ending;
     if (isTooMuch) return { stdout: '', stderr: `${command} prints without end`, exitCode: undefined };
-    return {
-      stdout: withoutLastLineEnd(said.stdout),
-      stderr: withoutLastLineEnd(said.stderr),
-      exitCode: ending === undefined ? exitCode : undefined,
-    };
+    if (error !== undefined) return notRun(command, systemWords(error));
+    const output = { stdout: withoutLastLineEnd(said.stdout), stderr: withoutLastLineEnd(said.stderr) };
+    if (ending !== undefined) return { ...output, exitCode: undefined };
+    return { ...output, exitCode, ...(signal && { killed: `${command} was ended by ${signal}` }) };
   };
   return { finish, end };
 }
@@ -144,11 +146,23 @@ function withoutLastLineEnd(text: string): string {
   return text.replace(/\n$/, '');
 }
 
-/** Undefined where it could not be run, or a signal ended it. */
-function exitCodeOf(child: ChildProcess): Promise<number | undefined> {
+function notRun(command: string, why: string): CommandOutput {
+  return { stdout: '', stderr: `${command} can't be run: ${why}`, exitCode: undefined };
+}
+
+interface End {
+  readonly exitCode?: number | undefined;
+  readonly signal?: NodeJS.Signals | undefined;
+  /** Why it could not be run. */
+  readonly error?: Error;
+}
+
+function endOf(child: ChildProcess): Promise<End> {
   return new Promise((resolve) => {
-    child.once('error', () => resolve(undefined));
-    child.once('close', (code) => resolve(code ?? undefined));
+    child.once('error', (error) => resolve({ error }));
+    child.once('close', (code, signal) =>
+      resolve({ exitCode: code ?? undefined, signal: signal ?? undefined }),
+    );
   });
 }
 
@@ -194,11 +208,22 @@ export function lines(text: string): string[] {
     .filter((line) => line !== '');
 }
 
+/** What there is to say of a command that has said nothing itself. */
+export function silentEnd({ exitCode, killed }: CommandOutput): string {
+  if (exitCode !== undefined) return `exit status ${exitCode}`;
+  return killed ?? 'the command did not answer in time';
+}
+
 /**
- * What a submission did that ended well and named no job.
+ * What a submission did that ended well and named no job, or was killed.
  * @param complaint what it said, in the scheduler's own words
  */
-export function withoutJob(command: string, { stdout, stderr }: CommandOutput, complaint: string): string {
+export function withoutJob(
+  command: string,
+  { stdout, stderr, killed }: CommandOutput,
+  complaint: string,
+): string {
+  if (killed !== undefined) return killed;
   return lines(stdout + stderr).length === 0
     ? `${command} ended with status 0 and said nothing`
     : `what ${command} says names no job: ${complaint}`;

@@ -18,7 +18,7 @@ import {
 import type { LaunchSpec } from '../launch-spec.ts';
 import { readWords, type Unfit, unfitAmong } from './arguments.ts';
 import { capacityOf, type NodeReport } from './capacity.ts';
-import { type CommandOutput, lines, runCommand, withoutJob } from './command.ts';
+import { type CommandOutput, lines, runCommand, silentEnd, withoutJob } from './command.ts';
 import {
   type CancelOutcome,
   endedByItself,
@@ -178,7 +178,7 @@ function isUnreachable({ exitCode, stdout, stderr }: CommandOutput): boolean {
 export function parseSubmit(output: CommandOutput): SubmitOutcome {
   const jobId = /^Job <(\d+)> is submitted to /m.exec(output.stdout)?.[1];
   if (output.exitCode === 0 && jobId !== undefined) return { kind: 'submitted', jobId };
-  if (output.exitCode === 0)
+  if (output.exitCode === 0 || output.killed !== undefined)
     return { kind: 'unclear', message: withoutJob('bsub', output, complaint(output)) };
   return { kind: isUnreachable(output) ? 'unreachable' : 'rejected', message: complaint(output) };
 }
@@ -285,7 +285,8 @@ const endings: Readonly<Record<Ending, { readonly failed: boolean; readonly reas
 };
 
 /** LSF's own words: `nosuch: No such queue. Job not submitted.` without what goes without saying. */
-function complaint({ stdout, stderr, exitCode }: CommandOutput): string {
+function complaint(output: CommandOutput): string {
+  const { stdout, stderr, exitCode } = output;
   const said = [...lines(stderr), ...lines(stdout)]
     .filter((line) => !/^[{}[\]"]/.test(line))
     .map((line) =>
@@ -293,6 +294,5 @@ function complaint({ stdout, stderr, exitCode }: CommandOutput): string {
     )
     .find((line) => line !== '');
   if (said !== undefined) return said;
-  if (exitCode === undefined) return 'the command did not answer in time';
-  return exitCode === 0 ? 'the answer can not be read' : `exit status ${exitCode}`;
+  return exitCode === 0 ? 'the answer can not be read' : silentEnd(output);
 }

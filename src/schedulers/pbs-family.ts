@@ -6,7 +6,7 @@ import { type Attributes, qstatSeconds } from 'satellite/qstat';
 import type { LaunchSpec } from '../launch-spec.ts';
 import type { PbsDialect } from '../systems/system.ts';
 import { readGetopt, type Unfit, unfitAmong } from './arguments.ts';
-import { type CommandOutput, lines, runCommand, withoutJob } from './command.ts';
+import { type CommandOutput, lines, runCommand, silentEnd, withoutJob } from './command.ts';
 import {
   type CancelOutcome,
   endedByItself,
@@ -112,7 +112,7 @@ export function parseSubmit(output: CommandOutput): SubmitOutcome {
   const jobId = lines(output.stdout).at(-1) ?? '';
   if (output.exitCode === 0 && /^\d+(?:\[\d*\])?(?:\.[\w.-]+)?$/.test(jobId))
     return { kind: 'submitted', jobId };
-  if (output.exitCode === 0)
+  if (output.exitCode === 0 || output.killed !== undefined)
     return { kind: 'unclear', message: withoutJob('qsub', output, complaint(output)) };
   return unreachablePattern.test(output.stderr) || output.exitCode === undefined
     ? { kind: 'unreachable', message: complaint(output) }
@@ -267,7 +267,8 @@ export function queueOffers(queues: ReadonlyMap<string, Attributes>): Offers['pa
 }
 
 /** PBS's own words: the line that the command itself wrote, without its name; else the first. */
-export function complaint({ stderr, stdout, exitCode }: CommandOutput): string {
+export function complaint(output: CommandOutput): string {
+  const { stderr, stdout } = output;
   const all = [...lines(stderr), ...lines(stdout)];
   const said = all.find((line) => /^q(?:sub|stat|del): /.test(line)) ?? all[0];
   if (said !== undefined)
@@ -275,5 +276,5 @@ export function complaint({ stderr, stdout, exitCode }: CommandOutput): string {
       .replace(/^q\w+: /, '')
       .replace(/^submit error \((.*)\)$/, '$1') // Torque
       .replace(/\.$/, '');
-  return exitCode === undefined ? 'the command did not answer in time' : `exit status ${exitCode}`;
+  return silentEnd(output);
 }

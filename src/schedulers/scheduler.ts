@@ -24,7 +24,7 @@ export type SubmitOutcome =
       /** The options that it may be about, where that is known. */
       readonly about?: readonly OptionKey[] | undefined;
     }
-  /** It ended well and named no job: perhaps it has taken one. */
+  /** It ended well and named no job, or was killed: perhaps it has taken one. */
   | { readonly kind: 'unclear'; readonly message: string }
   | { readonly kind: 'unreachable'; readonly message: string };
 

@@ -7,7 +7,7 @@ import type { LaunchSpec } from '../launch-spec.ts';
 import { commandOnPath } from '../search-path.ts';
 import { readWords, type Unfit, unfitAmong } from './arguments.ts';
 import { unknownCapacity } from './capacity.ts';
-import { type CommandOutput, lines, runCommand, userName, withoutJob } from './command.ts';
+import { type CommandOutput, lines, runCommand, silentEnd, userName, withoutJob } from './command.ts';
 import {
   type CancelOutcome,
   endedByItself,
@@ -235,7 +235,7 @@ function isUnreachable(output: CommandOutput): boolean {
 export function parseSubmit(output: CommandOutput): SubmitOutcome {
   const jobId = lines(output.stdout).at(-1) ?? '';
   if (output.exitCode === 0 && /^\d+$/.test(jobId)) return { kind: 'submitted', jobId };
-  if (output.exitCode === 0 && !isUnreachable(output))
+  if (output.killed !== undefined || (output.exitCode === 0 && !isUnreachable(output)))
     return { kind: 'unclear', message: withoutJob('qsub', output, complaint(output)) };
   return { kind: isUnreachable(output) ? 'unreachable' : 'rejected', message: complaint(output) };
 }
@@ -347,13 +347,13 @@ const endings: Readonly<Record<Ending, { readonly failed: boolean; readonly reas
 };
 
 /** Grid Engine's own words without its prefixes, and without the line about the library that noticed. */
-function complaint({ stdout, stderr, exitCode }: CommandOutput): string {
+function complaint(output: CommandOutput): string {
+  const { stdout, stderr } = output;
   const all = [...lines(stderr), ...lines(stdout)].filter(
     (line) => !line.startsWith('<') && line !== 'Exiting.',
   );
   const said = all.find((line) => !line.includes('commlib error')) ?? all[0];
-  if (said === undefined)
-    return exitCode === undefined ? 'the command did not answer in time' : `exit status ${exitCode}`;
+  if (said === undefined) return silentEnd(output);
   return said
     .replace(/^q\w+: /, '')
     .replace(/^(?:critical )?error: /, '')

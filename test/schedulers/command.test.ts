@@ -103,9 +103,22 @@ it.each(['a file', 'nowhere'])(
     if (home === 'a file') writeFileSync(place, '');
     vi.stubEnv('HOME', place);
     onTestFinished(() => void vi.unstubAllEnvs());
-    expect(await runCommand('true', [])).toEqual({ stdout: '', stderr: '', exitCode: undefined });
+    expect(await runCommand('true', [])).toEqual({
+      stdout: '',
+      stderr: expect.stringContaining("true can't be run: "),
+      exitCode: undefined,
+    });
   },
 );
+
+it('says which signal ended a command', async () => {
+  expect(await runCommand('sh', ['-c', 'echo 4711; kill -SEGV $$'])).toEqual({
+    stdout: '4711',
+    stderr: '',
+    exitCode: undefined,
+    killed: 'sh was ended by SIGSEGV',
+  });
+});
 
 it('ends a command that prints without end, and says so', async () => {
   expect(await runCommand('yes', [], { timeout: 60_000 })).toEqual({

@@ -275,6 +275,15 @@ it('cancels by job id', async () => {
   expect(stubs.calls()).toEqual(['scancel 9']);
 });
 
+it('names the signal that ended a command; whether there is a job is unclear then', async () => {
+  const stubs = recordedSlurm({ squeue: 'squeue-running', sbatch: 'sbatch-ok' });
+  const message = (command: string) => `${command} was ended by SIGSEGV`;
+  for (const command of ['squeue', 'sbatch']) writeCommand(stubs.directory, command, 'kill -SEGV $$');
+  expect((await slurm.jobs(['3'])).get('3')).toEqual({ kind: 'unreachable', message: message('squeue') });
+  const script = Promise.resolve({ file: '/nowhere', text: '#!/bin/bash\n' });
+  expect(await slurm.submit(script, [])).toEqual({ kind: 'unclear', message: message('sbatch') });
+});
+
 it('does not keep anybody waiting longer than they have patience for', async () => {
   const stubs = recordedSlurm({ sacctmgr: 'sacctmgr-accounts' });
   const file = path.join(stubs.directory, 'sinfo');

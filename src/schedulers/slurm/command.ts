@@ -1,5 +1,12 @@
 /** Slurm's commands, and what they all say in the same way. */
-import { type CommandOutput, lines, runCommand, type StartedCommand, startCommand } from '../command.ts';
+import {
+  type CommandOutput,
+  lines,
+  runCommand,
+  type StartedCommand,
+  silentEnd,
+  startCommand,
+} from '../command.ts';
 
 export function run(command: string, args: readonly string[], timeout?: number): Promise<CommandOutput> {
   return runCommand(command, args, { timeout, env: environmentOf(command) });
@@ -19,7 +26,8 @@ export const unreachablePattern =
   /Unable to contact slurm controller|Socket timed out|Connection refused|Connection timed out|Zero Bytes were transmitted|Unable to establish (?:controller|configuration)|slurm_persist_conn_open|Transport endpoint/i;
 
 /** Slurm's own words without its prefixes: what it says of the submission, else the first thing that it complains of. */
-export function complaint({ stdout, stderr, exitCode }: CommandOutput): string {
+export function complaint(output: CommandOutput): string {
+  const { stdout, stderr } = output;
   const all = [...lines(stderr), ...lines(stdout)];
   const submission = all.find((line) => line.includes('Batch job submission failed: '));
   const said = submission ?? all.find((line) => /error|unrecognized|invalid|unable/i.test(line)) ?? all[0];
@@ -28,7 +36,7 @@ export function complaint({ stdout, stderr, exitCode }: CommandOutput): string {
       .replace(/^\w+: (?:error: )?/, '')
       .replace(/^Batch job submission failed: /, '')
       .replace(/\.$/, '');
-  return exitCode === undefined ? 'the command did not answer in time' : `exit status ${exitCode}`;
+  return silentEnd(output);
 }
 
 /** `30:00`, `1-00:00:00`, `infinite`. */

@@ -15,7 +15,8 @@ export function parseSubmit(output: CommandOutput): SubmitOutcome {
   if (output.exitCode === 0 && jobId !== undefined)
     return { kind: 'submitted', jobId, ...(cluster ? { cluster } : {}) };
   const message = complaint(output);
-  if (output.exitCode === 0) return { kind: 'unclear', message: withoutJob('sbatch', output, message) };
+  if (output.exitCode === 0 || output.killed !== undefined)
+    return { kind: 'unclear', message: withoutJob('sbatch', output, message) };
   return unreachablePattern.test(output.stderr) || output.exitCode === undefined
     ? { kind: 'unreachable', message }
     : { kind: 'rejected', message, about: aboutOf(message) };
