@@ -8,7 +8,7 @@ import { isIP, type Socket } from 'node:net';
 import { ConfigurationError, ProxyError } from '../errors.ts';
 import { fileProblem, systemWords } from '../file-system.ts';
 import { nextTurn } from '../interruption.ts';
-import { shown } from '../values.ts';
+import { formatDuration, shown } from '../values.ts';
 
 export interface SatelliteAddress {
   /** What requests are sent to, without a trailing slash: `https://manage.user-content.example.edu`. */
@@ -65,6 +65,8 @@ interface Answer {
   readonly status: number;
   readonly body: string;
   readonly date: string | undefined;
+  /** Seconds, or a date. */
+  readonly retryAfter: string | undefined;
 }
 
 /** Node's, for HTTP or HTTPS. */
@@ -377,7 +379,8 @@ export class SatelliteClient {
       sent.once('response', (response) => {
         answer = response;
         const { statusCode: status = 0, headers } = response;
-        bodyOf(response).then((content) => resolve({ status, body: content, date: headers.date }), reject);
+        const { date, 'retry-after': retryAfter } = headers;
+        bodyOf(response).then((content) => resolve({ status, body: content, date, retryAfter }), reject);
       });
       sent.end(body);
     });
@@ -388,7 +391,7 @@ export class SatelliteClient {
   }
 
   /** Why an answer isn't the one that was asked for. The body of a page is for browsers, and may be anybody's in between. */
-  #refusal({ status, body }: Answer): ProxyError {
+  #refusal({ status, body, retryAfter }: Answer): ProxyError {
     const { error } = parseObject(body);
     const said =
       typeof error === 'object' && error !== null && 'message' in error
@@ -404,6 +407,11 @@ export class SatelliteClient {
       );
     const isOurs = error !== undefined || /^Oops!/.test(body);
     if (!isOurs && (status < 400 || status === 404)) return this.#nonsense();
+    if (status === 429)
+      return new ProxyError(
+        `The proxy ${this.#host} refuses for now: ${words || 'it has had too many requests from here (status 429)'}`,
+        `Try again ${waitOf(retryAfter)}; nothing was submitted.`,
+      );
     return new ProxyError(
       `The proxy ${this.#host} refuses: ${words || `status ${status}`}`,
       'Start from a login node of the cluster; if you are on one, tell your site.',
@@ -512,6 +520,12 @@ function parseObject(text: string): Record<string, unknown> {
   } catch {
     return {};
   }
+}
+
+/** In words, what a Retry-After of seconds asks for; a minute unless given. */
+function waitOf(retryAfter: string | undefined): string {
+  const seconds = /^\d{1,6}$/.test(retryAfter ?? '') ? Math.max(1, Number(retryAfter)) : 60;
+  return seconds === 60 ? 'in a minute' : `in ${formatDuration(seconds)}`;
 }
 
 function shownLine(text: string): string {

@@ -198,6 +198,16 @@ describe('with our own Satellite', () => {
     expect(await client.tokenStatus(token)).toMatchObject({ state: 'gone', reason: 'It ended.' });
   });
 
+  it('is told to come again where it has had too many tokens', async () => {
+    const satellite = await ourSatellite({ limits: { tokensPerMinute: 2 } });
+    const client = clientFor(satellite.address.port);
+    await client.issueToken();
+    await client.issueToken();
+    const { message, hint } = await refusal(client.issueToken());
+    expect(message).toMatch(/refuses for now: \S/);
+    expect(hint).toBe('Try again in a minute; nothing was submitted.');
+  });
+
   it('is told why it is refused from outside of the cluster', async () => {
     const satellite = await ourSatellite({ internalNetworks: ['10.21.0.0/16'] });
     const { message } = await refusal(clientFor(satellite.address.port).issueToken());
@@ -320,6 +330,21 @@ describe('a proxy that is none', () => {
   ])('because it answers with status 403 and %s is said to refuse', async (_, body, said) => {
     const client = await proxyAnswering((_request, response) => response.writeHead(403).end(body));
     expect((await refusal(client.issueToken())).message.replace(/^.* refuses: /, '')).toBe(said);
+  });
+
+  it.each([
+    [undefined, 'Try again in a minute;'],
+    ['60', 'Try again in a minute;'],
+    ['300', 'Try again in 5m;'],
+    ['Fri, 31 Dec 2027 23:59:59 GMT', 'Try again in a minute;'],
+  ])('because it answers with a bare status 429 (Retry-After: %s) is asked later', async (wait, advice) => {
+    const client = await proxyAnswering((_request, response) =>
+      response.writeHead(429, wait === undefined ? {} : { 'retry-after': wait }).end(),
+    );
+    const { message, hint } = await refusal(client.issueToken());
+    expect(message).toMatch(/refuses for now: it has had too many requests from here \(status 429\)$/);
+    expect(hint).toContain(advice);
+    expect(hint).not.toContain('login node');
   });
 
   it('because nobody listens is said to be out of reach', async () => {
