@@ -1,3 +1,4 @@
+import { symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { expect, test } from 'vitest';
@@ -160,4 +161,26 @@ test('another database is refused', async () => {
   const config = parseConfig({ domain: DOMAIN, tls: 'off', state: ':memory:' });
   for (const name of ['other.sqlite', 'missing.sqlite'])
     await expect(importOriginal(join(folder, name), config)).rejects.toThrow(/not a state of the original/);
+});
+
+test('a state of this satellite is called what it is, whether somebody uses it or not', async () => {
+  const folder = await scratch();
+  const [own, other] = [join(folder, 'state.sqlite'), join(folder, 'other.sqlite')];
+  const config = parseConfig({ domain: DOMAIN, tls: 'off', state: own });
+  const [running, another] = [await satellite({ state: own }), await satellite({ state: other })];
+  const link = join(folder, 'link.sqlite');
+  await symlink(own, link);
+  for (const file of [own, link])
+    await expect(importOriginal(file, config)).rejects.toThrow(
+      /\.sqlite is the state of this satellite itself: nothing has to be imported\.$/,
+    );
+  await expect(importOriginal(other, config)).rejects.toThrow(
+    /other\.sqlite can't be read while another program uses it\. Stop the original first; .*copy-state/,
+  );
+  await another.close();
+  await expect(importOriginal(other, config)).rejects.toThrow(
+    /other\.sqlite is a state of this satellite already, not of the original\. .*copy-state/,
+  );
+  await running.close();
+  await expect(importOriginal(own, config)).rejects.toThrow(/is the state of this satellite itself/);
 });

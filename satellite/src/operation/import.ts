@@ -1,4 +1,4 @@
-import { closeSync, constants } from 'node:fs';
+import { closeSync, constants, statSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import type { SatelliteConfig } from '../config.ts';
 import { normalizeAddress } from '../gate/networks.ts';
@@ -19,6 +19,9 @@ export interface Imported {
   readonly jobs: number;
   readonly leftOut: readonly string[];
 }
+
+/** SQLITE_BUSY. */
+const BUSY = 5;
 
 /** Of what is said about a row, in UTF-16 units. */
 const MAX_REMARK = 200;
@@ -49,6 +52,8 @@ export async function importOriginal(
   config: SatelliteConfig,
   log: Log = () => undefined,
 ): Promise<Imported> {
+  if (isSameFile(file, config.state))
+    throw new StoreError(`${file} is the state of this satellite itself: nothing has to be imported.`);
   const { proxies, jobs } = readOriginal(file);
   const store = await openStore(config.state, log);
   try {
@@ -78,11 +83,25 @@ export async function importOriginal(
   }
 }
 
+/** By whatever path. What can't be looked at is met again where it is opened, with more to say. */
+function isSameFile(one: string, other: string): boolean {
+  try {
+    const [a, b] = [statSync(one), statSync(other)];
+    return a.ino === b.ino && a.dev === b.dev;
+  } catch {
+    return false;
+  }
+}
+
 function readOriginal(file: string): { proxies: ProxyRow[]; jobs: JobRow[] } {
   try {
     closeSync(openRegular(file, constants.O_RDONLY));
     const db = new DatabaseSync(file, { readOnly: true });
     try {
+      if (db.prepare("SELECT 1 FROM pragma_table_info('tokens') WHERE name = 'redeemedAt'").get())
+        throw new StoreError(
+          `${file} is a state of this satellite already, not of the original. "satellite copy-state" brings one to another place.`,
+        );
       // The first ones knew of no jobs.
       const knowsJobs = db.prepare("SELECT 1 FROM pragma_table_info('proxy') WHERE name = 'jobid'").get();
       const jobId = knowsJobs ? 'jobid' : 'NULL AS jobid';
@@ -95,6 +114,11 @@ function readOriginal(file: string): { proxies: ProxyRow[]; jobs: JobRow[] } {
       db.close();
     }
   } catch (error) {
+    if (error instanceof StoreError) throw error;
+    if ((error as { errcode?: number }).errcode === BUSY)
+      throw new StoreError(
+        `${file} can't be read while another program uses it. Stop the original first; a state of a satellite such as this one is for "satellite copy-state".`,
+      );
     throw new StoreError(`${file} is not a state of the original Satellite: ${(error as Error).message}.`);
   }
 }
