@@ -8,6 +8,16 @@ export function hasBody(request: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
 }
 
+/**
+ * Does Content-Length say more than everybody counts exactly? Beyond 2^53 JavaScript changes it, and HAProxy 2.6 takes 2^64 for
+ * nothing. Nobody has such bodies.
+ */
+export function isBeyondCounting(length: string): boolean {
+  return length.length > MOST_DIGITS;
+}
+
+const MOST_DIGITS = 15;
+
 /** Has the whole request arrived, its body included? */
 export function isWhole(request: IncomingMessage): boolean {
   return request instanceof Http2Request ? request.isWhole : request.complete;

@@ -310,6 +310,17 @@ describe('a notebook', () => {
     expect(await client.send(upgradeTo(token)).ended()).toMatch(/^HTTP\/1\.1 502 /);
   });
 
+  test.each(['1000000000000000', '9007199254740993', '18446744073709551616'])(
+    'whose answer says that it is %s bytes long gives 502',
+    async (length) => {
+      const { port, token } = await answering(`HTTP/1.1 200 OK\r\nContent-Length: ${length}\r\n\r\nok`);
+      for (const method of ['GET', 'POST', 'HEAD'])
+        expect((await visit(port, token, { method })).status, method).toBe(502);
+      const client = await wire(port);
+      expect(await client.send(upgradeTo(token)).ended()).toMatch(/^HTTP\/1\.1 502 /);
+    },
+  );
+
   test.each([
     ['an early hint that nobody can read', 'HTTP/1.1 103 Early Hints\r\nLink: nonsense\r\n\r\n', 'OK'],
     ['a 100 Continue that nobody asked for', 'HTTP/1.1 100 Continue\r\n\r\n', 'OK'],

@@ -450,6 +450,7 @@ describe('an answer on its way out', () => {
       engine === 'node' ? 502 : 200,
       engine === 'node' ? /broke off/ : 'ok',
     ],
+    ['of 2^53 bytes', 'HTTP/1.1 200 OK\r\nContent-Length: 9007199254740993\r\n\r\nok', 502, /broke off/],
     ['with a status beyond 599', 'HTTP/1.1 999 What\r\nContent-Length: 2\r\n\r\nok', 502, /broke off/],
   ])('%s passes', async (_what, bytes, status, body) => {
     const { port, token } = await answering(bytes);

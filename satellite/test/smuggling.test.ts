@@ -483,6 +483,28 @@ describe('a body', () => {
     expect(told(victim)).toEqual([]);
   });
 
+  test.each([
+    '1000000000000000',
+    '9007199254740993',
+    '18446744073709551616',
+    '18446744073709551619',
+    '0000000000000000000004',
+  ])('of a length that not everybody counts alike is refused: %s', async (length) => {
+    const victim = await lenientServer({});
+    const { port } = await satellite();
+    const token = await redeemed(port, victim.port);
+    // From now on the visit is an everyday one.
+    await visit(port, token);
+    const client = await wire(port);
+    client.send(`POST /long HTTP/1.1\r\nHost: ${siteHost(token)}\r\nContent-Length: ${length}\r\n\r\n`);
+    client.send(SECOND.replace('HOST', siteHost(token)));
+    expect(await client.ended()).toMatch(/^HTTP\/1\.1 400 (?![\s\S]*HTTP\/1\.1)/);
+    expect((await visit(port, token, { path: '/sentinel' })).body).toBe('ok');
+    const targets = victim.understood.map(({ target }) => target);
+    expect(targets).not.toContain('/long');
+    expect(targets).not.toContain('/smuggled');
+  });
+
   test('in honest chunks is one, and the request behind it another', async () => {
     const victim = await lenientServer({});
     const { port } = await satellite();
@@ -579,6 +601,21 @@ const translated: readonly Stream[] = [
 ];
 
 describe('through HTTP/2', () => {
+  test.each(['1000000000000000', '9007199254740993', '18446744073709551616'])(
+    'a length that not everybody counts alike: %s',
+    async (length) => {
+      const victim = await lenientServer({});
+      const { port } = await satelliteOver('HTTP/2');
+      const token = await redeemed(port, victim.port);
+      const host = siteHost(token);
+      const client = new Frames(await secureWire(port, host));
+      client.send(frame(TYPE.headers, END_HEADERS, 1, block([...pseudo(host), ['content-length', length]])));
+      expect(await client.outcome(1)).toMatch(/^(reset 1|400)$/);
+      expect((await visit(port, token, { path: '/sentinel' })).body).toBe('ok');
+      expect(victim.understood.map(({ target }) => target)).toEqual(['/sentinel']);
+    },
+  );
+
   test.each(translated)('$name', async ({ fields, body = '', quirks = {} }) => {
     const fooled = await lenientServer(quirks);
     const victim = await lenientServer(quirks);

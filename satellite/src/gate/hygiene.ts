@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import { isBeyondCounting } from '../http.ts';
 import { Http2Request } from '../http2/message.ts';
 
 /** Why a request is refused before anybody looks at what it wants. */
@@ -10,12 +11,14 @@ export interface Refusal {
 /** CGI, and with it WSGI, has one name for these and for those with hyphens (RFC 3875 section 4.1.18). */
 const misspelt: ReadonlySet<string> = new Set(['content_length', 'transfer_encoding']);
 const MISSPELT: Refusal = { status: 400, message: 'This header field is spelled with a hyphen.' };
+const BEYOND_COUNTING: Refusal = { status: 400, message: 'This Content-Length is too large.' };
 
 /**
  * Refuses requests that two parsers could read differently. Node's strict parser has already refused bare LF, obs-fold,
  * Content-Length beside Transfer-Encoding and contradicting lengths; this is what it lets through.
  */
 export function inspectRequest(request: IncomingMessage): Refusal | undefined {
+  if (isBeyondCounting(request.headers['content-length'] ?? '')) return BEYOND_COUNTING;
   if (request instanceof Http2Request) {
     const { fault, rawHeaders } = request;
     if (fault !== undefined) return { status: 400, message: fault };

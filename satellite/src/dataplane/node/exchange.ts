@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Dispatcher, errors } from 'undici';
-import { isAnswered, isWhole } from '../../http.ts';
+import { isAnswered, isBeyondCounting, isWhole } from '../../http.ts';
 import { Http2Response } from '../../http2/message.ts';
 import type { SiteTraffic } from '../../operation/traffic.ts';
 import type { Failure, Visit } from '../engine.ts';
@@ -60,10 +60,14 @@ export class Exchange implements Dispatcher.DispatchHandler {
   onResponseStart(
     controller: Dispatcher.DispatchController,
     status: number,
-    _parsed: unknown,
+    parsed: Record<string, string | string[] | undefined>,
     message?: string,
   ): void {
     const response = this.#response;
+    if (isBeyondCounting(String(parsed['content-length'] ?? ''))) {
+      controller.abort(new Error('the answer is longer than can be counted'));
+      return;
+    }
     // undici types leave the raw fields out of the controller.
     const { rawHeaders } = controller as unknown as { rawHeaders: (Buffer | string)[] };
     const headers = responseHeaders(rawHeaders, this.#visit, this.#hsts, status);

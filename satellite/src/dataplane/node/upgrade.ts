@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Limits } from '../../config.ts';
 import { halfClosedTime } from '../../gate/limits.ts';
+import { isBeyondCounting } from '../../http.ts';
 import type { SiteTraffic } from '../../operation/traffic.ts';
 import type { Failure, Target, Visit } from '../engine.ts';
 import { failureOf } from './exchange.ts';
@@ -100,7 +101,7 @@ export function relayUpgrade(
   outgoing.on('response', (response) => {
     answered = true;
     const { statusCode = 0 } = response;
-    if (statusCode < 200 || statusCode > 599) {
+    if (statusCode < 200 || statusCode > 599 || isBeyondCounting(response.headers['content-length'] ?? '')) {
       upstream.destroy();
       onFailure('broken');
       return;

@@ -16,6 +16,10 @@ export function satelliteSection(plan: HaproxyPlan): string {
   http-reuse never
   # What comes of it is in satellite's own log.
   http-request set-log-level silent
+  # HAProxy 2.6 takes 2^64 for nothing, and what comes behind it for a request.
+  http-request set-var(txn.huge) int(1) if { req.fhdr(content-length) -m len 16: }
+  http-request deny deny_status 400 if { var(txn.huge) -m found }
+  http-after-response set-header Connection close if { var(txn.huge) -m found }
   http-request set-var(txn.upgrade) int(1) if { req.hdr(upgrade) -m found }
   http-response del-header keep-alive
   # Behind an upgrade that was refused nobody's request begins.
@@ -50,7 +54,7 @@ export function notebooksSection(plan: HaproxyPlan, name: string): string {
   http-request add-header X-Forwarded-Port %[var(txn.site),field(4,@)]
   http-request add-header X-Real-IP %[var(sess.client)]
   http-request add-header Forwarded "for=%[var(sess.node)];proto=${proto};host=\\"%[req.hdr(host)]\\""
-  http-response return status 502 content-type text/plain string "The connection to the compute node broke off.\\n" unless { status 100:599 }
+  http-response return status 502 content-type text/plain string "The connection to the compute node broke off.\\n" if !{ status 100:599 } or { res.fhdr(content-length) -m len 16: }
   http-response del-header '^(keep-alive|proxy-.*|te|trailer)$' -m reg
 ${hsts === undefined ? '' : `  http-response set-header Strict-Transport-Security "${hsts}"\n`}${isSockets ? '  http-after-response set-header Connection close unless { status 101 }\n' : ''}  timeout server ${milliseconds(Math.min(limits.answerTime, limits.stallTime))}
   # What a notebook doesn't take satellite tries once more, and has the honest page for.

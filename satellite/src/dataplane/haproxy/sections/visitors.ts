@@ -88,7 +88,7 @@ ${isSecure ? '  acl is_name req.fhdr(host),lower,field(1,:),strcmp(sess.name) eq
   acl has_connection req.fhdr(connection) -m found
   acl is_connection req.fhdr(connection) -m str -i keep-alive close upgrade "keep-alive, upgrade" "upgrade, keep-alive"
   acl has_length req.hdr(content-length) -m found
-  acl is_length req.fhdr(content-length) -m reg ^(0|[1-9][0-9]*)$
+  acl is_length req.fhdr(content-length) -m reg ^(0|[1-9][0-9]{0,14})$
   acl has_chunks req.hdr(transfer-encoding) -m found
   acl takes_body method POST PUT PATCH
   acl takes_none method GET HEAD OPTIONS DELETE
