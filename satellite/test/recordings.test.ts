@@ -258,6 +258,27 @@ describe('around the recordings', () => {
     },
   );
 
+  test.each([
+    ['/getlink.cgi', 'GET, POST'],
+    ['/linktoken.cgi?token=TOKEN&jobid=4711', 'GET'],
+    ['/redeemtoken.cgi?token=TOKEN&port=9000', 'GET'],
+    ['/destroytoken.cgi?token=TOKEN', 'GET'],
+    ['/update-jobs.cgi', 'POST'],
+  ])('%s changes nothing by any other method than GET and POST', async (path, allow) => {
+    const { port, token, call } = await newWorld();
+    for (const method of ['HEAD', 'OPTIONS', 'DELETE', 'PUT', 'PATCH']) {
+      const answer = await ask(port, {
+        host: `manage.${DOMAIN}`,
+        path: path.replace('TOKEN', token),
+        method,
+        from: NODE1,
+      });
+      expect([answer.status, answer.headers.allow], method).toEqual([405, allow]);
+      expect(answer.body, method).not.toContain('Your token');
+    }
+    expect((await call(`/tokenjobstate.cgi?token=${token}`)).body).toBe('PE');
+  });
+
   test('the management paths do not exist elsewhere', async () => {
     const { port, token } = await newWorld();
     const onSite = await ask(port, { host: `${token}.${DOMAIN}`, path: '/getlink.cgi' });

@@ -50,6 +50,13 @@ const fromPage: Reply = {
   body: 'Oops! Pages in a browser may not use this.\n',
 };
 
+const wrongMethod = (allow: string): Reply => ({
+  status: 405,
+  type: 'text/plain',
+  body: `Oops! Use ${allow} here.\n`,
+  headers: { Allow: allow },
+});
+
 const MAX_REPORT_BYTES = 16 * 1024 * 1024;
 
 type Operation = (call: Call) => Reply | Promise<Reply>;
@@ -60,6 +67,15 @@ interface Call {
   readonly query: URLSearchParams;
   readonly client: Client;
 }
+
+/** The methods of what changes something, for `Allow`. */
+const allowed: Readonly<Record<string, string>> = {
+  '/getlink.cgi': 'GET, POST',
+  '/linktoken.cgi': 'GET',
+  '/redeemtoken.cgi': 'GET',
+  '/destroytoken.cgi': 'GET',
+  '/update-jobs.cgi': 'POST',
+};
 
 const operations: Readonly<Record<string, Operation>> = {
   '/getlink.cgi': getlink,
@@ -80,6 +96,9 @@ export async function answerCgi(
 ): Promise<Reply | undefined> {
   const operation = Object.hasOwn(operations, path) ? operations[path] : undefined;
   if (operation === undefined) return undefined;
+  const allow = allowed[path];
+  // Whether GET or POST is the wrong one of the two, the original says with 200; it was never asked for others.
+  if (allow !== undefined && request.method !== 'GET' && request.method !== 'POST') return wrongMethod(allow);
   if (operation !== tokenjobstate && comesFromPage(request)) return fromPage;
   const call = { management, request, query: new URLSearchParams(query), client };
   const given = call.query.get('token');
@@ -93,9 +112,7 @@ export async function answerCgi(
   return operation(call);
 }
 
-async function getlink({ management, request, client }: Call): Promise<Reply> {
-  // A POST is as good, as recorded; but who only asks for the header gets no token to lose.
-  if (request.method === 'HEAD') return oops('Only GET method is supported');
+async function getlink({ management, client }: Call): Promise<Reply> {
   const refusal = refuseOutsider(management, client, 'from within the cluster');
   if (refusal) return refusal;
   if (!mayIssue(management, client.address)) return tooMany;
