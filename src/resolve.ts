@@ -1,6 +1,12 @@
 /** From the command line to settings with their origins, and the system that they are for. */
 
-import { builtInFile, type FoundFile, loadFiles } from './config/files.ts';
+import {
+  besideStrangersFile,
+  builtInFile,
+  type FoundFile,
+  loadFiles,
+  strangersSiteFile,
+} from './config/files.ts';
 import {
   environmentLayers,
   fileLayer,
@@ -89,9 +95,11 @@ function sayNameWithheld({ name }: System): void {
   );
 }
 
-/** What a misspelt variable says changes nothing. */
-export function sayMisspeltVariables({ quiet }: Settings): void {
+/** What a misspelt variable says changes nothing, nor what a stranger's file does. */
+export function sayIgnored({ quiet }: Settings): void {
   if (quiet?.value) return;
+  const unused = strangersSiteFile(process.env);
+  if (unused !== undefined) process.stderr.write(`${unused}.\n`);
   for (const { name, meant } of misspeltVariables(process.env))
     process.stderr.write(
       `${shown(name)} is no setting of start-jupyter and is ignored. Did you mean ${meant}?\n`,
@@ -118,10 +126,11 @@ function profileLayer(
   if (values !== undefined) return { origin: `profile ${name}`, values: values as OptionValues };
   const names = Object.keys(profiles);
   const message = `${system.title} has no profile "${shown(name)}".${suggestion(name, names)}`;
-  const hint =
+  const hint = besideStrangersFile(
     names.length > 0
       ? `It has ${names.join(', ')}.`
-      : `Add "systems: { ${system.name}: { profiles: { ${name}: … } } }" to a configuration file, or leave it out.`;
+      : `Add "systems: { ${system.name}: { profiles: { ${name}: … } } }" to a configuration file, or leave it out.`,
+  );
   throw origin === commandLineOrigin('profile')
     ? new UsageError(`${origin}: ${message}`, hint)
     : new ConfigurationError(`${origin}: ${message}`, hint);

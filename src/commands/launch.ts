@@ -9,7 +9,7 @@ import type { Launch } from '../launch/launch.ts';
 import { type LaunchSpec, launchSpec, schedulerOf } from '../launch-spec.ts';
 import type { OptionValues } from '../options.ts';
 import { checkThisMachine } from '../preflight.ts';
-import { resolve, sayMisspeltVariables } from '../resolve.ts';
+import { resolve, sayIgnored } from '../resolve.ts';
 import { checkSchedulerArguments } from '../scheduler-arguments.ts';
 import type { SessionReport } from '../sessions/session.ts';
 import { createProgress } from '../ui/progress.ts';
@@ -34,7 +34,7 @@ async function launchAs(
   earlierInterruption?: AbortSignal,
 ): Promise<number> {
   const { settings, system } = await resolve(typed, { offline: Boolean(typed.dryRun) });
-  sayMisspeltVariables(settings);
+  sayIgnored(settings);
   if (typed.info) {
     const { printInfo } = await import('./launch-info.ts');
     printInfo(settings, system, { json: Boolean(typed.json) });

@@ -137,6 +137,23 @@ function siteFile(environment: NodeJS.ProcessEnv): string | undefined {
   return firstExisting([...beside, '/etc/start-jupyter/config.yaml']);
 }
 
+/** Says of the site's file beside this copy that it is not used, and why; undefined where there is none such. */
+export function strangersSiteFile(environment: NodeJS.ProcessEnv): string | undefined {
+  if (environment.START_JUPYTER_SITE_CONFIG) return undefined;
+  const file = siteConfigurationPlaces().find(belongsToStranger);
+  if (file === undefined) return undefined;
+  const owner = lstatSync(file, { throwIfNoEntry: false })?.uid;
+  return owner === undefined
+    ? undefined
+    : `${shown(file, 200)} is not used: it belongs to user ${owner}, who has not installed this copy`;
+}
+
+/** Advice where a system or a profile is missing: it may stand in a site's file that is not used. */
+export function besideStrangersFile(advice: string): string {
+  const unused = strangersSiteFile(process.env);
+  return unused === undefined ? advice : `${unused}. ${advice}`;
+}
+
 function firstExisting(candidates: string[]): string | undefined {
   return candidates.find((candidate) => existsSync(candidate));
 }

@@ -1,6 +1,6 @@
 /** The configuration files, which system this is and why, and whether what they all say makes a launch. */
 import os from 'node:os';
-import { type FoundFile, findFiles, type LoadedFile, loadFile } from '../config/files.ts';
+import { type FoundFile, findFiles, type LoadedFile, loadFile, strangersSiteFile } from '../config/files.ts';
 import { mergeSystems, type Settings } from '../config/layers.ts';
 import { PersonError } from '../errors.ts';
 import { type LaunchSpec, launchSpec } from '../launch-spec.ts';
@@ -49,7 +49,16 @@ export async function checkConfiguration(
     }
   }
   const layers = found.map(({ layer }) => layer);
-  if (!layers.includes('site')) findings.push(skipped(titles.site, 'there is none'));
+  const unused = strangersSiteFile(process.env);
+  if (unused !== undefined)
+    findings.push(
+      warn(
+        titles.site,
+        unused,
+        'If it is meant for this copy, give it to its owner or root (chown), or name it: START_JUPYTER_SITE_CONFIG.',
+      ),
+    );
+  else if (!layers.includes('site')) findings.push(skipped(titles.site, 'there is none'));
   if (!shared && !layers.includes('user')) findings.push(skipped(titles.user, 'there is none'));
   if (files.length < found.length) return { findings, resolved: undefined, spec: undefined };
 

@@ -1,6 +1,7 @@
 /** Which HPC system is this? */
 import { existsSync, readFileSync } from 'node:fs';
 import os from 'node:os';
+import { besideStrangersFile } from '../config/files.ts';
 import type { Setting } from '../config/layers.ts';
 import type { SchedulerName, SystemEntry } from '../config/schema.ts';
 import { ConfigurationError, UsageError } from '../errors.ts';
@@ -62,7 +63,7 @@ function unknownSystem(
   { value, origin }: Setting<'system'>,
 ): UsageError | ConfigurationError {
   const message = `no system "${shown(value)}" is known.${suggestion(value, systems.keys())}`;
-  const hint = `Known: ${[...systems.keys()].join(', ')}.`;
+  const hint = besideStrangersFile(`Known: ${[...systems.keys()].join(', ')}.`);
   return origin === flagOf('system')
     ? new UsageError(`${origin}: ${message}`, hint)
     : new ConfigurationError(`${origin}: system: ${message}`, hint);
