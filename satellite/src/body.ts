@@ -39,3 +39,27 @@ export function readBody(request: IncomingMessage, limit: number, patience: numb
     });
   });
 }
+
+/**
+ * Reads and drops what is left of a body, `limit` bytes and `patience` milliseconds at most: a connection that is closed with
+ * something unread is reset, which may overtake the answer.
+ */
+export function dropRest(request: IncomingMessage, limit: number, patience: number): Promise<void> {
+  return new Promise((resolve) => {
+    let size = 0;
+    const stop = (): void => {
+      clearTimeout(timer);
+      request.off('data', drop);
+      resolve();
+    };
+    const drop = (chunk: Buffer): void => {
+      size += chunk.length;
+      if (size > limit) stop();
+    };
+    const timer = setTimeout(stop, patience);
+    request.on('data', drop);
+    request.once('end', stop);
+    request.once('close', stop);
+    request.resume();
+  });
+}

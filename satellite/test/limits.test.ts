@@ -6,6 +6,7 @@ import {
   api,
   ask,
   cleanup,
+  DOMAIN,
   issue,
   LOGIN,
   NODE1,
@@ -261,5 +262,39 @@ describe('one site', () => {
     await (await request(token)).until(/^HTTP\/1\.1 503 /);
     await (await tunnel(other)).until(/ 101 /);
     await (await request(other)).until(/begun/);
+  });
+});
+
+describe('a body that management does not want', () => {
+  /** All that is answered to who reads only once everything has been written. */
+  async function answerToWriter(port: number, head: string, bytes: number): Promise<string> {
+    const socket = connect({ port, host: '127.0.0.1', localAddress: LOGIN });
+    cleanup(() => void socket.destroy());
+    socket.pause();
+    const failed = once(socket, 'error').then(([error]) => String(error));
+    const written = new Promise((resolve) =>
+      socket.write(`${head}Content-Length: ${bytes}\r\n\r\n${'x'.repeat(bytes)}`, resolve),
+    );
+    const read = async (): Promise<string> => {
+      await written;
+      let text = '';
+      socket.setEncoding('latin1').on('data', (data: string) => {
+        text += data;
+      });
+      socket.resume();
+      await once(socket, 'end');
+      return text;
+    };
+    return await Promise.race([read(), failed]);
+  }
+
+  test.each([
+    ['POST /api/v1/tokens', /^HTTP\/1\.1 413 [\s\S]*larger than 65536 bytes/],
+    ['POST /api/v1/nothing', /^HTTP\/1\.1 404 [\s\S]*no such operation/],
+    ['POST /linktoken.cgi?token=x', /^HTTP\/1\.1 200 [\s\S]*Oops!/],
+  ])('%s: who writes all of it before he reads has the answer', async (what, answer) => {
+    const { port } = await satellite({ limits: { unknownNamesPerMinute: 1000 } });
+    const head = `${what} HTTP/1.1\r\nHost: manage.${DOMAIN}\r\nContent-Type: application/json\r\nConnection: close\r\n`;
+    for (let i = 0; i < 20; i += 1) expect(await answerToWriter(port, head, 8_000_000)).toMatch(answer);
   });
 });

@@ -1,7 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { BodyError } from '../body.ts';
+import { BodyError, dropRest } from '../body.ts';
 import type { Client } from '../gate/client.ts';
 import { hasUnreadBody } from '../http.ts';
+import { Http2Request } from '../http2/message.ts';
 import type { Log } from '../log.ts';
 import { healthReply } from '../operation/health.ts';
 import { DoubtError, StoreError } from '../tokens/store.ts';
@@ -19,6 +20,10 @@ const HOME: Reply = {
 /** When to try again what the state could not keep: a failover takes seconds, a full disk longer. */
 const STATE_PAUSE_S = '5';
 
+/** How much of a body that nobody wants is still read, and for how long at most, before its connection is closed. */
+const DROPPED_BYTES = 16 * 1024 * 1024;
+const DROPPED_MS = 5000;
+
 /** Answers a request to the management host. */
 export async function handleManagement(
   management: Management,
@@ -28,8 +33,9 @@ export async function handleManagement(
   log: Log,
 ): Promise<void> {
   const reply = await answer(management, request, client, log);
+  const isUnread = hasUnreadBody(request);
   // An unread body would be taken for the next request's beginning.
-  if (hasUnreadBody(request)) response.setHeader('Connection', 'close');
+  if (isUnread) response.setHeader('Connection', 'close');
   response.writeHead(reply.status, {
     ...reply.headers,
     ...(reply.status !== 204 && {
@@ -39,7 +45,13 @@ export async function handleManagement(
     'Cache-Control': 'no-store',
     'X-Content-Type-Options': 'nosniff',
   });
-  response.end(request.method === 'HEAD' ? undefined : reply.body);
+  const body = request.method === 'HEAD' ? '' : reply.body;
+  // Whoever writes all of it before he reads is to find the answer.
+  if (isUnread && !(request instanceof Http2Request)) {
+    response.write(body);
+    await dropRest(request, DROPPED_BYTES, DROPPED_MS);
+    response.end();
+  } else response.end(body);
 }
 
 async function answer(
