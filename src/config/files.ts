@@ -183,6 +183,16 @@ function refuseStrangersFile(file: string, status: Stats): void {
   );
 }
 
+/** What lies where every launch looks for it is nobody's to change. Whoever names a file has chosen to trust it. */
+function refuseOpenFile(file: string, layer: FoundFile['layer'], { mode }: Stats): void {
+  if ((layer !== 'site' && layer !== 'user') || (mode & 0o002) === 0) return;
+  const whose = layer === 'site' ? 'Whoever installed start-jupyter here closes it' : 'Close it';
+  throw new ConfigurationError(
+    `${shown(file, 200)} can be written by everybody, and it decides which proxy is trusted and what runs in your job.`,
+    `${whose}: chmod o-w ${shown(file, 200)}. Where the file system keeps no modes, move it to one that does, or name it with --config.`,
+  );
+}
+
 async function load({ layer, path: file }: FoundFile, schema: z.ZodMiniType): Promise<LoadedFile> {
   const problem = existenceProblem(file);
   if (problem !== undefined)
@@ -219,6 +229,7 @@ function read(file: string, layer: FoundFile['layer']): string {
     const status = fstatSync(descriptor);
     if (!status.isFile()) throw unreadable(file, 'it is not a regular file');
     if (layer === 'project') refuseStrangersFile(file, status);
+    refuseOpenFile(file, layer, status);
     return readFileSync(descriptor, 'utf8');
   } finally {
     closeSync(descriptor);

@@ -10,6 +10,7 @@ import { checkRules, machineFacts, shownSchedulers } from '../systems/detect.ts'
 import type { System } from '../systems/system.ts';
 import { formatDuration, shown } from '../values.ts';
 import { complained, type Finding, ok, skipped, warn } from './finding.ts';
+import { openDirectoryAround } from './permissions.ts';
 
 const titles: Readonly<Record<FoundFile['layer'], string>> = {
   'built in': 'Built-in systems',
@@ -43,7 +44,7 @@ export async function checkConfiguration(
   for (const file of found) {
     try {
       files.push(await loadFile(file));
-      findings.push(ok(titles[file.layer], file.path));
+      findings.push(fileFinding(file));
     } catch (error) {
       findings.push(complained(titles[file.layer], error));
     }
@@ -71,6 +72,18 @@ export async function checkConfiguration(
   findings.push(await systemFinding(resolved, files));
   const { finding, spec } = settingsFinding(resolved.settings, resolved.system);
   return { findings: [...findings, finding], resolved, spec };
+}
+
+/** Of a file that a launch takes. */
+function fileFinding({ layer, path }: FoundFile): Finding {
+  const open = layer === 'site' ? openDirectoryAround(path) : undefined;
+  return open === undefined
+    ? ok(titles[layer], path)
+    : warn(
+        titles[layer],
+        `${path} can be replaced by everybody, who may write in ${open}`,
+        `Close the directory: chmod o-w ${open}`,
+      );
 }
 
 async function systemFinding({ system, settings }: Resolved, files: readonly LoadedFile[]): Promise<Finding> {

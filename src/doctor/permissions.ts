@@ -45,6 +45,15 @@ function closedOnTheWay(file: string): Closed | undefined {
   return undefined;
 }
 
+/** The nearest directory around a file in which everybody may put another in its place; undefined where there is none. */
+export function openDirectoryAround(file: string): string | undefined {
+  const replaceable = (mode: number) => (mode & 0o002) !== 0 && (mode & 0o1000) === 0;
+  for (let directory = path.dirname(file); ; directory = path.dirname(directory)) {
+    if (replaceable(statSync(directory).mode)) return directory;
+    if (directory === path.dirname(directory)) return undefined;
+  }
+}
+
 /** `0750` */
 export function octal({ mode }: Pick<Stats, 'mode'>): string {
   return (mode & 0o7777).toString(8).padStart(4, '0');

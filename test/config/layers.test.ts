@@ -369,6 +369,27 @@ describe('a configuration file', () => {
     }
   });
 
+  it.each(['site', 'user'] as const)(
+    'of a %s that everybody can write is refused; a group may',
+    async (whose) => {
+      const file = place[whose];
+      write(file, 'partition: mine\nsystems: { test: { scheduler: slurm } }\n');
+      chmodSync(file, 0o646);
+      const error = await complaint();
+      expect(error).toBeInstanceOf(ConfigurationError);
+      expect(error.message).toContain(`${file} can be written by everybody`);
+      expect(error.hint).toContain(`chmod o-w ${file}`);
+      chmodSync(file, 0o664);
+      expect((await settled()).settings.partition?.value).toBe('mine');
+    },
+  );
+
+  it('that everybody can write is taken where it is named', async () => {
+    write(place.extra, 'partition: named\n');
+    chmodSync(place.extra, 0o666);
+    expect((await settled({ config: place.extra })).settings.partition?.value).toBe('named');
+  });
+
   it('of a project that others can write is refused: who can write to it must not say what runs in the job', async () => {
     write(place.project, 'partition: mine\n');
     chmodSync(place.project, 0o666);

@@ -1,5 +1,5 @@
 /** The site's file beside a copy of the program: whose it may be. */
-import { chownSync, copyFileSync, cpSync, globSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, copyFileSync, cpSync, globSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { freshHome, type Home, temporaryDirectory } from '../support/directories.ts';
@@ -43,6 +43,25 @@ it('is used where it belongs to who installed the copy, without a word', async (
   );
   expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
   expect(stdout).toMatch(/profile school/);
+});
+
+it('is warned of by doctor where everybody can replace it', async () => {
+  const finding = async () => {
+    const { areas } = JSON.parse((await call('doctor', '--json', '--system', 'generic-none')).stdout);
+    return areas
+      .flatMap((area: { findings: { title: string }[] }) => area.findings)
+      .find(({ title }: { title: string }) => title === "Site's file");
+  };
+  const directory = path.join(copy, 'etc');
+  chmodSync(directory, 0o777);
+  expect(await finding()).toMatchObject({
+    result: 'warn',
+    advice: expect.stringContaining(`o-w ${directory}`),
+  });
+  for (const mode of [0o1777, 0o775]) {
+    chmodSync(directory, mode);
+    expect(await finding()).toMatchObject({ result: 'ok' });
+  }
 });
 
 describe.runIf(onlyRoot)("that is a stranger's", () => {
