@@ -46,8 +46,8 @@ export async function handleManagement(
     'X-Content-Type-Options': 'nosniff',
   });
   const body = request.method === 'HEAD' ? '' : reply.body;
-  // Whoever writes all of it before he reads is to find the answer.
-  if (isUnread && !(request instanceof Http2Request)) {
+  // Whoever writes all of it before he reads is to find the answer; who has taken too long already is not waited for.
+  if (isUnread && reply.status !== 408 && !(request instanceof Http2Request)) {
     response.write(body);
     await dropRest(request, DROPPED_BYTES, DROPPED_MS);
     response.end();
