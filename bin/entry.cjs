@@ -16,13 +16,20 @@ if (parseInt(process.versions.node, 10) < needed) {
   );
   process.exit(3);
 }
-if (process.argv.length === 4 && (argument === '--version' || argument === '-V')) {
-  // The one answer for which nothing of the program has to be loaded.
-  process.stdout.write(require('../package.json').version + '\n');
-} else {
+// The one answer for which nothing of the program has to be loaded, unless it must say why that can't be written.
+if (process.argv.length !== 4 || !(argument === '--version' || argument === '-V') || !hasWrittenVersion()) {
   // The programs see the arguments where Node.js itself puts them.
   process.argv.splice(1, 2, bundle);
   load(bundle);
+}
+
+function hasWrittenVersion() {
+  try {
+    require('fs').writeSync(1, require('../package.json').version + '\n');
+    return true;
+  } catch (_) {
+    return false;
+  }
 }
 
 // As require() does it, with what this very V8 has made of the bundle before (scripts/code-cache.mjs): compiling would

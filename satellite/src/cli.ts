@@ -80,7 +80,11 @@ function httpUrl(text: string): URL {
 export const program = new Command('satellite')
   .description('Turns tokens into live https://<three-words>.<domain>/ sites.')
   .version(packageJson.version)
-  .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : EXIT.usage));
+  .exitOverride((error) => {
+    // After help or the version: whether they could be written is not known yet.
+    if (error.exitCode === 0) throw error;
+    process.exit(EXIT.usage);
+  });
 
 const serveCommand = program
   .command('serve')

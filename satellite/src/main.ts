@@ -1,4 +1,5 @@
 /** Runs the program with the arguments of this process. */
+import { CommanderError } from 'commander';
 import { program } from './cli.ts';
 import { ConfigError } from './config.ts';
 import { EXIT, fail } from './exit.ts';
@@ -13,6 +14,7 @@ process.stdout.on('error', ({ code, message }: NodeJS.ErrnoException) => {
 });
 
 program.parseAsync().catch((error: unknown) => {
+  if (error instanceof CommanderError) return;
   if (error instanceof ConfigError) fail(EXIT.config, error.message);
   if (error instanceof StoreError) fail(EXIT.proxy, error.message);
   throw error;

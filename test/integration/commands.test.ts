@@ -307,15 +307,22 @@ describe('a session whose job runs', () => {
   });
 });
 
-it.each([
-  ['list', '--json'],
-  ['completion', 'bash'],
-])('%s %s says that its output can not be written', async (...args) => {
-  expect(await runInto('/dev/full', args, { home, path: searchPath() })).toEqual({
-    exitCode: 3,
-    stdout: '',
-    stderr: "start-jupyter: The output can't be written: no space left on device.\n",
-  });
+it.each([['list', '--json'], ['completion', 'bash'], ['--version'], ['-V']])(
+  '%s %s says that its output can not be written',
+  async (...args) => {
+    expect(await runInto('/dev/full', args, { home, path: searchPath() })).toEqual({
+      exitCode: 3,
+      stdout: '',
+      stderr: "start-jupyter: The output can't be written: no space left on device.\n",
+    });
+  },
+);
+
+it.each(['--version', '-V', '--help'])('satellite %s says so, too', async (option) => {
+  const satellite = path.join(import.meta.dirname, '../../bin/satellite');
+  const ran = await runInto('/dev/full', [option], { home, path: searchPath(), program: satellite });
+  expect(ran).toMatchObject({ exitCode: 3, stdout: '' });
+  expect(ran.stderr).toMatch(/^satellite: The output can't be written: [^\n]*no space left[^\n]*\n$/);
 });
 
 describe('stop', () => {
