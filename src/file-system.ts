@@ -1,15 +1,19 @@
 /** Files and directories of a person's own: how they are made, and what is wrong with them, in words. */
 import {
   accessSync,
+  closeSync,
   constants,
+  fstatSync,
   mkdirSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
 import path from 'node:path';
+import { NotRegularError, openRegular } from 'satellite/regular-file';
 
 /**
  * Makes a private directory, with what it lies in, one by one: Node 24's own recursive mkdir says that a directory is missing
@@ -59,6 +63,32 @@ export function replaceFile(file: string, content: string, { flush } = { flush: 
   }
 }
 
+/** Bytes of a file that a session keeps: far more than any of them has. */
+const most = 1_000_000;
+
+/**
+ * The text of a file that a session keeps, which is a small one.
+ * @throws the system's error, or its like: see `isNoText`
+ */
+export function readSmall(file: string): string {
+  const descriptor = openRegular(file, constants.O_RDONLY);
+  try {
+    if (fstatSync(descriptor).size > most)
+      throw Object.assign(new Error(`${file} is too large`), { code: 'EFBIG' });
+    return readFileSync(descriptor, 'utf8');
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/** Whether `readSmall` has found something that is no such file: a pipe, a directory, a huge one. */
+export function isNoText(error: unknown): boolean {
+  return (
+    error instanceof NotRegularError ||
+    ['EISDIR', 'EFBIG'].includes((error as NodeJS.ErrnoException).code ?? '')
+  );
+}
+
 /** Why nothing can start in a directory; undefined where it is there and may be entered. */
 export function directoryProblem(directory: string): string | undefined {
   try {
@@ -94,6 +124,8 @@ export function fileProblem(file: string): string | undefined {
 const words: Record<string, string> = {
   ENOENT: 'does not exist',
   ENOTDIR: 'is not a directory',
+  EISDIR: 'is a directory',
+  EFBIG: 'is too large',
   EACCES: 'permission denied',
   EPERM: 'not permitted',
   ENOSPC: 'no space left on device',
@@ -106,6 +138,7 @@ const words: Record<string, string> = {
 
 /** What the system complains of, in words. */
 export function systemWords(error: unknown): string {
+  if (error instanceof NotRegularError) return 'is not a regular file';
   const { code = '', message } = error as NodeJS.ErrnoException;
   // What Node's recursive rmSync says of errors for which it knows no code.
   const unnamed = /^, Unknown error: (.+) '/.exec(message)?.[1];

@@ -2,11 +2,10 @@
  * Links that outlive the sessions behind them: `~/.local/state/start-jupyter/kept/NAME.json` (0600). The token stays redeemed
  * while Jupyter is down, and leads to the same port when it is there again.
  */
-import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import * as z from 'zod/mini';
 import { ConfigurationError } from '../errors.ts';
-import { makeDirectory, replaceFile } from '../file-system.ts';
+import { makeDirectory, readSmall, replaceFile } from '../file-system.ts';
 import { userDirectory } from '../user-directories.ts';
 import { shown } from '../values.ts';
 
@@ -35,7 +34,7 @@ function fileOf(name: string): string {
 export function readKeptLink(name: string, manageUrl: string): KeptLink | undefined {
   const file = fileOf(name);
   try {
-    const link = keptLinkSchema.parse(JSON.parse(readFileSync(file, 'utf8')));
+    const link = keptLinkSchema.parse(JSON.parse(readSmall(file)));
     return link.manageUrl === manageUrl ? link : undefined;
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;

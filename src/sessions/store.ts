@@ -18,12 +18,18 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
-  readFileSync,
   rmSync,
 } from 'node:fs';
 import path from 'node:path';
 import { ConfigurationError, UsageError } from '../errors.ts';
-import { makeDirectory, replaceFile, systemWords, writePrivate } from '../file-system.ts';
+import {
+  isNoText,
+  makeDirectory,
+  readSmall,
+  replaceFile,
+  systemWords,
+  writePrivate,
+} from '../file-system.ts';
 import { suggestion } from '../nearest.ts';
 import { userDirectory } from '../user-directories.ts';
 import { shown } from '../values.ts';
@@ -170,8 +176,8 @@ export function settle(record: SessionRecord, outcome: NonNullable<SessionRecord
 export function removeRuntime(id: string): void {
   const note = path.join(sessionFiles(id).directory, 'runtime');
   try {
-    const runtime = readFileSync(note, 'utf8');
-    if (!/^\/tmp\/sj-[A-Za-z0-9]{6}$/.test(runtime)) return;
+    const runtime = readNote(id, 'runtime');
+    if (runtime === undefined || !/^\/tmp\/sj-[A-Za-z0-9]{6}$/.test(runtime)) return;
     const found = lstatSync(runtime, { throwIfNoEntry: false });
     if (found?.isDirectory() && found.uid === process.getuid?.()) rmSync(runtime, { recursive: true });
     rmSync(note, { force: true });
@@ -225,26 +231,30 @@ export function writeOpeningPage(file: string, url: string): void {
 
 /** Undefined once the session is over. */
 export function readSecrets(id: string): SessionSecrets | undefined {
-  const read = (name: string) => readFileSync(path.join(sessionFiles(id).directory, 'secrets', name), 'utf8');
+  const [jupyterToken, proxyToken, site] = ['jupyter-token', 'proxy-token', 'site'].map((name) =>
+    readNote(id, 'secrets', name),
+  );
+  return jupyterToken === undefined || proxyToken === undefined || site === undefined
+    ? undefined
+    : { jupyterToken, proxyToken, site, address: readAddress(id) };
+}
+
+/** A small file of a session; undefined where there is none, or what no launch and no job has made. */
+function readNote(id: string, ...name: readonly string[]): string | undefined {
   try {
-    return {
-      jupyterToken: read('jupyter-token'),
-      proxyToken: read('proxy-token'),
-      site: read('site'),
-      address: readAddress(id),
-    };
+    return readSmall(path.join(sessionFiles(id).directory, ...name));
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT' || isNoText(error)) return undefined;
     throw error;
   }
 }
 
 /** Undefined until the job has told it. */
 function readAddress(id: string): JupyterAddress | undefined {
-  const file = path.join(sessionFiles(id).directory, 'secrets', 'address');
-  if (!existsSync(file)) return undefined;
   const [, address, port, node] =
-    /^(\d+(?:\.\d+){3}) (\d{1,5}) ([A-Za-z0-9][A-Za-z0-9.-]*)\n$/.exec(readFileSync(file, 'utf8')) ?? [];
+    /^(\d+(?:\.\d+){3}) (\d{1,5}) ([A-Za-z0-9][A-Za-z0-9.-]*)\n$/.exec(
+      readNote(id, 'secrets', 'address') ?? '',
+    ) ?? [];
   return address && node ? { address, port: Number(port), node } : undefined;
 }
 
@@ -255,35 +265,18 @@ export function requestStop(id: string, reason: string): void {
 
 /** Why a session's end was asked for; undefined where nobody did. */
 export function stopReason(id: string): string | undefined {
-  try {
-    return readFileSync(sessionFiles(id).stopRequested, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
+  return readNote(id, path.basename(sessionFiles(id).stopRequested));
 }
 
 /** The id of the job that has begun for a session, as the job itself has noted it; not with Slurm. */
 export function notedJobId(id: string): string | undefined {
-  try {
-    const noted = readFileSync(path.join(sessionFiles(id).directory, 'job-id'), 'utf8');
-    // Whole, and nothing that a command would take for an option.
-    return /^(\d[\w.[\]-]*)\n$/.exec(noted)?.[1];
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
+  // Whole, and nothing that a command would take for an option.
+  return /^(\d[\w.[\]-]*)\n$/.exec(readNote(id, 'job-id') ?? '')?.[1];
 }
 
 /** What the job has reported so far; a line that is still being written is left for the next time. */
 export function readEvents(id: string): SessionEvent[] {
-  let text: string;
-  try {
-    text = readFileSync(path.join(sessionFiles(id).directory, 'events'), 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw error;
-  }
+  const text = readNote(id, 'events') ?? '';
   return text
     .slice(0, text.lastIndexOf('\n') + 1)
     .split('\n')
@@ -358,9 +351,7 @@ export function findSession(wanted: string | undefined): SessionRecord {
 /** Undefined where there is none, or nothing that a launch has written. */
 function readRecord(id: string): SessionRecord | undefined {
   try {
-    const record = parseRecord(
-      JSON.parse(readFileSync(path.join(sessionsDirectory(), id, 'session.json'), 'utf8')),
-    );
+    const record = parseRecord(JSON.parse(readSmall(path.join(sessionsDirectory(), id, 'session.json'))));
     return record.id === id ? record : undefined;
   } catch {
     return undefined;

@@ -1,7 +1,7 @@
 /** Sessions whose record says nothing to this version: they can't be observed or stopped, but nobody may overlook them. */
-import { lstatSync, readFileSync } from 'node:fs';
+import { lstatSync } from 'node:fs';
 import path from 'node:path';
-import { systemWords } from '../file-system.ts';
+import { isNoText, readSmall, systemWords } from '../file-system.ts';
 import { listSessions, readEvents, removeSession, sessionDirectoryNames, sessionFiles } from './store.ts';
 
 export interface UnreadableSession {
@@ -29,11 +29,11 @@ export function unreadableSessions(): UnreadableSession[] {
 function problemOf(id: string): Omit<UnreadableSession, 'id'> | undefined {
   let text: string;
   try {
-    text = readFileSync(path.join(sessionFiles(id).directory, 'session.json'), 'utf8');
+    text = readSmall(path.join(sessionFiles(id).directory, 'session.json'));
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'ENOENT'
       ? undefined
-      : { problem: systemWords(error), isDamaged: false };
+      : { problem: systemWords(error), isDamaged: isNoText(error) };
   }
   try {
     if (JSON.parse(text)?.id === id) return { problem: "is another version's", isDamaged: false };

@@ -18,9 +18,14 @@ import { removeRuntimesOfKilled } from '../../src/sessions/local-process.ts';
 import {
   findSession,
   listSessions,
+  notedJobId,
+  readEvents,
   readSecrets,
   removeRemains,
+  removeRuntime,
+  removeSession,
   settle,
+  stopReason,
   writeRecord,
 } from '../../src/sessions/store.ts';
 import { removeDamaged, unreadableSessions } from '../../src/sessions/unreadable.ts';
@@ -141,6 +146,32 @@ describe('what else lies among the sessions', () => {
       expect(existsSync(directory)).toBe(false);
     },
   );
+
+  it.each<[string, (file: string) => void, string]>([
+    ['a pipe', (file) => spawnSync('mkfifo', [file]), 'is not a regular file'],
+    ['a directory', mkdirSync, 'is a directory'],
+    ['a huge file', (file) => writeFileSync(file, Buffer.alloc(1_000_001, ' ')), 'is too large'],
+  ])('keeps nobody waiting: %s in the place of a record, or of what its job reports', (_, make, problem) => {
+    const broken = saveSession(home, 'abcdef');
+    rmSync(path.join(broken, 'session.json'));
+    make(path.join(broken, 'session.json'));
+    const reporting = saveSession(home, 'ghjkmn');
+    rmSync(path.join(reporting, 'events'), { force: true });
+    for (const name of ['events', 'job-id', 'stop-requested', 'runtime']) make(path.join(reporting, name));
+    rmSync(path.join(reporting, 'secrets', 'site'), { force: true });
+    make(path.join(reporting, 'secrets', 'site'));
+    expect(listSessions()).toMatchObject([{ id: 'ghjkmn' }]);
+    expect(unreadableSessions()).toEqual([{ id: 'abcdef', problem, isDamaged: true }]);
+    expect(readEvents('ghjkmn')).toEqual([]);
+    expect([notedJobId('ghjkmn'), stopReason('ghjkmn'), readSecrets('ghjkmn')]).toEqual([
+      undefined,
+      undefined,
+      undefined,
+    ]);
+    removeRuntime('ghjkmn');
+    for (const id of ['abcdef', 'ghjkmn']) removeSession(id);
+    expect(readdirSync(home.sessions)).toEqual([]);
+  });
 
   it('is removed where a record is damaged and nothing has changed for a month; never what may be of a later version', () => {
     writeFileSync(path.join(saveSession(home, 'abcdef'), 'session.json'), 'null');
