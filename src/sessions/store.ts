@@ -317,7 +317,7 @@ export function listSessions(): SessionRecord[] {
 
 /**
  * The session with this id, the only one whose id begins so, or the one with this job id; without an id the latest.
- * @throws UsageError where there is none, or several
+ * @throws UsageError where there is none, or several; ConfigurationError where its record says nothing to this version
  */
 export function findSession(wanted: string | undefined): SessionRecord {
   const all = listSessions();
@@ -331,14 +331,12 @@ export function findSession(wanted: string | undefined): SessionRecord {
   const matching = wanted === '' ? [] : all.filter(({ id }) => id.startsWith(wanted));
   if (matching.length === 1) return matching[0] as SessionRecord;
   const ids = all.map(({ id }) => id);
-  if (
-    matching.length === 0 &&
-    sessionDirectoryNames().includes(wanted) &&
-    existsSync(sessionFiles(wanted).script)
-  )
-    throw new UsageError(
-      `The record of session "${wanted}" can't be read, so nobody knows its job.`,
-      `If it runs, end it where it was started (--here), or with the scheduler's own commands; its script: ${sessionFiles(wanted).script}`,
+  const problem =
+    matching.length === 0 && sessionDirectoryNames().includes(wanted) ? recordProblem(wanted) : undefined;
+  if (problem !== undefined)
+    throw new ConfigurationError(
+      `The record of session "${wanted}" ${problem.problem}, so nobody knows its job.`,
+      `${waysToEnd(problem)}; its script: ${sessionFiles(wanted).script}`,
     );
   throw new UsageError(
     matching.length > 1
@@ -346,6 +344,39 @@ export function findSession(wanted: string | undefined): SessionRecord {
       : `There is no session "${shown(wanted)}".${suggestion(wanted, ids)}`,
     'See "start-jupyter list".',
   );
+}
+
+export interface RecordProblem {
+  /** What is wrong, as the end of a sentence about the record. */
+  readonly problem: string;
+  /** No version of this program can have meant it so; others may be a later version's. */
+  readonly isDamaged: boolean;
+}
+
+/** What is wrong with a record that says nothing to this version; undefined where there is none at all, as while a launch begins. */
+export function recordProblem(id: string): RecordProblem | undefined {
+  let text: string;
+  try {
+    text = readSmall(path.join(sessionFiles(id).directory, 'session.json'));
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT'
+      ? undefined
+      : { problem: systemWords(error), isDamaged: isNoText(error) };
+  }
+  try {
+    if (JSON.parse(text)?.id === id)
+      return { problem: 'was made by another version of start-jupyter', isDamaged: false };
+  } catch {
+    // Half a file, or nothing.
+  }
+  return { problem: text === '' ? 'is empty' : 'is damaged', isDamaged: true };
+}
+
+/** How a session ends that this version can't end, without a full stop. */
+export function waysToEnd({ isDamaged }: RecordProblem): string {
+  return isDamaged
+    ? "If it runs, end it where it was started (--here), or with the scheduler's own commands"
+    : "To end it, use the version of start-jupyter that it was started with, or the scheduler's own commands";
 }
 
 /** Undefined where there is none, or nothing that a launch has written. */

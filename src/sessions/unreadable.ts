@@ -1,15 +1,19 @@
 /** Sessions whose record says nothing to this version: they can't be observed or stopped, but nobody may overlook them. */
 import { lstatSync } from 'node:fs';
 import path from 'node:path';
-import { isNoText, readSmall, systemWords } from '../file-system.ts';
-import { listSessions, readEvents, removeSession, sessionDirectoryNames, sessionFiles } from './store.ts';
+import {
+  listSessions,
+  type RecordProblem,
+  readEvents,
+  recordProblem,
+  removeSession,
+  sessionDirectoryNames,
+  sessionFiles,
+  waysToEnd,
+} from './store.ts';
 
-export interface UnreadableSession {
+export interface UnreadableSession extends RecordProblem {
   readonly id: string;
-  /** What is wrong, as the end of a sentence about its record. */
-  readonly problem: string;
-  /** No version of this program can have meant it so; others may be a later version's. */
-  readonly isDamaged: boolean;
 }
 
 /** A job that has not told its end may still run while anything changes; nothing runs for so long. */
@@ -20,34 +24,16 @@ export function unreadableSessions(): UnreadableSession[] {
   return sessionDirectoryNames()
     .filter((id) => !readable.has(id))
     .flatMap((id) => {
-      const found = problemOf(id);
+      const found = recordProblem(id);
       return found === undefined ? [] : [{ id, ...found }];
     });
 }
 
-/** Undefined where there is no record at all, as while a launch begins. */
-function problemOf(id: string): Omit<UnreadableSession, 'id'> | undefined {
-  let text: string;
-  try {
-    text = readSmall(path.join(sessionFiles(id).directory, 'session.json'));
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'ENOENT'
-      ? undefined
-      : { problem: systemWords(error), isDamaged: isNoText(error) };
-  }
-  try {
-    if (JSON.parse(text)?.id === id) return { problem: "is another version's", isDamaged: false };
-  } catch {
-    // Half a file, or nothing.
-  }
-  return { problem: text === '' ? 'is empty' : 'is damaged', isDamaged: true };
-}
-
 /** A line on stderr for each, where sessions are told of: what nobody sees, nobody stops. */
 export function tellUnreadable(): void {
-  for (const { id, problem, isDamaged } of unreadableSessions())
+  for (const { id, ...found } of unreadableSessions())
     process.stderr.write(
-      `Session ${id} can't be shown: its record ${problem}.${isDamaged ? ' If it runs, end it where it was started (--here), or with the scheduler\'s own commands; "start-jupyter prune" removes what is left.' : ''}\n`,
+      `Session ${id} can't be shown: its record ${found.problem}. ${waysToEnd(found)}${found.isDamaged ? '; "start-jupyter prune" removes what is left' : ''}.\n`,
     );
 }
 

@@ -547,7 +547,7 @@ describe('a broken session beside good ones', () => {
     expect(list.stdout).toContain('abcdef');
     expect(JSON.parse((await call('list', '--json')).stdout)).toMatchObject([{ id: 'abcdef' }]);
     expect(await call('status', 'abcdef')).toMatchObject({ exitCode: 0, stderr: '' });
-    expect(await call('status', 'broken')).toMatchObject({ exitCode: 2 });
+    expect(await call('status', 'broken')).toMatchObject({ exitCode: 3 });
   });
 });
 

@@ -28,7 +28,7 @@ import {
   stopReason,
   writeRecord,
 } from '../../src/sessions/store.ts';
-import { removeDamaged, unreadableSessions } from '../../src/sessions/unreadable.ts';
+import { removeDamaged, tellUnreadable, unreadableSessions } from '../../src/sessions/unreadable.ts';
 import { freshHome, type Home } from '../support/directories.ts';
 import { saveSession } from '../support/sessions.ts';
 
@@ -137,7 +137,7 @@ describe('what else lies among the sessions', () => {
       writeFileSync(path.join(directory, 'job.sh'), '');
       expect(unreadableSessions()).toEqual([{ id: 'abcdef', problem, isDamaged: true }]);
       expect(() => findSession('abcdef')).toThrow(
-        expect.objectContaining({ exitCode: 2, message: expect.stringMatching(/record of .*can't be read/) }),
+        expect.objectContaining({ exitCode: 3, message: expect.stringContaining(problem) }),
       );
       // Its job may still run.
       expect(removeDamaged(new Date())).toEqual([]);
@@ -184,6 +184,23 @@ describe('what else lies among the sessions', () => {
     expect(removeDamaged(new Date(Date.now() + 29 * day))).toEqual([]);
     expect(removeDamaged(new Date(Date.now() + 31 * day))).toEqual(['abcdef']);
     expect(readdirSync(home.sessions)).toEqual(['ghjkmn']);
+  });
+
+  it('is said to be of another version, which can end it', () => {
+    saveSession(home, 'abcdef', { record: { scheduler: 'flux' as 'slurm' } });
+    const problem = 'was made by another version of start-jupyter';
+    const toldOnStderr = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+    tellUnreadable();
+    const told = toldOnStderr.mock.calls.join('');
+    toldOnStderr.mockRestore();
+    expect(told).toContain(`its record ${problem}. To end it, use the version`);
+    expect(() => findSession('abcdef')).toThrow(
+      expect.objectContaining({
+        exitCode: 3,
+        message: expect.stringContaining(problem),
+        hint: expect.stringMatching(/version of start-jupyter that it was started with.*scheduler's own/),
+      }),
+    );
   });
 
   it('is kept of a record: what a later version has written into it', () => {
