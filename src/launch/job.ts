@@ -80,7 +80,7 @@ export async function launchJob(launch: Launch, schedulerArguments: readonly str
   if (outcome.kind === 'unclear')
     throw new SchedulerError(
       `Whether ${scheduler.title} has taken the job is unclear: ${outcome.message}.`,
-      `No session was started. ${endsByItself}. Ask your site what it means.`,
+      `No session was started. ${outcome.jobId === undefined ? '' : `To end that job: ${scheduler.commands.at(-1)} ${outcome.jobId}. `}${endsByItself}. Ask your site what it means.`,
     );
   if (outcome.kind === 'unreachable')
     throw new SchedulerError(

@@ -24,8 +24,13 @@ export type SubmitOutcome =
       /** The options that it may be about, where that is known. */
       readonly about?: readonly OptionKey[] | undefined;
     }
-  /** It ended well and named no job, or was killed: perhaps it has taken one. */
-  | { readonly kind: 'unclear'; readonly message: string }
+  /** It ended well and named no job, or named one and failed, or was killed: perhaps it has taken one. */
+  | {
+      readonly kind: 'unclear';
+      readonly message: string;
+      /** The job that it named all the same. */
+      readonly jobId?: string;
+    }
   | { readonly kind: 'unreachable'; readonly message: string };
 
 /** What is known of one job. *Unreachable* is not *gone*: nothing may be concluded from it. */

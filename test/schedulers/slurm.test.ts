@@ -75,6 +75,19 @@ describe('sbatch', () => {
     expect(parseSubmit(slurm(name))).toEqual({ kind: 'unreachable', message });
   });
 
+  it('that names a job and fails may have taken it', () => {
+    const stderr = 'wrapper: no accounting today\n';
+    expect(parseSubmit({ stdout: '4711\n', stderr, exitCode: 1 })).toEqual({
+      kind: 'unclear',
+      message: 'sbatch names job 4711, and fails: no accounting today',
+      jobId: '4711',
+    });
+    expect(parseSubmit({ stdout: 'Submitted batch job 4711\n', stderr: '', exitCode: 1 })).toMatchObject({
+      kind: 'unclear',
+      message: 'sbatch names job 4711, and fails: exit status 1',
+    });
+  });
+
   it('that did not answer in time is unreachable', () => {
     expect(parseSubmit({ stdout: '', stderr: '', exitCode: undefined })).toEqual({
       kind: 'unreachable',

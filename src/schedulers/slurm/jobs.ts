@@ -14,6 +14,11 @@ export function parseSubmit(output: CommandOutput): SubmitOutcome {
     /^(\d+)(?:;(.*))?$/.exec(answer) ?? /^Submitted batch job (\d+)(?: on cluster (.*))?$/.exec(answer) ?? [];
   if (output.exitCode === 0 && jobId !== undefined)
     return { kind: 'submitted', jobId, ...(cluster ? { cluster } : {}) };
+  // Where sbatch itself complains, the digits are a banner's. Otherwise a site's wrapper has failed after the submission.
+  if (jobId !== undefined && !/^sbatch: error: /m.test(output.stderr)) {
+    const problem = complaint({ ...output, stdout: '' });
+    return { kind: 'unclear', message: `sbatch names job ${jobId}, and fails: ${problem}`, jobId };
+  }
   const message = complaint(output);
   if (output.exitCode === 0 || output.killed !== undefined)
     return { kind: 'unclear', message: withoutJob('sbatch', output, message) };
