@@ -612,3 +612,17 @@ it('takes relative paths from the working directory and ~ from home', async () =
   expect(spec.directory).toBe(path.join(process.cwd(), 'notebooks'));
   expect(spec.environment.venv).toBe(path.join(process.env.HOME ?? '', 'venv'));
 });
+
+it('says of a home directory whose name is not UTF-8 that it is not, rather than that it does not exist', async () => {
+  // What Node.js makes of other bytes.
+  vi.stubEnv('HOME', path.join(temporaryDirectory(), 'h\ufffd'));
+  const { settings, system } = await settled({ partition: 'debug' });
+  const spec = launchSpec(settings, system, process.cwd());
+  expect(() => checkThisMachine(spec, settings)).toThrow(
+    expect.objectContaining({
+      exitCode: 3,
+      message: expect.stringContaining('its name is not UTF-8'),
+      hint: expect.stringContaining('Set HOME'),
+    }),
+  );
+});
