@@ -30,7 +30,7 @@ export const logToStderr: Log = (entry) => {
 
 /** Lines that somebody else has written in this form, as they are. */
 export function linesToStderr(lines: Buffer): void {
-  file ??= fstatSync(2).isFile() ? new LineFile(lossLine) : null;
+  if (file === undefined) file = fstatSync(2).isFile() ? new LineFile(lossLine) : null;
   if (file) file.append(lines);
   else process.stderr.write(lines);
 }
