@@ -165,6 +165,7 @@ test('JupyterLab is used on after requests of its own failed', async () => {
   await page.waitUntilReady();
 
   await tab.route('**/api/**', (route) => route.abort('connectionreset'));
+  await tab.locator('.jp-FileBrowser [data-jp-item-name="refresh"]').click();
   await tab.locator('.jp-Dialog', { hasText: 'Server Connection Error' }).waitFor();
   await tab.unroute('**/api/**');
 
