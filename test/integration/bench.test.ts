@@ -6,6 +6,7 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { readArguments } from '../../bench/arguments.ts';
 import { Report, type Row } from '../../bench/report.ts';
 import { compare } from '../../bench/turns.ts';
 
@@ -99,10 +100,14 @@ test.each([
   { args: ['sites', '--rounds', '2'], words: 'sites takes no --rounds' },
   { args: ['sites', '--engine', 'nginx'], words: 'there is no engine "nginx"' },
   { args: ['websockets', '--sockets', '100000000'], words: 'WebSockets, not 100000000' },
-])('$args: $words', async ({ args, words }) => {
-  const refused = promisify(execFile)(process.execPath, [program, ...args]);
-  await expect(refused).rejects.toMatchObject({ code: 2, stdout: '' });
-  await expect(refused).rejects.toThrow(words);
+])('$args: $words', ({ args, words }) => {
+  expect(() => readArguments(args)).toThrow(words);
+});
+
+test('a mistake is said together with the usage, and nothing is measured', async () => {
+  const refused = promisify(execFile)(process.execPath, [program, 'side']);
+  const stderr = expect.stringMatching(/^bench: there is no bench "side"\nUsage: npm run bench /);
+  await expect(refused).rejects.toMatchObject({ code: 2, stdout: '', stderr });
 });
 
 test('a missing program is named', async () => {
