@@ -3,7 +3,10 @@ import { heldWith, openFilesLimit } from './processes.ts';
 import { proxies } from './rivals/proxies.ts';
 import { rivalBenches } from './rivals.ts';
 
-/** The benches, and the options that each has beside those of all. */
+/** Options that not all benches have. */
+const specials = ['engine', 'sockets', 'rounds', 'no-logs', 'only'] as const;
+
+/** The benches, and which of these each has. */
 const optionsOf = {
   sites: ['engine'],
   websockets: ['engine', 'sockets'],
@@ -12,9 +15,8 @@ const optionsOf = {
   start: ['rounds'],
   launch: ['rounds'],
   waiting: ['rounds'],
-} as const satisfies Record<string, readonly Special[]>;
+} as const satisfies Record<string, readonly (typeof specials)[number][]>;
 
-type Special = 'engine' | 'sockets' | 'rounds' | 'no-logs' | 'only';
 export type BenchName = keyof typeof optionsOf;
 
 export const usage = `Usage: npm run bench [-- ${Object.keys(optionsOf).join('|')}] [--small] [--json] [--node-option=OPTION]...
@@ -50,7 +52,6 @@ export function readArguments(args: readonly string[]) {
   if (unknown !== undefined) throw new Error(`${name} has no part "${unknown}"`);
   if (name !== undefined) {
     const taken: readonly string[] = optionsOf[name];
-    const specials = ['engine', 'sockets', 'rounds', 'no-logs', 'only'] as const;
     const strange = specials.find((option) => values[option] !== undefined && !taken.includes(option));
     if (strange !== undefined) throw new Error(`${name} takes no --${strange}`);
   }

@@ -83,17 +83,16 @@ export function checkThisMachine(spec: LaunchSpec, settings: Settings): void {
 function directoryComplaint({ directory }: LaunchSpec, settings: Settings): PersonError | undefined {
   const problem = directoryProblem(directory);
   if (problem === undefined) return undefined;
-  // Node.js reads bytes that are not UTF-8 as U+FFFD, and finds nothing of that name.
-  if (settings.dir?.origin === builtIn.origin && directory.includes('\ufffd'))
+  if (settings.dir?.origin === builtIn.origin) {
+    // Node.js reads bytes that are not UTF-8 as U+FFFD, and finds nothing of that name.
+    const [fault, advice] = directory.includes('\ufffd')
+      ? ['its name is not UTF-8', 'another name of the same directory, such as a link to it']
+      : [problem, 'your own home directory'];
     return new ConfigurationError(
-      `Jupyter would start in your home directory, ${shown(directory)}: its name is not UTF-8.`,
-      'Set HOME to another name of the same directory, such as a link to it.',
+      `Jupyter would start in your home directory, ${shown(directory)}: ${fault}.`,
+      `Set HOME to ${advice}.`,
     );
-  if (settings.dir?.origin === builtIn.origin)
-    return new ConfigurationError(
-      `Jupyter would start in your home directory, ${shown(directory)}: ${problem}.`,
-      'Set HOME to your own home directory.',
-    );
+  }
   return complaint(
     settings,
     'dir',

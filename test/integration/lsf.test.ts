@@ -7,10 +7,10 @@ import { testWith } from '../support/command.ts';
 import { freshHome, type Home, temporaryDirectory } from '../support/directories.ts';
 import { secretsOf } from '../support/here.ts';
 import { baggage } from '../support/job-report.ts';
-import { age, killsItsCaller } from '../support/killed-launch.ts';
+import { testKilledLaunches } from '../support/killed-launch.ts';
 import { type Lsf, standInForLsf } from '../support/lsf.ts';
 import { allEnded, filesHolding, processesWithHome } from '../support/processes.ts';
-import { type Ran, run, usualPrograms } from '../support/program.ts';
+import { type Ran, type RunOptions, run, usualPrograms } from '../support/program.ts';
 import { type SatelliteProcess, startSatelliteProcess } from '../support/satellite.ts';
 import { reportKeys } from '../support/sessions.ts';
 
@@ -52,7 +52,8 @@ beforeEach(() => {
 });
 
 const programs = () => `${lsf.commands}:${usualPrograms({ without: otherSchedulers })}`;
-const call = (...args: string[]): Promise<Ran> => run(args, { home, path: programs(), env });
+const login = (): RunOptions => ({ home, path: programs(), env });
+const call = (...args: string[]): Promise<Ran> => run(args, login());
 
 /** One of LSF's own commands, behind the launcher's back. */
 async function command(name: string, ...args: string[]): Promise<void> {
@@ -194,41 +195,12 @@ describe(`on LSF${note}`, () => {
   });
 
   describe('of a launch that was killed while it submitted', () => {
-    const killed = (...args: string[]) => {
-      const bsub = killsItsCaller(path.join(lsf.commands, 'bsub'));
-      return run(args, { home, path: `${bsub}:${programs()}`, env });
-    };
-
-    test('the job says which it is once it runs, and "stop" ends it', async () => {
-      expect((await killed()).exitCode).toBeUndefined();
-      await untilStatus({ jobId: '101', state: 'ready' });
-      const { id, url } = await status();
-      expect(await call('stop', id)).toMatchObject({ exitCode: 0, stdout: '' });
-      expect(await status()).toMatchObject({ state: 'ended', reason: expect.stringContaining('Stopped') });
-      await expectNothingLeft(url);
-    });
-
-    test('a job that waits is not known: after a while the session is over, and the job ends when it begins', async () => {
-      await killed('--', '-H');
-      const { id, url, state } = await status();
-      expect(state).toBe('submitted');
-      const early = await call('stop', id);
-      expect(early).toMatchObject({
-        exitCode: 5,
-        stderr: expect.stringContaining('Try again in a few minutes'),
-      });
-      age(home);
-      expect((await call('stop', id)).exitCode).toBe(0);
-      expect(await status()).toMatchObject({
-        state: 'failed',
-        reason: expect.stringMatching(
-          /^The launch was ended before it had heard of a job\. .* ends by itself/,
-        ),
-        url: null,
-      });
-      await command('bresume', '101');
-      await expectNothingLeft(url);
-      expect((await call('logs', id)).stdout).toContain("FAILED: The session's tokens can't be read");
+    testKilledLaunches(test, {
+      ...{ login, call, command, status, untilStatus, expectNothingLeft },
+      submit: () => path.join(lsf.commands, 'bsub'),
+      jobId: '101',
+      held: ['--', '-H'],
+      release: 'bresume',
     });
   });
 

@@ -6,9 +6,8 @@ import { clusterOfOne } from '../support/batch-cluster.ts';
 import { testWith } from '../support/command.ts';
 import { runtimeDirectories, secretsOf } from '../support/here.ts';
 import { baggage } from '../support/job-report.ts';
-import { age, killsItsCaller } from '../support/killed-launch.ts';
+import { testKilledLaunches } from '../support/killed-launch.ts';
 import { filesHolding, processesWithHome } from '../support/processes.ts';
-import { run } from '../support/program.ts';
 import { reportKeys } from '../support/sessions.ts';
 
 const { run: test, note } = testWith('jupyter-notebook');
@@ -167,42 +166,12 @@ describe(`on PBS${note}`, () => {
   });
 
   describe('of a launch that was killed while it submitted', () => {
-    const killed = (...args: string[]) => {
-      const { path: programs, ...login } = cluster.login();
-      const qsub = killsItsCaller(path.join(cluster.pbs.commands, 'qsub'));
-      return run(args, { ...login, path: `${qsub}:${programs}` });
-    };
-
-    test('the job says which it is once it runs, and "stop" ends it', async () => {
-      expect((await killed()).exitCode).toBeUndefined();
-      await untilStatus({ jobId: '1.pbs-head', state: 'ready' });
-      const { id, url } = await status();
-      expect(await call('stop', id)).toMatchObject({ exitCode: 0, stdout: '' });
-      expect(await status()).toMatchObject({ state: 'ended', reason: expect.stringContaining('Stopped') });
-      await expectNothingLeft(url);
-    });
-
-    test('a job that waits is not known: after a while the session is over, and the job ends when it begins', async () => {
-      await killed('--', '-h');
-      const { id, url, state } = await status();
-      expect(state).toBe('submitted');
-      const early = await call('stop', id);
-      expect(early).toMatchObject({
-        exitCode: 5,
-        stderr: expect.stringContaining('Try again in a few minutes'),
-      });
-      age(cluster.home);
-      expect((await call('stop', id)).exitCode).toBe(0);
-      expect(await status()).toMatchObject({
-        state: 'failed',
-        reason: expect.stringMatching(
-          /^The launch was ended before it had heard of a job\. .* ends by itself/,
-        ),
-        url: null,
-      });
-      await command('qrls', '1.pbs-head');
-      await expectNothingLeft(url);
-      expect((await call('logs', id)).stdout).toContain("FAILED: The session's tokens can't be read");
+    testKilledLaunches(test, {
+      ...cluster,
+      submit: () => path.join(cluster.pbs.commands, 'qsub'),
+      jobId: '1.pbs-head',
+      held: ['--', '-h'],
+      release: 'qrls',
     });
   });
 
